@@ -1,0 +1,183 @@
+//! The engine's error: variants say what the caller can do next, fields carry the facts.
+//!
+//! Broken invariants are not errors; they `assert!`.
+
+use std::path::PathBuf;
+
+use crate::format::{ContentId, Kind, SegmentId};
+
+/// Result of every engine call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation was not done, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No room: nothing of the operation was kept. Delete branches or grow the store.
+    #[error(
+        "{device} is full: {needed} bytes needed, {free} free; delete branches or tags, or use a larger store"
+    )]
+    Full {
+        /// Device address.
+        device: String,
+        /// Bytes the operation needs.
+        needed: u64,
+        /// Bytes left for it.
+        free: u64,
+    },
+    /// The bytes of an extent are not what was written. Restore them from another copy.
+    #[error("{kind} {id} is damaged in segment {segment} at byte {offset}: {damage}")]
+    Damaged {
+        /// Which extent.
+        id: ContentId,
+        /// Its kind.
+        kind: Kind,
+        /// Logical segment that holds it.
+        segment: SegmentId,
+        /// Byte offset in the segment.
+        offset: u64,
+        /// What was wrong.
+        damage: String,
+    },
+    /// The store holds no such content, branch, tag, revision or path.
+    #[error("{what} not found")]
+    NotFound {
+        /// What was looked for, ready to print.
+        what: String,
+    },
+    /// An abbreviation fits several things.
+    #[error("{what} is ambiguous: it could be {candidates}")]
+    Ambiguous {
+        /// What was given.
+        what: String,
+        /// What it fits, ready to print.
+        candidates: String,
+    },
+    /// A name that should be new exists.
+    #[error("{what} already exists")]
+    Exists {
+        /// What exists, ready to print.
+        what: String,
+    },
+    /// Compare-and-swap failed: the root is not what the caller expected.
+    #[error("{root} has moved: expected {expected}, found {found}")]
+    Conflict {
+        /// Root name.
+        root: String,
+        /// What the caller expected.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Another process owns the store.
+    #[error("store {store} is in use by process {pid}; stop it, or wait for it to finish")]
+    InUse {
+        /// Store address.
+        store: String,
+        /// The owner.
+        pid: u32,
+    },
+    /// The address holds no Helios store, or one damaged beyond its superblocks.
+    #[error("{store} is not a usable Helios store: {reason}")]
+    NotAStore {
+        /// Store address.
+        store: String,
+        /// What was found and what to do.
+        reason: String,
+    },
+    /// The store uses a feature this program does not know.
+    #[error(
+        "store {store} needs features this version does not know (incompatible bits {bits:#x}); use a newer helios"
+    )]
+    Unsupported {
+        /// Store address.
+        store: String,
+        /// Unknown bits.
+        bits: u64,
+    },
+    /// Device input or output failed.
+    #[error("{operation} on {device} at byte {offset}: {source}")]
+    Device {
+        /// Device address.
+        device: String,
+        /// `read`, `write`, ...
+        operation: &'static str,
+        /// Byte offset on the device.
+        offset: u64,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or directory outside the store could not be used.
+    #[error("{operation} {}: {source}", path.display())]
+    Path {
+        /// What was tried: `read`, `create`, ...
+        operation: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An argument is malformed or out of bounds.
+    #[error("{what}: {reason}")]
+    Invalid {
+        /// The argument.
+        what: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// Refused for safety; the message names the option that insists.
+    #[error("{what}")]
+    Refused {
+        /// What was refused, why, and how to insist.
+        what: String,
+    },
+    /// The store takes no writes (opened read-only, or fenced after a failed write).
+    #[error("store {store} is read-only: {reason}")]
+    ReadOnly {
+        /// Store address.
+        store: String,
+        /// Why.
+        reason: String,
+    },
+    /// The write that carried this operation failed; its outcome after a crash is unknown.
+    #[error("write to {device} failed ({reason}); the outcome of this operation is unknown")]
+    Fenced {
+        /// Device address.
+        device: String,
+        /// What the device said.
+        reason: String,
+    },
+    /// The store is closed or closing.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl Error {
+    /// A file-system failure at `path` while doing `operation`.
+    pub fn path(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<std::io::Error>,
+    ) -> Self {
+        Error::Path {
+            operation,
+            path: path.into(),
+            source: source.into(),
+        }
+    }
+
+    /// `what` does not exist.
+    pub fn not_found(what: impl Into<String>) -> Self {
+        Error::NotFound { what: what.into() }
+    }
+
+    /// `what` is wrong because of `reason`.
+    pub fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::Invalid {
+            what: what.into(),
+            reason: reason.into(),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! On-device structures: encodes and checks bytes, does no I/O. The byte tables are in `FORMAT.md`.
+
+mod ids;
+
+pub use ids::{ContentId, Domain, Kind, LogId, ParseIdError, RootId, SegmentId, Sequence};

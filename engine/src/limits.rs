@@ -1,0 +1,20 @@
+//! Every bound of the engine in one place, asserted against each other at compile time.
+
+/// Unit of allocation and addressing on a device, in bytes.
+pub const UNIT_BYTES: usize = 4096;
+/// Largest extent, in bytes. Contents up to this size are one extent; larger ones are chunked.
+pub const EXTENT_BYTES_MAX: usize = 1 << 20;
+/// Largest frame, header and descriptors included, in bytes.
+pub const FRAME_BYTES_MAX: usize = EXTENT_BYTES_MAX + (64 << 10);
+/// Content-defined chunks: smallest, average and largest, in bytes.
+pub const CHUNK_BYTES: [usize; 3] = [16 << 10, 64 << 10, 256 << 10];
+/// Longest name of one directory entry, in bytes (the same as Linux `NAME_MAX`).
+pub const NAME_BYTES_MAX: usize = 255;
+/// Longest name of a root (branch, tag, ...), in bytes.
+pub const ROOT_NAME_BYTES_MAX: usize = 255;
+/// Largest value stored inside a root record besides its target, in bytes.
+pub const ROOT_DATA_BYTES_MAX: usize = 2048;
+
+const _: () = assert!(CHUNK_BYTES[0] < CHUNK_BYTES[1] && CHUNK_BYTES[1] < CHUNK_BYTES[2]);
+const _: () = assert!(CHUNK_BYTES[2] <= EXTENT_BYTES_MAX);
+const _: () = assert!(EXTENT_BYTES_MAX < FRAME_BYTES_MAX && FRAME_BYTES_MAX % UNIT_BYTES == 0);

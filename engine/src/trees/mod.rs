@@ -1,0 +1,5 @@
+//! State trees: directories of entries, commits, branches, and the way from and to real directories.
+
+mod entry;
+
+pub use entry::{Attributes, Entry, EntryKind, FileTime, Xattr};

@@ -1,0 +1,2 @@
+//! Helios command line.
+fn main() {}
