@@ -149,6 +149,9 @@ pub enum Error {
         /// What the device said.
         reason: String,
     },
+    /// The caller asked to stop; nothing of the operation was kept.
+    #[error("stopped before the end")]
+    Cancelled,
     /// The store is closed or closing.
     #[error("the store is closed")]
     Closed,
