@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use blake3::hazmat::{ContextKey, hash_derive_key_context};
 
+use super::kernel::{self, Mode, flag};
 use crate::format::Kind;
 
 /// The use an id is for. See the module's file for why they are apart.
@@ -62,6 +63,26 @@ impl Context {
             Context::VolumeNode => Some(&VOLUME_NODE),
             Context::ManifestPart => Some(&MANIFEST_PART),
         }
+    }
+
+    /// How the kernel hashes under this context.
+    pub(super) fn mode(self) -> Mode {
+        self.key().map_or(
+            Mode {
+                key: kernel::IV,
+                flags: 0,
+            },
+            derived,
+        )
+    }
+}
+
+/// How the kernel hashes under a derived key.
+pub(super) fn derived(key: &ContextKey) -> Mode {
+    let (words, _) = key.as_chunks::<4>();
+    Mode {
+        key: std::array::from_fn(|at| u32::from_le_bytes(words[at])),
+        flags: flag::DERIVE_KEY_MATERIAL,
     }
 }
 

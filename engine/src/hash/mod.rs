@@ -2,13 +2,16 @@
 //!
 //! Every id in the engine comes from here. [`Context`] says which BLAKE3 mode names what.
 
+mod batch;
 mod context;
 mod hasher;
+mod kernel;
 
 pub use context::Context;
 pub use hasher::Hasher;
 
 use crate::format::{ContentId, Kind};
+use kernel::Level;
 
 /// The id of one user content: plain BLAKE3, as `b3sum` prints it.
 pub fn content_id(bytes: &[u8]) -> ContentId {
@@ -40,5 +43,14 @@ pub fn id(context: Context, bytes: &[u8]) -> ContentId {
 
 /// The ids of many contents under one context, hashed as one batch.
 pub fn ids(context: Context, contents: &[&[u8]]) -> Vec<ContentId> {
-    contents.iter().map(|bytes| id(context, bytes)).collect()
+    ids_at(Level::detected(), context, contents)
 }
+
+fn ids_at(level: Level, context: Context, contents: &[&[u8]]) -> Vec<ContentId> {
+    let hashes = batch::hashes(level, &context.mode(), contents, |bytes| id(context, bytes).0);
+    hashes.into_iter().map(ContentId).collect()
+}
+
+#[cfg(test)]
+#[path = "hash_tests.rs"]
+mod tests;
