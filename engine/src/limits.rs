@@ -25,3 +25,4 @@ pub const STORE_BYTES_MIN: u64 = 48 << 20;
 
 const _: () = assert!(SEGMENT_BYTES[0] >= 2 * FRAME_BYTES_MAX as u64);
 const _: () = assert!(STORE_BYTES_MIN >= 10 * SEGMENT_BYTES[0]);
+const _: () = assert!(EXTENT_BYTES_MAX < FRAME_BYTES_MAX && FRAME_BYTES_MAX.is_multiple_of(UNIT_BYTES));

@@ -10,7 +10,6 @@ mod batch;
 mod cache;
 mod checkpoints;
 mod counters;
-mod image;
 pub mod index;
 mod leases;
 mod log;

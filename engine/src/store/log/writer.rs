@@ -426,9 +426,7 @@ impl Writer {
             // The first segment of a log that had none.
             self.go_on_in_next_segment();
         }
-        if self.next.is_none() {
-            self.next = self.shared.segments.lock().reserve_for(self.log.id).map(|at| Next { at, ready: false });
-        }
+        // Only a segment that frames or the checkpoint name can be found by replay: none is reserved here.
         let Some(next) = &self.next else {
             self.log.room.exhaust("no free segment");
             return;
