@@ -35,7 +35,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version come this way too, with code 0. A closed standard output is no error.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Success.into()
+            };
         }
     };
     logging::install(&cli.global);

@@ -22,12 +22,19 @@ pub fn choose(named: Option<&str>) -> Result<Place, Failure> {
             default: false,
         });
     }
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let data = absolute("XDG_DATA_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
         .ok_or_else(|| {
-            Failure::new(Class::Invalid, "no store is named, and without HOME there is no default one")
-                .with_hint("name one with --store PATH or HELIOS_STORE")
+            Failure::new(
+                Class::Invalid,
+                "no store is named, and without HOME there is no default one",
+            )
+            .with_hint("name one with --store PATH or HELIOS_STORE")
         })?;
     let path = data.join("helios").join("store.helios");
     let address = path.into_os_string().into_string().map_err(|path| {
@@ -37,5 +44,8 @@ pub fn choose(named: Option<&str>) -> Result<Place, Failure> {
         )
         .with_hint("name one with --store PATH or HELIOS_STORE")
     })?;
-    Ok(Place { address, default: true })
+    Ok(Place {
+        address,
+        default: true,
+    })
 }

@@ -8,7 +8,9 @@
 pub fn name(bytes: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(bytes)
         && !text.is_empty()
-        && !text.chars().any(|c| c.is_control() || c == '"' || c == '\\' || is_format(c))
+        && !text
+            .chars()
+            .any(|c| c.is_control() || c == '"' || c == '\\' || is_format(c))
     {
         return text.to_owned();
     }

@@ -31,7 +31,11 @@ impl From<Failure> for Stop {
 impl From<io::Error> for Stop {
     /// Only writes to standard output end here; other input and output make failures of their own.
     fn from(error: io::Error) -> Stop {
-        if output::is_broken_pipe(&error) { Stop::Unread } else { Stop::Failed(output::failure(&error)) }
+        if output::is_broken_pipe(&error) {
+            Stop::Unread
+        } else {
+            Stop::Failed(output::failure(&error))
+        }
     }
 }
 
@@ -167,7 +171,9 @@ impl Session {
 }
 
 fn make_home(place: &Place) -> Result<(), Failure> {
-    let Some(home) = Path::new(&place.address).parent() else { return Ok(()) };
+    let Some(home) = Path::new(&place.address).parent() else {
+        return Ok(());
+    };
     std::fs::create_dir_all(home).map_err(|error| {
         Failure::new(Class::Io, format!("create {}: {error}", home.display()))
             .with_hint("name another store with --store PATH or HELIOS_STORE")

@@ -7,7 +7,10 @@ const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 pub fn parse(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no size; write bytes or a unit, as in 4096, 512M, 100G, 1.5T");
     let text = text.trim();
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
+    let digits = text.len()
+        - text
+            .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
+            .len();
     let (number, unit) = text.split_at(digits);
     let power: u32 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -20,7 +23,11 @@ pub fn parse(text: &str) -> Result<u64, String> {
     };
     let scale = 1u128 << (10 * power);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || fraction.len() > 9 || fraction.contains('.') || (power == 0 && number.contains('.')) {
+    if whole.is_empty()
+        || fraction.len() > 9
+        || fraction.contains('.')
+        || (power == 0 && number.contains('.'))
+    {
         return Err(wrong());
     }
     let whole: u128 = whole.parse().map_err(|_| wrong())?;
@@ -91,7 +98,20 @@ mod tests {
     /// Goal: what is no size is refused with words, never rounded, wrapped or panicked on.
     #[test]
     fn refusals() {
-        for text in ["", "G", ".5G", "-1", "1x", "1.5", "1.2.3G", "16777216T", "99999999999999999999999999999999999999999", "1e3", "٣G", "1.0000000001G"] {
+        for text in [
+            "",
+            "G",
+            ".5G",
+            "-1",
+            "1x",
+            "1.5",
+            "1.2.3G",
+            "16777216T",
+            "99999999999999999999999999999999999999999",
+            "1e3",
+            "٣G",
+            "1.0000000001G",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

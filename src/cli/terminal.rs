@@ -84,7 +84,11 @@ impl Exchange for Terminal<'_> {
         *count += 1;
         match (*count).cmp(&(WARNINGS_SHOWN + 1)) {
             std::cmp::Ordering::Less => {
-                let line = format!("warning: {}: {}", quote::name(warning.path.as_bytes()), warning.message);
+                let line = format!(
+                    "warning: {}: {}",
+                    quote::name(warning.path.as_bytes()),
+                    warning.message
+                );
                 self.say(&line);
             }
             std::cmp::Ordering::Equal => self.say("warning: more follow; --json lists them"),
@@ -93,7 +97,9 @@ impl Exchange for Terminal<'_> {
     }
 
     fn output(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(output) = &mut self.output else { return Ok(()) };
+        let Some(output) = &mut self.output else {
+            return Ok(());
+        };
         let written = output.write_all(bytes);
         if let Err(error) = &written {
             self.unread = super::output::is_broken_pipe(error);
@@ -135,12 +141,16 @@ impl Meter {
         }
         // Bytes say most where they are known, items otherwise.
         let (position, total, form) = match (step.bytes_total, step.items_total) {
-            (Some(total), _) if total > 0 => {
-                (step.bytes, Some(total), "{msg:10} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} eta {eta}")
-            }
-            (_, Some(total)) if total > 0 => {
-                (step.items, Some(total), "{msg:10} [{bar:30}] {human_pos}/{human_len} eta {eta}")
-            }
+            (Some(total), _) if total > 0 => (
+                step.bytes,
+                Some(total),
+                "{msg:10} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
+            ),
+            (_, Some(total)) if total > 0 => (
+                step.items,
+                Some(total),
+                "{msg:10} [{bar:30}] {human_pos}/{human_len} eta {eta}",
+            ),
             _ if step.items > 0 => (step.items, None, "{msg:10} {spinner} {human_pos}"),
             _ => (step.bytes, None, "{msg:10} {spinner} {bytes} {bytes_per_sec}"),
         };

@@ -72,7 +72,12 @@ pub fn show(time_ns: u64) -> String {
 pub fn show_minutes(time_ns: i64) -> String {
     Timestamp::from_nanosecond(i128::from(time_ns)).map_or_else(
         |_| format!("{time_ns} ns after 1970"),
-        |timestamp| timestamp.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
+        |timestamp| {
+            timestamp
+                .to_zoned(TimeZone::system())
+                .strftime("%Y-%m-%d %H:%M")
+                .to_string()
+        },
     )
 }
 
@@ -103,7 +108,18 @@ mod tests {
     /// Goal: what is no time is refused with the spellings that are.
     #[test]
     fn refusals() {
-        for text in ["", "m", "-5m", "10 m", "1.5h", "2026-13-01", "yesterday", "99999999999999999999w", "1M", "é"] {
+        for text in [
+            "",
+            "m",
+            "-5m",
+            "10 m",
+            "1.5h",
+            "2026-13-01",
+            "yesterday",
+            "99999999999999999999w",
+            "1M",
+            "é",
+        ] {
             assert!(since(text, NOW).is_err(), "{text}");
         }
     }
@@ -112,7 +128,8 @@ mod tests {
     #[test]
     fn shown() {
         let zone = TimeZone::fixed(jiff::tz::offset(1));
-        let text = zoned(86_400_000_000_000, zone).map(|zoned| zoned.strftime("%Y-%m-%d %H:%M:%S %:z").to_string());
+        let text =
+            zoned(86_400_000_000_000, zone).map(|zoned| zoned.strftime("%Y-%m-%d %H:%M:%S %:z").to_string());
         assert_eq!(text.as_deref(), Some("1970-01-02 01:00:00 +01:00"));
     }
 }

@@ -204,7 +204,10 @@ mod tests {
     /// Goal: ordinary names stay readable, odd ones take the documented form.
     #[test]
     fn utf8_is_a_string_and_the_rest_is_hex() {
-        assert_eq!(serde_json::to_string(&ByteString::from("grün")).unwrap(), "\"grün\"");
+        assert_eq!(
+            serde_json::to_string(&ByteString::from("grün")).unwrap(),
+            "\"grün\""
+        );
         assert_eq!(
             serde_json::to_string(&ByteString::from(&b"f\xff"[..])).unwrap(),
             "{\"hex\":\"66ff\"}"

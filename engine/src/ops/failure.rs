@@ -73,7 +73,9 @@ impl From<Error> for Failure {
             }
             Error::InUse { store, pid } => format!("store {store} is in use by process {pid}"),
             Error::Unsupported { store, bits } => {
-                format!("store {store} needs features this version does not know (incompatible bits {bits:#x})")
+                format!(
+                    "store {store} needs features this version does not know (incompatible bits {bits:#x})"
+                )
             }
             other => other.to_string(),
         };

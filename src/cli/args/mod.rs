@@ -93,7 +93,13 @@ pub struct Global {
     ///
     /// Default: the sparse file `helios/store.helios` under `$XDG_DATA_HOME` (or `~/.local/share`), which is
     /// created on first use.
-    #[arg(long, global = true, env = "HELIOS_STORE", value_name = "URI", help_heading = "Store options")]
+    #[arg(
+        long,
+        global = true,
+        env = "HELIOS_STORE",
+        value_name = "URI",
+        help_heading = "Store options"
+    )]
     pub store: Option<String>,
     /// Memory for cached contents
     #[arg(
@@ -125,7 +131,13 @@ pub struct Global {
     #[arg(long, global = true, help_heading = "Output options")]
     pub json: bool,
     /// Print results only: no remarks, warnings or progress
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Output options"
+    )]
     pub quiet: bool,
     /// Say more about what happens inside; twice or thrice for even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Output options")]
@@ -163,12 +175,16 @@ pub enum Command {
     /// Write a content to standard output or a file
     Get(GetArgs),
     /// Ask whether contents are stored
-    #[command(after_help = "Exits with 0 when all are stored and with 3 when one is not.\n\n\
-        Examples:\n  helios exists $(b3sum --no-names video.mp4) && echo known")]
+    #[command(
+        after_help = "Exits with 0 when all are stored and with 3 when one is not.\n\n\
+        Examples:\n  helios exists $(b3sum --no-names video.mp4) && echo known"
+    )]
     Exists(ContentArgs),
     /// Keep contents, whatever else refers to them
-    #[command(after_help = "Pins are counted: a content is kept until it was unpinned as often as pinned.\n\n\
-        Examples:\n  helios pin $(helios put video.mp4 -q)")]
+    #[command(
+        after_help = "Pins are counted: a content is kept until it was unpinned as often as pinned.\n\n\
+        Examples:\n  helios pin $(helios put video.mp4 -q)"
+    )]
     Pin(ContentArgs),
     /// Take a pin away
     #[command(after_help = "Examples:\n  helios unpin $(b3sum --no-names video.mp4)")]
@@ -235,7 +251,10 @@ mod tests {
                 .or(command.get_after_help())
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            assert!(after.contains("Examples:") && after.contains("helios "), "{name} shows no example");
+            assert!(
+                after.contains("Examples:") && after.contains("helios "),
+                "{name} shows no example"
+            );
         }
     }
 }

@@ -29,12 +29,14 @@ impl From<DurabilityArg> for Durability {
 
 /// `helios commit`
 #[derive(Debug, Args)]
-#[command(after_help = "Everything is committed by default, untracked and ignored by git included. \
+#[command(
+    after_help = "Everything is committed by default, untracked and ignored by git included. \
 Patterns in .heliosignore files and --exclude leave paths out.\n
 Examples:
   helios commit -m 'step 12'
   helios commit ~/project -b agent-7 --exclude target --exclude '*.log'
-  helios commit --expect main~0 || echo 'someone else committed'")]
+  helios commit --expect main~0 || echo 'someone else committed'"
+)]
 pub struct CommitArgs {
     /// Directory to commit
     #[arg(value_name = "DIR", default_value = ".", hide_default_value = true)]
@@ -43,7 +45,13 @@ pub struct CommitArgs {
     #[arg(short, long, value_name = "BRANCH")]
     pub branch: Option<Name>,
     /// Message
-    #[arg(short, long, value_name = "MSG", default_value = "", hide_default_value = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "MSG",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub message: String,
     /// Leave out paths that match, as in an ignore file; may be repeated
     #[arg(long, value_name = "PAT")]
@@ -67,10 +75,12 @@ pub struct CommitArgs {
 
 /// `helios status`
 #[derive(Debug, Args)]
-#[command(after_help = "A added, D removed, M content changed, T another kind of file, m mode, owner or time only.\n
+#[command(
+    after_help = "A added, D removed, M content changed, T another kind of file, m mode, owner or time only.\n
 Examples:
   helios status
-  helios status ~/project -z | xargs -0 -n1 echo")]
+  helios status ~/project -z | xargs -0 -n1 echo"
+)]
 pub struct StatusArgs {
     /// Directory
     #[arg(value_name = "DIR", default_value = ".", hide_default_value = true)]
@@ -191,12 +201,14 @@ pub struct CatArgs {
 
 /// `helios diff`
 #[derive(Debug, Args)]
-#[command(after_help = "A added, D removed, M content changed, T another kind of file, m mode, owner or time only.\n
+#[command(
+    after_help = "A added, D removed, M content changed, T another kind of file, m mode, owner or time only.\n
 Examples:
   helios diff main~1 main
   helios diff main                    what has changed in this directory since
   helios diff main agent-7 -p -- src
-  helios diff v1 v2 --name-status -z")]
+  helios diff v1 v2 --name-status -z"
+)]
 pub struct DiffArgs {
     /// Old side: REV or REV:PATH
     #[arg(value_name = "REV")]
@@ -226,13 +238,15 @@ pub struct DiffArgs {
 
 /// `helios restore`
 #[derive(Debug, Args)]
-#[command(after_help = "The present state is committed first, so that a restore can be undone. \
+#[command(
+    after_help = "The present state is committed first, so that a restore can be undone. \
 Ignored paths are never touched.\n
 Examples:
   helios restore main~1
   helios restore v1 ~/project -n
   helios restore main -- src/lib.rs docs
-  helios restore main --delete")]
+  helios restore main --delete"
+)]
 pub struct RestoreArgs {
     /// Revision to restore
     #[arg(value_name = "REV")]

@@ -23,10 +23,12 @@ pub struct InitArgs {
 
 /// `helios check`
 #[derive(Debug, Args)]
-#[command(after_help = "Exits with 0 when the store is sound and with 7 when something is damaged.\n
+#[command(
+    after_help = "Exits with 0 when the store is sound and with 7 when something is damaged.\n
 Examples:
   helios check
-  helios check --read-data --json | jq '.damage[].message'")]
+  helios check --read-data --json | jq '.damage[].message'"
+)]
 pub struct CheckArgs {
     /// Also read and verify every content
     #[arg(long)]

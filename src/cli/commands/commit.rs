@@ -2,7 +2,7 @@
 
 use helios_engine::ops::{CommitRequest, Request, StatusRequest};
 
-use super::{changes, done, expect, plural};
+use super::{answer, changes, done, plural};
 use crate::cli::args::{CommitArgs, StatusArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Ink;
@@ -22,7 +22,7 @@ pub fn commit(session: &mut Session, args: CommitArgs) -> Result<Exit, Stop> {
         durability: args.durability.into(),
         force: args.force,
     });
-    let committed = expect!(session.call(request), Committed);
+    let committed = answer!(session.call(request), Committed);
     let out = &mut session.output;
     if out.json {
         out.json(&committed)?;
@@ -56,7 +56,7 @@ pub fn status(session: &mut Session, args: &StatusArgs) -> Result<Exit, Stop> {
     let request = Request::Status(StatusRequest {
         directory: absolute(&args.directory)?,
     });
-    let status = expect!(session.call(request), Status);
+    let status = answer!(session.call(request), Status);
     let out = &mut session.output;
     if out.json {
         out.json(&status)?;
@@ -64,7 +64,10 @@ pub fn status(session: &mut Session, args: &StatusArgs) -> Result<Exit, Stop> {
     }
     if !args.nul {
         let branch = out.ink(Ink::Name, &quote::name(status.branch.as_bytes()));
-        let head = status.head.map_or_else(|| "no commit yet".to_owned(), |head| out.ink(Ink::Id, &head.short()));
+        let head = status.head.map_or_else(
+            || "no commit yet".to_owned(),
+            |head| out.ink(Ink::Id, &head.short()),
+        );
         out.remark(format!("on {branch} at {head}"))?;
     }
     changes::print(out, &status.changes, args.nul)?;

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use helios_engine::ops::{CatRequest, Class, Content, ContentRequest, Failure, GetRequest, PutRequest, Request};
+use helios_engine::ops::{
+    CatRequest, Class, Content, ContentRequest, Failure, GetRequest, PutRequest, Request,
+};
 
-use super::expect;
+use super::answer;
 use super::sink::{self, Sink};
 use crate::cli::args::{CatArgs, ContentArgs, GetArgs, PutArgs};
 use crate::cli::exit::Exit;
@@ -42,8 +44,13 @@ pub fn put(session: &mut Session, args: &PutArgs) -> Result<Exit, Stop> {
     Ok(Exit::Success)
 }
 
-fn put_one(session: &mut Session, request: Request, path: Option<&Path>, input: &mut dyn Read) -> Result<(), Stop> {
-    let content = expect!(session.call_reading(request, input), Content);
+fn put_one(
+    session: &mut Session,
+    request: Request,
+    path: Option<&Path>,
+    input: &mut dyn Read,
+) -> Result<(), Stop> {
+    let content = answer!(session.call_reading(request, input), Content);
     let out = &mut session.output;
     if out.json {
         out.json(&content)?;
@@ -80,17 +87,18 @@ pub fn cat(session: &mut Session, args: CatArgs) -> Result<Exit, Stop> {
 fn read(session: &mut Session, request: Request, output: Option<&Path>) -> Result<Exit, Stop> {
     let Some(path) = output else {
         if session.output.json {
-            return Err(
-                Failure::new(Class::Invalid, "the content and the JSON would both go to standard output")
-                    .with_hint("write the content to a file with -o FILE")
-                    .into(),
-            );
+            return Err(Failure::new(
+                Class::Invalid,
+                "the content and the JSON would both go to standard output",
+            )
+            .with_hint("write the content to a file with -o FILE")
+            .into());
         }
-        let _: Content = expect!(session.call_printing(request), Content);
+        let _: Content = answer!(session.call_printing(request), Content);
         return Ok(Exit::Success);
     };
     let mut sink = Sink::create(path)?;
-    let content = expect!(session.call_writing(request, &mut sink), Content);
+    let content = answer!(session.call_writing(request, &mut sink), Content);
     sink.finish()?;
     if session.output.json {
         session.output.json(&content)?;
@@ -99,7 +107,7 @@ fn read(session: &mut Session, request: Request, output: Option<&Path>) -> Resul
 }
 
 pub fn exists(session: &mut Session, args: ContentArgs) -> Result<Exit, Stop> {
-    let found = expect!(
+    let found = answer!(
         session.call(Request::Exists(ContentRequest { ids: args.ids })),
         Found
     );
@@ -108,7 +116,11 @@ pub fn exists(session: &mut Session, args: ContentArgs) -> Result<Exit, Stop> {
         out.json(&found)?;
     } else {
         for content in &found.contents {
-            let (ink, word) = if content.exists { (Ink::Added, "stored") } else { (Ink::Removed, "missing") };
+            let (ink, word) = if content.exists {
+                (Ink::Added, "stored")
+            } else {
+                (Ink::Removed, "missing")
+            };
             let word = out.ink(ink, word);
             out.remark(format!("{}  {word}", content.id))?;
         }
@@ -119,14 +131,22 @@ pub fn exists(session: &mut Session, args: ContentArgs) -> Result<Exit, Stop> {
 
 pub fn pin(session: &mut Session, args: ContentArgs, more: bool) -> Result<Exit, Stop> {
     let request = ContentRequest { ids: args.ids };
-    let request = if more { Request::Pin(request) } else { Request::Unpin(request) };
-    let pinned = expect!(session.call(request), Pinned);
+    let request = if more {
+        Request::Pin(request)
+    } else {
+        Request::Unpin(request)
+    };
+    let pinned = answer!(session.call(request), Pinned);
     let out = &mut session.output;
     if out.json {
         out.json(&pinned)?;
     } else {
         for content in &pinned.contents {
-            out.remark(format!("{}  {}", content.id, super::plural(content.pins, "pin", "pins")))?;
+            out.remark(format!(
+                "{}  {}",
+                content.id,
+                super::plural(content.pins, "pin", "pins")
+            ))?;
         }
     }
     Ok(Exit::Success)

@@ -6,7 +6,7 @@ use helios_engine::ops::{Change, ChangeKind, DiffRequest, GetRequest, Node, Requ
 use helios_engine::trees::EntryKind;
 
 use super::patch::{self, Contents};
-use super::{changes, done, expect};
+use super::{answer, changes, done};
 use crate::cli::args::DiffArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output::Ink;
@@ -21,10 +21,12 @@ pub fn diff(session: &mut Session, args: DiffArgs) -> Result<Exit, Stop> {
     let real = args.to.is_none().then(|| directory.as_path().to_owned());
     let request = Request::Diff(DiffRequest {
         from: args.from.into(),
-        to: args.to.map_or(Side::Directory(directory), |to| Side::Revision(to.into())),
+        to: args
+            .to
+            .map_or(Side::Directory(directory), |to| Side::Revision(to.into())),
         paths: args.paths.into_iter().map(Into::into).collect(),
     });
-    let compared = expect!(session.call(request), Compared);
+    let compared = answer!(session.call(request), Compared);
     if session.output.json {
         session.output.json(&compared)?;
     } else if args.patch {
@@ -53,7 +55,9 @@ fn both(session: &mut Session, change: &Change, real: Option<&PathBuf>) -> Resul
 }
 
 fn side(session: &mut Session, node: Option<&Node>, real: Option<PathBuf>) -> Result<Contents, Stop> {
-    let Some(node) = node else { return Ok(Contents::Absent) };
+    let Some(node) = node else {
+        return Ok(Contents::Absent);
+    };
     if !matches!(node.kind, EntryKind::File | EntryKind::Symlink) {
         return Ok(Contents::None);
     }
@@ -79,7 +83,7 @@ fn side(session: &mut Session, node: Option<&Node>, real: Option<PathBuf>) -> Re
                 offset: 0,
                 length: None,
             });
-            let _ = expect!(session.call_writing(request, &mut bytes), Content);
+            let _ = answer!(session.call_writing(request, &mut bytes), Content);
             bytes
         }
         (None, None) => return Ok(Contents::None),
@@ -115,19 +119,32 @@ fn stat(session: &mut Session, changes: &[Change], real: Option<&PathBuf>) -> Re
         };
         rows.push(Row {
             name: quote::name(change.path.as_bytes()),
-            text: if change.change == ChangeKind::Metadata { None } else { text },
+            text: if change.change == ChangeKind::Metadata {
+                None
+            } else {
+                text
+            },
             note,
         });
     }
     let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
-    let most = rows.iter().filter_map(|row| row.text).map(|(a, r)| a + r).max().unwrap_or(0);
+    let most = rows
+        .iter()
+        .filter_map(|row| row.text)
+        .map(|(a, r)| a + r)
+        .max()
+        .unwrap_or(0);
     let digits = most.to_string().len();
     let out = &mut session.output;
     for row in rows {
         let right = match row.text {
             Some((more, less)) => {
                 let scale = |lines: u64| {
-                    let length = if most <= BAR { lines } else { (lines * BAR).div_ceil(most) };
+                    let length = if most <= BAR {
+                        lines
+                    } else {
+                        (lines * BAR).div_ceil(most)
+                    };
                     usize::try_from(length).unwrap_or(0)
                 };
                 let plus = out.ink(Ink::Added, &"+".repeat(scale(more)));

@@ -2,7 +2,7 @@
 
 use helios_engine::ops::{MaterializeRequest, Request, RestoreRequest};
 
-use super::{changes, done, expect, plural};
+use super::{answer, changes, done, plural};
 use crate::cli::args::{MaterializeArgs, RestoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Ink;
@@ -21,7 +21,7 @@ pub fn restore(session: &mut Session, args: RestoreArgs) -> Result<Exit, Stop> {
         no_backup: args.no_backup,
         force: args.force,
     });
-    let restored = expect!(session.call(request), Restored);
+    let restored = answer!(session.call(request), Restored);
     let out = &mut session.output;
     if out.json {
         out.json(&restored)?;
@@ -53,7 +53,7 @@ pub fn materialize(session: &mut Session, args: MaterializeArgs) -> Result<Exit,
         include: args.include,
         jobs: args.jobs.map(usize::from),
     });
-    let made = expect!(session.call(request), Materialized);
+    let made = answer!(session.call(request), Materialized);
     let out = &mut session.output;
     if out.json {
         out.json(&made)?;

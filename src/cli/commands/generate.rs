@@ -26,8 +26,9 @@ pub fn man(session: &mut Session, directory: &Path) -> Result<Exit, Stop> {
     std::fs::create_dir_all(directory).map_err(failed)?;
     let command = Cli::command().disable_help_subcommand(true);
     clap_mangen::generate_to(command, directory).map_err(failed)?;
-    session
-        .output
-        .remark(format!("wrote helios.1 and a page for each command to {}", directory.display()))?;
+    session.output.remark(format!(
+        "wrote helios.1 and a page for each command to {}",
+        directory.display()
+    ))?;
     Ok(Exit::Success)
 }

@@ -6,7 +6,7 @@ use helios_engine::format::ContentId;
 use helios_engine::ops::{BranchRequest, ListRequest, ListedEntry, LogRequest, Node, Request, TagRequest};
 use helios_engine::trees::EntryKind;
 
-use super::expect;
+use super::answer;
 use crate::cli::args::{LogArgs, LsArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Ink, Output};
@@ -21,7 +21,7 @@ pub fn log(session: &mut Session, args: LogArgs) -> Result<Exit, Stop> {
         limit: args.limit,
         since_ns: args.since,
     });
-    let history = expect!(session.call(request), History);
+    let history = answer!(session.call(request), History);
     if session.output.json {
         session.output.json(&history)?;
         return Ok(Exit::Success);
@@ -56,15 +56,21 @@ pub fn log(session: &mut Session, args: LogArgs) -> Result<Exit, Stop> {
 /// A line of a message, with nothing in it that a terminal would act on.
 fn quote_line(line: &str) -> String {
     line.chars()
-        .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
         .collect()
 }
 
 /// Which branches and tags name each commit. Long lists of agents' branches are cut.
 fn names(session: &mut Session) -> Result<HashMap<ContentId, Vec<String>>, Stop> {
     const EACH: usize = 4;
-    let branches = expect!(session.call(Request::Branch(BranchRequest::List)), References);
-    let tags = expect!(session.call(Request::Tag(TagRequest::List)), References);
+    let branches = answer!(session.call(Request::Branch(BranchRequest::List)), References);
+    let tags = answer!(session.call(Request::Tag(TagRequest::List)), References);
     let mut names: HashMap<ContentId, Vec<String>> = HashMap::new();
     let tags = tags.references.iter().map(|tag| (tag, "tag: "));
     for (reference, prefix) in tags.chain(branches.references.iter().map(|branch| (branch, ""))) {
@@ -84,22 +90,35 @@ pub fn ls(session: &mut Session, args: LsArgs) -> Result<Exit, Stop> {
         directory: working_directory()?,
         recursive: args.recursive,
     });
-    let listed = expect!(session.call(request), Listed);
+    let listed = answer!(session.call(request), Listed);
     let out = &mut session.output;
     if out.json {
         out.json(&listed)?;
         return Ok(Exit::Success);
     }
-    let width = listed.entries.iter().map(|entry| entry.node.size).max().unwrap_or(0).to_string().len();
+    let width = listed
+        .entries
+        .iter()
+        .map(|entry| entry.node.size)
+        .max()
+        .unwrap_or(0)
+        .to_string()
+        .len();
     for entry in &listed.entries {
         if args.nul {
             out.bytes(entry.path.as_bytes())?;
             out.bytes(b"\0")?;
             continue;
         }
-        let mut line = if args.long { long(out, &entry.node, width) } else { String::new() };
+        let mut line = if args.long {
+            long(out, &entry.node, width)
+        } else {
+            String::new()
+        };
         line.push_str(&name(out, entry));
-        if args.long && let Some(target) = &entry.target {
+        if args.long
+            && let Some(target) = &entry.target
+        {
             line.push_str(" -> ");
             line.push_str(&quote::name(target.as_bytes()));
         }
@@ -143,7 +162,11 @@ fn mode(node: &Node) -> String {
         EntryKind::BlockDevice => 'b',
     };
     let mut text = String::from(kind);
-    for (shift, special, set, unset) in [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')] {
+    for (shift, special, set, unset) in [
+        (6, 0o4000, 's', 'S'),
+        (3, 0o2000, 's', 'S'),
+        (0, 0o1000, 't', 'T'),
+    ] {
         let bits = node.mode >> shift;
         text.push(if bits & 4 != 0 { 'r' } else { '-' });
         text.push(if bits & 2 != 0 { 'w' } else { '-' });

@@ -46,7 +46,7 @@ pub fn run(command: Command, session: &mut Session) -> Result<Exit, Stop> {
 }
 
 /// Takes the one kind of reply that answers a request.
-macro_rules! expect {
+macro_rules! answer {
     ($reply:expr, $variant:ident) => {
         match $reply? {
             helios_engine::ops::Reply::$variant(reply) => reply,
@@ -54,14 +54,22 @@ macro_rules! expect {
         }
     };
 }
-use expect;
+use answer;
 
 /// The exit code of an operation that was done, but perhaps not completely.
 fn done(warnings: &Warnings) -> Exit {
-    if warnings.count == 0 { Exit::Success } else { Exit::Partial }
+    if warnings.count == 0 {
+        Exit::Success
+    } else {
+        Exit::Partial
+    }
 }
 
 /// `1 file`, `2 files`.
 fn plural(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", super::size::count(number), if number == 1 { one } else { many })
+    format!(
+        "{} {}",
+        super::size::count(number),
+        if number == 1 { one } else { many }
+    )
 }

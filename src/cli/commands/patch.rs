@@ -117,8 +117,16 @@ fn one(out: &mut Output, change: &Change, from: &Contents, to: &Contents) -> io:
     if same_bytes {
         return Ok(());
     }
-    let old = if modes[0].is_some() { old } else { "/dev/null".to_owned() };
-    let new = if modes[1].is_some() { new } else { "/dev/null".to_owned() };
+    let old = if modes[0].is_some() {
+        old
+    } else {
+        "/dev/null".to_owned()
+    };
+    let new = if modes[1].is_some() {
+        new
+    } else {
+        "/dev/null".to_owned()
+    };
     let (Some(before), Some(after)) = (from.text(), to.text()) else {
         let why = if matches!(from, Contents::Large) || matches!(to, Contents::Large) {
             "Large files"

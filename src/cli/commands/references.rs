@@ -2,7 +2,7 @@
 
 use helios_engine::ops::{BranchRequest, Class, Failure, References, Request, TagRequest};
 
-use super::expect;
+use super::answer;
 use crate::cli::args::{BranchArgs, TagArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Ink;
@@ -68,7 +68,7 @@ fn needs_name(what: &str) -> Failure {
 }
 
 fn list(session: &mut Session, request: Request) -> Result<Exit, Stop> {
-    let References { references } = expect!(session.call(request), References);
+    let References { references } = answer!(session.call(request), References);
     let out = &mut session.output;
     if out.json {
         out.json(&References { references })?;
@@ -88,7 +88,7 @@ fn list(session: &mut Session, request: Request) -> Result<Exit, Stop> {
 }
 
 fn changed(session: &mut Session, request: Request, verb: &str) -> Result<Exit, Stop> {
-    let References { references } = expect!(session.call(request), References);
+    let References { references } = answer!(session.call(request), References);
     let out = &mut session.output;
     if out.json {
         out.json(&References { references })?;

@@ -2,7 +2,7 @@
 
 use helios_engine::ops::{CheckRequest, InitRequest, Latency, Request};
 
-use super::{expect, plural};
+use super::{answer, plural};
 use crate::cli::args::{CheckArgs, InitArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Ink;
@@ -15,13 +15,17 @@ pub fn init(session: &mut Session, args: &InitArgs) -> Result<Exit, Stop> {
         size: args.size,
         force: args.force,
     };
-    let created = expect!(session.init(args.uri.as_deref(), request), Created);
+    let created = answer!(session.init(args.uri.as_deref(), request), Created);
     let out = &mut session.output;
     if out.json {
         out.json(&created)?;
         return Ok(Exit::Success);
     }
-    out.line(format!("made the store {} ({})", created.store, show(created.size)))?;
+    out.line(format!(
+        "made the store {} ({})",
+        created.store,
+        show(created.size)
+    ))?;
     out.remark(format!(
         "its index takes {} of memory when the store is full of contents of {} on average",
         show(created.ram_full_bytes),
@@ -31,13 +35,17 @@ pub fn init(session: &mut Session, args: &InitArgs) -> Result<Exit, Stop> {
 }
 
 pub fn info(session: &mut Session) -> Result<Exit, Stop> {
-    let info = expect!(session.call(Request::Info), Info);
+    let info = answer!(session.call(Request::Info), Info);
     let out = &mut session.output;
     if out.json {
         out.json(&info)?;
         return Ok(Exit::Success);
     }
-    let percent = if info.size == 0 { 0.0 } else { info.used as f64 * 100.0 / info.size as f64 };
+    let percent = if info.size == 0 {
+        0.0
+    } else {
+        info.used as f64 * 100.0 / info.size as f64
+    };
     let rows = [
         ("store", info.store.clone()),
         ("health", info.health.clone()),
@@ -45,13 +53,23 @@ pub fn info(session: &mut Session) -> Result<Exit, Stop> {
         ("size", show(info.size)),
         ("used", format!("{} ({percent:.1} %)", show(info.used))),
         ("free", show(info.free)),
-        ("segments", format!("{}, {} free", count(info.segments), count(info.segments_free))),
+        (
+            "segments",
+            format!("{}, {} free", count(info.segments), count(info.segments_free)),
+        ),
         ("extents", count(info.extents)),
         ("branches", count(info.branches)),
         ("tags", count(info.tags)),
         ("pins", count(info.pins)),
         ("workspaces", count(info.workspaces)),
-        ("index memory", format!("{} now, {} when full", show(info.index_bytes), show(info.ram_full_bytes))),
+        (
+            "index memory",
+            format!(
+                "{} now, {} when full",
+                show(info.index_bytes),
+                show(info.ram_full_bytes)
+            ),
+        ),
     ];
     table(session, &rows)?;
     for note in &info.notes {
@@ -61,7 +79,7 @@ pub fn info(session: &mut Session) -> Result<Exit, Stop> {
 }
 
 pub fn stats(session: &mut Session) -> Result<Exit, Stop> {
-    let stats = expect!(session.call(Request::Stats), Stats);
+    let stats = answer!(session.call(Request::Stats), Stats);
     if session.output.json {
         session.output.json(&stats)?;
         return Ok(Exit::Success);
@@ -84,10 +102,20 @@ pub fn stats(session: &mut Session) -> Result<Exit, Stop> {
         ("cache hits", count(cache.hits)),
         ("cache misses", count(cache.misses)),
         ("cache evictions", count(cache.evictions)),
-        ("cache size", format!("{} in {}", show(cache.size), plural(cache.items, "extent", "extents"))),
+        (
+            "cache size",
+            format!(
+                "{} in {}",
+                show(cache.size),
+                plural(cache.items, "extent", "extents")
+            ),
+        ),
         ("visible", latency(&stats.visible)),
         ("durable", latency(&stats.durable)),
-        ("new objects", format!("{}, {}", count(stats.new_objects), show(stats.new_bytes))),
+        (
+            "new objects",
+            format!("{}, {}", count(stats.new_objects), show(stats.new_bytes)),
+        ),
         ("dedup ratio", format!("{:.2}", stats.dedup_ratio)),
         ("I/O reduction", format!("{:.1} %", stats.io_reduction_percent)),
         ("index entries", count(stats.index_entries)),
@@ -105,7 +133,7 @@ pub fn check(session: &mut Session, args: &CheckArgs) -> Result<Exit, Stop> {
     let request = Request::Check(CheckRequest {
         read_data: args.read_data,
     });
-    let checked = expect!(session.call(request), Checked);
+    let checked = answer!(session.call(request), Checked);
     let out = &mut session.output;
     if out.json {
         out.json(&checked)?;
@@ -126,7 +154,11 @@ pub fn check(session: &mut Session, args: &CheckArgs) -> Result<Exit, Stop> {
             count(checked.damage.len() as u64)
         ))?;
     }
-    Ok(if checked.damage.is_empty() { Exit::Success } else { Exit::Damaged })
+    Ok(if checked.damage.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Damaged
+    })
 }
 
 fn table(session: &mut Session, rows: &[(&str, String)]) -> Result<(), Stop> {
