@@ -6,6 +6,10 @@ pub const UNIT_BYTES: usize = 4096;
 pub const EXTENT_BYTES_MAX: usize = 1 << 20;
 /// Largest frame, header and descriptors included, in bytes.
 pub const FRAME_BYTES_MAX: usize = EXTENT_BYTES_MAX + (64 << 10);
+/// Largest single transfer of a file or block device, in bytes.
+pub const TRANSFER_BYTES_MAX: usize = 2 << 20;
+/// Device memory one queue hands out before it falls back to the heap, in bytes.
+pub const QUEUE_MEMORY_BYTES: usize = 32 << 20;
 /// Content-defined chunks: smallest, average and largest, in bytes.
 pub const CHUNK_BYTES: [usize; 3] = [16 << 10, 64 << 10, 256 << 10];
 /// Longest name of one directory entry, in bytes (the same as Linux `NAME_MAX`).
@@ -18,3 +22,4 @@ pub const ROOT_DATA_BYTES_MAX: usize = 2048;
 const _: () = assert!(CHUNK_BYTES[0] < CHUNK_BYTES[1] && CHUNK_BYTES[1] < CHUNK_BYTES[2]);
 const _: () = assert!(CHUNK_BYTES[2] <= EXTENT_BYTES_MAX);
 const _: () = assert!(EXTENT_BYTES_MAX < FRAME_BYTES_MAX && FRAME_BYTES_MAX % UNIT_BYTES == 0);
+const _: () = assert!(FRAME_BYTES_MAX <= TRANSFER_BYTES_MAX && TRANSFER_BYTES_MAX <= QUEUE_MEMORY_BYTES);
