@@ -8,6 +8,12 @@ pub const EXTENT_BYTES_MAX: usize = 1 << 20;
 pub const FRAME_BYTES_MAX: usize = EXTENT_BYTES_MAX + (64 << 10);
 /// Content-defined chunks: smallest, average and largest, in bytes.
 pub const CHUNK_BYTES: [usize; 3] = [16 << 10, 64 << 10, 256 << 10];
+/// Shortest run of zero bytes that becomes a hole of a chunked content, in bytes; whole units.
+pub const HOLE_BYTES_MIN: usize = 64 << 10;
+/// Largest content, in bytes.
+pub const CONTENT_BYTES_MAX: u64 = 1 << 50;
+/// Largest content or range answered in one piece of memory, in bytes; larger ones are streamed.
+pub const GET_BYTES_MAX: u64 = 1 << 30;
 /// Longest name of one directory entry, in bytes (the same as Linux `NAME_MAX`).
 pub const NAME_BYTES_MAX: usize = 255;
 /// Longest name of a root (branch, tag, ...), in bytes.
@@ -17,4 +23,5 @@ pub const ROOT_DATA_BYTES_MAX: usize = 2048;
 
 const _: () = assert!(CHUNK_BYTES[0] < CHUNK_BYTES[1] && CHUNK_BYTES[1] < CHUNK_BYTES[2]);
 const _: () = assert!(CHUNK_BYTES[2] <= EXTENT_BYTES_MAX);
-const _: () = assert!(EXTENT_BYTES_MAX < FRAME_BYTES_MAX && FRAME_BYTES_MAX % UNIT_BYTES == 0);
+const _: () = assert!(EXTENT_BYTES_MAX < FRAME_BYTES_MAX && FRAME_BYTES_MAX.is_multiple_of(UNIT_BYTES));
+const _: () = assert!(HOLE_BYTES_MIN.is_multiple_of(UNIT_BYTES) && HOLE_BYTES_MIN < EXTENT_BYTES_MAX);
