@@ -2,6 +2,8 @@
 //!
 //! SCAFFOLD of the interface (in memory), replaced by the real store; the signatures stay.
 
+pub mod index;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
