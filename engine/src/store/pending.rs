@@ -41,7 +41,11 @@ pub(super) struct PendingBatch {
 impl PendingBatch {
     /// How the index names one of the extents.
     pub fn slot_of(&self, item: u32) -> Slot {
-        Slot::Pending { slot: self.slot, item, generation: (self.sequence & 0xffff) as u16 }
+        Slot::Pending {
+            slot: self.slot,
+            item,
+            generation: (self.sequence & 0xffff) as u16,
+        }
     }
 }
 
@@ -115,7 +119,10 @@ impl PendingTable {
     /// Empties a slot, after the index stopped naming it.
     pub fn release(&self, batch: &PendingBatch) {
         let old = self.slots[batch.slot as usize].lock().take();
-        assert!(old.is_some_and(|old| old.sequence == batch.sequence), "a pending slot was emptied twice");
+        assert!(
+            old.is_some_and(|old| old.sequence == batch.sequence),
+            "a pending slot was emptied twice"
+        );
         self.cancel(batch.slot, batch.bytes);
     }
 
