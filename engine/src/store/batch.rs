@@ -250,11 +250,14 @@ impl Batch {
                 .all(|update| matches!(update.change, RootChange::Delete));
         let log = self.log.clone().ok_or(Error::Closed)?;
         let asked = log.room.take(cost, removal, || log.hurry()).await;
-        asked.map_err(|no_room| Error::Full {
-            device: format!("{} ({})", shared.name, no_room.reason),
-            needed: cost,
-            free: no_room.free,
-        })?;
+        if let Err(no_room) = asked {
+            shared.check_writable()?;
+            return Err(Error::Full {
+                device: format!("{} ({})", shared.name, no_room.reason),
+                needed: cost,
+                free: no_room.free,
+            });
+        }
         let mut admitted = Admitted {
             shared: &shared,
             log: &log,
@@ -265,7 +268,10 @@ impl Batch {
         let slot = if extents.is_empty() {
             u32::MAX
         } else {
-            let slot = shared.pending.reserve(bytes).await;
+            let Some(slot) = shared.pending.reserve(bytes).await else {
+                shared.check_writable()?;
+                return Err(Error::Closed);
+            };
             admitted.slot = Some(slot);
             slot
         };

@@ -39,6 +39,8 @@ pub struct CreateOptions {
     pub force: bool,
     /// Bytes of one segment; chosen from the size if `None`.
     pub segment_bytes: Option<u64>,
+    /// Derive name, secret and time from this instead of drawing them: for images that must come out the same.
+    pub seed: Option<u64>,
 }
 
 impl Default for CreateOptions {
@@ -47,6 +49,7 @@ impl Default for CreateOptions {
             size: STORE_BYTES_DEFAULT,
             force: false,
             segment_bytes: None,
+            seed: None,
         }
     }
 }
@@ -85,6 +88,9 @@ impl Default for OpenOptions {
 const PENDING_SLOTS: u32 = 4096;
 /// Read requests that may wait for one reactor.
 const READ_REQUESTS_MAX: usize = 1024;
+
+/// A store has at most one log per this many segments.
+const SEGMENTS_PER_LOG_MIN: u32 = 6;
 
 /// What the writer tasks give back when their logs are closed.
 pub(super) struct Writers(Vec<(Handle, oneshot::Receiver<LogEnd>)>);
@@ -139,8 +145,17 @@ impl Store {
     /// Makes a store on the device of a runtime.
     pub fn create_on(runtime: &Runtime, name: &str, options: &CreateOptions) -> Result<()> {
         let (name, force, segment_bytes) = (name.to_owned(), options.force, options.segment_bytes);
-        let (store, secret) = (random::<16>()?, random::<32>()?);
-        let created_ns = runtime.clock().wall_ns();
+        let (store, secret, created_ns) = match options.seed {
+            None => (random()?, random()?, runtime.clock().wall_ns()),
+            Some(seed) => {
+                let mut drawn = blake3::Hasher::new_derive_key("helios 2026 store from seed");
+                let mut drawn = drawn.update(&seed.to_le_bytes()).finalize_xof();
+                let (mut store, mut secret) = ([0; 16], [0; 32]);
+                drawn.fill(&mut store);
+                drawn.fill(&mut secret);
+                (store, secret, 0)
+            }
+        };
         on_reactor(runtime, move |local| async move {
             let capacity_units = local.device().geometry().capacity / UNIT_BYTES as u64;
             let capacity = capacity_units * UNIT_BYTES as u64;
@@ -236,7 +251,7 @@ impl Store {
         options: &OpenOptions,
         owner: Option<Owner>,
     ) -> Result<Store> {
-        let log_count = runtime.handles().len();
+        let reactors = runtime.handles().len();
         let (task_name, read_only) = (name.to_owned(), options.read_only);
         let now_ns = runtime.clock().wall_ns();
         let options = options.clone();
@@ -252,7 +267,7 @@ impl Store {
                 _ => None,
             };
             let ends = if why.is_none() {
-                take_over(&local, &name, &mut recovered, log_count).await?
+                take_over(&local, &name, &mut recovered, reactors).await?
             } else {
                 vec![]
             };
@@ -421,15 +436,22 @@ async fn take_over(
     local: &Local,
     name: &str,
     recovered: &mut Recovered,
-    log_count: usize,
+    reactors: usize,
 ) -> Result<Vec<LogEnd>> {
     let places = Places::of(&recovered.superblock);
     let mut block = recovered.superblock.clone();
     block.incarnation = U64::new(block.incarnation.get() + 1);
     let mut ends = std::mem::take(&mut recovered.ends);
-    let count = u16::try_from(log_count).map_err(|_| Error::invalid("reactors", "at most 65,535"))?;
+    // A small store has fewer logs than reactors: each needs a segment to fill and one to go on in.
+    let logs_max = (places.segment_count / SEGMENTS_PER_LOG_MIN).clamp(1, u32::from(u16::MAX));
+    let count = u16::try_from(reactors.min(logs_max as usize)).expect("clamped above");
+    // A checkpoint repeats the descriptors of open segments, at most half the bytes of each.
+    let roots_bytes: usize = recovered.roots.iter().map(|root| root.record(false).encoded_len()).sum();
+    let open_bytes = places.segment_bytes() / 2 * u64::from(count);
+    let body_max = roots_bytes + usize::try_from(open_bytes).expect("memory for the open segments");
+    recovered.table.expect_checkpoint_parts(checkpoints::parts(&places, body_max));
     let fits =
-        recovered.clean && ends.len() == log_count && (0..count).all(|log| ends.contains_key(&LogId(log)));
+        recovered.clean && ends.len() == usize::from(count) && (0..count).all(|log| ends.contains_key(&LogId(log)));
     let mut logs: Vec<LogEnd> = Vec::new();
     if !fits {
         // Logs beyond the number of reactors end here.

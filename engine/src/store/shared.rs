@@ -126,6 +126,7 @@ impl Shared {
     pub fn fence_all(&self, reason: &str) {
         tracing::error!(store = self.name, reason, "the store takes no more writes");
         self.logs().iter().for_each(|log| log.fence(reason));
+        self.pending.close();
     }
 
     /// Refuses writes where they cannot be kept.

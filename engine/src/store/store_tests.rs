@@ -285,3 +285,35 @@ fn concurrent_batches_depend_on_each_other_and_all_become_durable() {
         known
     );
 }
+
+/// Goal: the same engine runs with no threads at all, and the same seed gives the same bytes.
+/// Method: a workload under the single-threaded driver with virtual time, twice; the images must be equal.
+#[test]
+fn the_engine_runs_without_threads_and_repeats_itself() {
+    let run = |seed: u64| {
+        let device = testing::device(64 << 20);
+        let store = testing::create_driven(&device, 2, seed);
+        let mut keys = Vec::new();
+        for round in 0..20usize {
+            let all = contents(10, 1000 + round * 500);
+            keys.extend(all.iter().map(|bytes| data(bytes).key));
+            let mut batch = store.batch_on(round);
+            let ack = store.block_on(async {
+                batch.put(all.iter().map(data).collect()).await?;
+                batch.set_root(set(&format!("b{round}"), Expect::Absent, b""));
+                batch.submit().await
+            });
+            if round % 3 == 0 {
+                store.block_on(ack.unwrap().durable()).unwrap();
+            }
+        }
+        store
+            .block_on(store.get_many(&keys))
+            .into_iter()
+            .for_each(|answer| drop(answer.unwrap()));
+        store.close().unwrap();
+        device.image()
+    };
+    let first = run(7);
+    assert!(first == run(7), "the same seed gave another image");
+}

@@ -65,3 +65,33 @@ pub(crate) fn data(bytes: &Bytes) -> Extent {
         bytes: bytes.clone(),
     }
 }
+
+/// Makes and opens a store that runs without threads, in virtual time.
+pub(crate) fn create_driven(device: &Arc<SimDevice>, reactors: usize, seed: u64) -> Store {
+    let config = Config {
+        reactors,
+        pin: false,
+        seed,
+        ..Config::default()
+    };
+    let runtime = Runtime::driver(device.clone(), &config).expect("a runtime without threads");
+    let options = CreateOptions {
+        seed: Some(seed),
+        ..CreateOptions::default()
+    };
+    Store::create_on(&runtime, "sim:driven", &options).expect("a new store");
+    Store::open_on(&runtime, "sim:driven", &OpenOptions::default()).expect("the store just made")
+}
+
+/// A simulated device whose misbehaviour follows from a seed.
+pub(crate) fn device_seeded(seed: u64, bytes: u64) -> Arc<SimDevice> {
+    SimDevice::new(seed, bytes)
+}
+
+/// Opens the store on a device without threads, in virtual time.
+pub(crate) fn open_driven(device: &Arc<SimDevice>, reactors: usize, seed: u64) -> crate::error::Result<Store> {
+    let config = Config { reactors, pin: false, seed, ..Config::default() };
+    let runtime = Runtime::driver(device.clone(), &config)?;
+    let options = OpenOptions { cache_bytes: 0, ..OpenOptions::default() };
+    Store::open_on(&runtime, "sim:driven", &options)
+}
