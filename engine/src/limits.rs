@@ -21,5 +21,5 @@ pub const ROOT_DATA_BYTES_MAX: usize = 2048;
 
 const _: () = assert!(CHUNK_BYTES[0] < CHUNK_BYTES[1] && CHUNK_BYTES[1] < CHUNK_BYTES[2]);
 const _: () = assert!(CHUNK_BYTES[2] <= EXTENT_BYTES_MAX);
-const _: () = assert!(EXTENT_BYTES_MAX < FRAME_BYTES_MAX && FRAME_BYTES_MAX % UNIT_BYTES == 0);
+const _: () = assert!(EXTENT_BYTES_MAX < FRAME_BYTES_MAX && FRAME_BYTES_MAX.is_multiple_of(UNIT_BYTES));
 const _: () = assert!(FRAME_BYTES_MAX <= TRANSFER_BYTES_MAX && TRANSFER_BYTES_MAX <= QUEUE_MEMORY_BYTES);
