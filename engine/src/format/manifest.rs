@@ -17,10 +17,10 @@
 //! places in a content would not be equal parts.
 
 use bytes::Bytes;
-use crc_fast::{CrcAlgorithm, checksum};
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::checksum::crc32c;
 use super::{ContentId, Kind};
 use crate::hash::{self, Context};
 use crate::limits::{CONTENT_BYTES_MAX, EXTENT_BYTES_MAX};
@@ -43,12 +43,12 @@ pub struct ManifestHeader {
     magic: [u8; 8],
     checksum: U32, // CRC-32C of every byte after this field
     version: U16,
-    level: u8,           // 0 lists chunks and holes; n lists parts of level n - 1
-    role: u8,            // 1 root of a content, 2 part
-    records: U32,        // number of records that follow
-    reserved: [u8; 4],   // must be zero
-    length: U64,         // plain bytes of everything listed
-    content: ContentId,  // root: id of the content, and of this entry; part: zero
+    level: u8,          // 0 lists chunks and holes; n lists parts of level n - 1
+    role: u8,           // 1 root of a content, 2 part
+    records: U32,       // number of records that follow
+    reserved: [u8; 4],  // must be zero
+    length: U64,        // plain bytes of everything listed
+    content: ContentId, // root: id of the content, and of this entry; part: zero
 }
 
 /// One line of the list.
@@ -119,7 +119,10 @@ impl Piece {
             Piece::Hole { .. } => (2, NO_ID),
             Piece::Part { id, .. } => (3, id),
         };
-        ManifestRecord { id, length: U64::new(kind << LENGTH_BITS | self.length()) }
+        ManifestRecord {
+            id,
+            length: U64::new(kind << LENGTH_BITS | self.length()),
+        }
     }
 
     fn decode(record: &ManifestRecord, level: u8) -> Option<Piece> {
@@ -128,11 +131,15 @@ impl Piece {
             return None;
         }
         match record.length.get() >> LENGTH_BITS {
-            1 if level == 0 && length <= EXTENT_BYTES_MAX as u64 => {
-                Some(Piece::Chunk { id: record.id, length: u32::try_from(length).ok()? })
-            }
+            1 if level == 0 && length <= EXTENT_BYTES_MAX as u64 => Some(Piece::Chunk {
+                id: record.id,
+                length: u32::try_from(length).ok()?,
+            }),
             2 if level == 0 && record.id == NO_ID => Some(Piece::Hole { length }),
-            3 if level > 0 => Some(Piece::Part { id: record.id, length }),
+            3 if level > 0 => Some(Piece::Part {
+                id: record.id,
+                length,
+            }),
             _ => None,
         }
     }
@@ -194,7 +201,10 @@ impl Manifest {
     ///
     /// Panics otherwise: that is a mistake of the caller, not of any input.
     pub fn encode(role: Role, level: u8, pieces: &[Piece]) -> Bytes {
-        assert!(level <= MANIFEST_LEVEL_MAX && pieces.len() <= MANIFEST_RECORDS_MAX, "manifest too large");
+        assert!(
+            level <= MANIFEST_LEVEL_MAX && pieces.len() <= MANIFEST_RECORDS_MAX,
+            "manifest too large"
+        );
         let mut header = ManifestHeader {
             magic: MANIFEST_MAGIC,
             checksum: U32::ZERO,
@@ -216,7 +226,11 @@ impl Manifest {
         bytes.extend_from_slice(header.as_bytes());
         for piece in pieces {
             let record = piece.encode();
-            assert_eq!(Piece::decode(&record, level), Some(*piece), "piece out of bounds for level {level}");
+            assert_eq!(
+                Piece::decode(&record, level),
+                Some(*piece),
+                "piece out of bounds for level {level}"
+            );
             bytes.extend_from_slice(record.as_bytes());
         }
         header.checksum = U32::new(crc32c(&bytes[CHECKSUM_END..]));
@@ -240,13 +254,9 @@ impl Manifest {
 
     /// Checks bytes that are the root of a content or a part, whichever they say; for tracing and scrubbing.
     pub fn decode_any(bytes: Bytes) -> Result<(Role, Manifest), ManifestDamage> {
-        let (header, _) = header_of(&bytes)?;
-        let role = match header.role {
-            1 => Role::Root(header.content),
-            2 => Role::Part,
-            _ => return Err(ManifestDamage::Field("role")),
-        };
-        Ok((role, Manifest::decode(bytes, role)?))
+        let checked = check(&bytes)?;
+        let Checked { role, level, length } = checked;
+        Ok((role, Manifest { bytes, level, length }))
     }
 
     /// The id under which the part with these bytes is stored.
@@ -254,47 +264,11 @@ impl Manifest {
         hash::id(Context::ManifestPart, bytes)
     }
 
-    fn decode(bytes: Bytes, role: Role) -> Result<Manifest, ManifestDamage> {
-        let (header, records) = header_of(&bytes)?;
-        if header.checksum.get() != crc32c(&bytes[CHECKSUM_END..]) {
-            return Err(ManifestDamage::Checksum);
+    fn decode(bytes: Bytes, expected: Role) -> Result<Manifest, ManifestDamage> {
+        match Manifest::decode_any(bytes)? {
+            (role, manifest) if role == expected => Ok(manifest),
+            _ => Err(ManifestDamage::Misplaced),
         }
-        if header.version.get() != MANIFEST_VERSION {
-            return Err(ManifestDamage::Version(header.version.get()));
-        }
-        let (number, content) = match role {
-            Role::Root(content) => (1, content),
-            Role::Part => (2, NO_ID),
-        };
-        if (header.role, header.content) != (number, content) {
-            return Err(ManifestDamage::Misplaced);
-        }
-        if header.level > MANIFEST_LEVEL_MAX {
-            return Err(ManifestDamage::Field("level"));
-        }
-        if header.reserved != [0; 4] {
-            return Err(ManifestDamage::Field("reserved field"));
-        }
-        let count = usize::try_from(header.records.get()).unwrap_or(usize::MAX);
-        if count > MANIFEST_RECORDS_MAX {
-            return Err(ManifestDamage::Field("number of records"));
-        }
-        let expected = HEADER_BYTES + count * RECORD_BYTES;
-        if bytes.len() != expected {
-            return Err(ManifestDamage::Length { expected, found: bytes.len() });
-        }
-        let mut length = 0u64;
-        for (at, record) in records.iter().enumerate() {
-            let piece = Piece::decode(record, header.level).ok_or(ManifestDamage::Record(at))?;
-            // Cannot overflow: at most 2^14 records of less than 2^56 bytes are less than 2^64 only up to 2^8 of
-            // them, so the bound is checked at every step.
-            length = length.checked_add(piece.length()).ok_or(ManifestDamage::Sum)?;
-        }
-        if length != header.length.get() || length > CONTENT_BYTES_MAX {
-            return Err(ManifestDamage::Sum);
-        }
-        let level = header.level;
-        Ok(Manifest { bytes, level, length })
     }
 
     /// 0 for lists of chunks and holes, more for lists of parts.
@@ -324,7 +298,9 @@ impl Manifest {
 
     /// All records in order.
     pub fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
-        self.records().iter().filter_map(|record| Piece::decode(record, self.level))
+        self.records()
+            .iter()
+            .filter_map(|record| Piece::decode(record, self.level))
     }
 
     fn records(&self) -> &[ManifestRecord] {
@@ -334,20 +310,78 @@ impl Manifest {
 
 /// Header and records of bytes that hold at least a header and whole records.
 fn header_of(bytes: &[u8]) -> Result<(&ManifestHeader, &[ManifestRecord]), ManifestDamage> {
-    let (header, rest) = ManifestHeader::ref_from_prefix(bytes)
-        .map_err(|_| ManifestDamage::Length { expected: HEADER_BYTES, found: bytes.len() })?;
+    let (header, rest) = ManifestHeader::ref_from_prefix(bytes).map_err(|_| ManifestDamage::Length {
+        expected: HEADER_BYTES,
+        found: bytes.len(),
+    })?;
     if header.magic != MANIFEST_MAGIC {
         return Err(ManifestDamage::Magic);
     }
     let whole = rest.len() / RECORD_BYTES * RECORD_BYTES;
-    let records = <[ManifestRecord]>::ref_from_bytes(&rest[..whole])
-        .map_err(|_| ManifestDamage::Length { expected: HEADER_BYTES + whole, found: bytes.len() })?;
+    let records = <[ManifestRecord]>::ref_from_bytes(&rest[..whole]).map_err(|_| ManifestDamage::Length {
+        expected: HEADER_BYTES + whole,
+        found: bytes.len(),
+    })?;
     Ok((header, records))
 }
 
-fn crc32c(bytes: &[u8]) -> u32 {
-    // The 64-bit result of a 32-bit checksum.
-    u32::try_from(checksum(CrcAlgorithm::Crc32Iscsi, bytes)).unwrap_or(u32::MAX)
+/// What [`check`] learnt.
+struct Checked {
+    role: Role,
+    level: u8,
+    length: u64,
+}
+
+/// Checks everything that can be checked without knowing where the bytes were found.
+fn check(bytes: &[u8]) -> Result<Checked, ManifestDamage> {
+    let (header, records) = header_of(bytes)?;
+    if header.checksum.get() != crc32c(&bytes[CHECKSUM_END..]) {
+        return Err(ManifestDamage::Checksum);
+    }
+    if header.version.get() != MANIFEST_VERSION {
+        return Err(ManifestDamage::Version(header.version.get()));
+    }
+    let role = match (header.role, header.content) {
+        (1, content) => Role::Root(content),
+        (2, NO_ID) => Role::Part,
+        _ => return Err(ManifestDamage::Field("role")),
+    };
+    let level = header.level;
+    if level > MANIFEST_LEVEL_MAX {
+        return Err(ManifestDamage::Field("level"));
+    }
+    if header.reserved != [0; 4] {
+        return Err(ManifestDamage::Field("reserved field"));
+    }
+    let count = usize::try_from(header.records.get()).unwrap_or(usize::MAX);
+    if count > MANIFEST_RECORDS_MAX {
+        return Err(ManifestDamage::Field("number of records"));
+    }
+    let expected = HEADER_BYTES + count * RECORD_BYTES;
+    if bytes.len() != expected {
+        return Err(ManifestDamage::Length {
+            expected,
+            found: bytes.len(),
+        });
+    }
+    let mut length = 0u64;
+    for (at, record) in records.iter().enumerate() {
+        let piece = Piece::decode(record, level).ok_or(ManifestDamage::Record(at))?;
+        // No overflow: both are at most 2^56.
+        length += piece.length();
+        if length > CONTENT_BYTES_MAX {
+            return Err(ManifestDamage::Sum);
+        }
+    }
+    if length != header.length.get() {
+        return Err(ManifestDamage::Sum);
+    }
+    Ok(Checked { role, level, length })
+}
+
+/// Whether `bytes` are a manifest whose checksum holds and whose records add up, root or part.
+pub fn is_whole(bytes: &[u8]) -> bool {
+    check(bytes).is_ok()
 }
 
 #[cfg(test)]

