@@ -98,7 +98,8 @@ fn info_and_stats_have_their_fields() {
 /// one is found, by looking for its plain bytes in the image.
 #[test]
 fn check_finds_a_flipped_byte() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::bare();
+    sandbox.run(["init", "--size", "64M"]);
     let content = pattern(200_000, 42);
     sandbox.write("file", &content);
     sandbox.commit("first");
