@@ -113,8 +113,8 @@ pub struct SegmentRecord {
     pub end_unit: U32,
     /// Unit where the footer starts (sealed).
     pub footer_unit: U32,
-    /// Must be zero.
-    pub reserved_too: U32,
+    /// Unit up to which the segment has been written or zeroed (open).
+    pub ready_unit: U32,
 }
 const _: () = assert!(size_of::<SegmentRecord>() == 32);
 

@@ -125,7 +125,7 @@ pub enum FrameError {
     /// No frame header, or one whose checksum does not hold.
     #[error("no whole frame")]
     Torn,
-    /// A frame of another store, place, generation, log or opening.
+    /// A frame of another store, place, generation or log.
     #[error("a frame written elsewhere or before")]
     Stale,
     /// Lengths contradict each other.
@@ -144,8 +144,6 @@ pub struct Place {
     pub generation: u32,
     /// Log.
     pub log: u16,
-    /// Opening.
-    pub incarnation: u64,
 }
 
 /// A checked head.
@@ -206,6 +204,7 @@ pub fn encode_head(
 }
 
 /// Checks the head at `unit` of the segment that `place` names. `bytes` starts there and holds the whole head.
+/// The caller checks that the opening (`incarnation`) and the order are what it expects.
 pub fn decode_head<'a>(
     bytes: &'a [u8],
     place: &Place,
@@ -228,7 +227,6 @@ pub fn decode_head<'a>(
         segment: header.segment.get(),
         generation: header.generation.get(),
         log: header.log.get(),
-        incarnation: header.incarnation.get(),
     };
     if here != *place || header.unit.get() != unit {
         return Err(FrameError::Stale);

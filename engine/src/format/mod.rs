@@ -4,6 +4,8 @@ pub mod checkpoint;
 pub mod checksum;
 pub mod frame;
 mod ids;
+#[cfg(test)]
+pub(crate) mod layout_check;
 pub mod manifest;
 pub mod root_record;
 pub mod segment;

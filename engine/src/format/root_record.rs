@@ -67,6 +67,11 @@ pub struct RootRecord {
 }
 
 impl RootRecord {
+    /// Length of its bytes.
+    pub fn encoded_len(&self) -> usize {
+        size_of::<RootHeader>() + self.name.len() + self.data.len()
+    }
+
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
         assert!(self.name.len() <= ROOT_NAME_BYTES_MAX && self.data.len() <= ROOT_DATA_BYTES_MAX);

@@ -60,12 +60,14 @@ pub struct Superblock {
     pub devices: U16,
     /// Number of openings for writing; frames carry the one they were written in.
     pub incarnation: U64,
+    /// The opening that closed the store cleanly last; equal to `incarnation` only while the store is closed.
+    pub closed: U64,
     /// Sequence of the checkpoint the places below hold.
     pub checkpoint_sequence: U64,
     /// Where its two copies begin.
     pub checkpoints: [CheckpointPlace; 2],
     /// Must be zero.
-    pub reserved: [u8; 3928],
+    pub reserved: [u8; 3920],
 }
 const _: () = assert!(size_of::<Superblock>() == UNIT_BYTES);
 
