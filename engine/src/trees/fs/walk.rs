@@ -1,0 +1,745 @@
+//! Listing a directory and all below it, and finding out what need not be read again.
+//!
+//! The walk is the whole cost of a commit without changes, so it makes one system call per name (plus four per
+//! directory), in parallel, and compares with the stat cache as it goes. It keeps about 200 bytes per name until
+//! the commit is made, and never more than a bounded number of open directories. It reads no file contents.
+//!
+//! A walk is not a snapshot: names may come and go while it runs. Each file by itself is seen in one state.
+//! What vanishes between being listed and being looked at was deleted before the commit, and is left out.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::control::{Control, Counter, Doubt, Phase, SharedWarnings};
+use super::folder::Folder;
+use super::ignore_rules::{IGNORE_FILE_BYTES_MAX, Rules};
+use super::parallel::{self, Queue};
+use super::platform::{self, FileId, Found, Stat, XattrPlace};
+use super::stat_cache::{Cursor, Record, StatCache, is_settled};
+use crate::error::Result;
+use crate::format::ContentId;
+use crate::trees::{EntryKind, FileTime, Xattr};
+
+/// What a walk is to find.
+pub(super) struct WalkOptions<'a> {
+    /// Rules to start with.
+    pub(super) rules: Arc<Rules>,
+    /// Obey `.gitignore` files as well.
+    pub(super) gitignore: bool,
+    /// List extended attributes.
+    pub(super) xattrs: bool,
+    /// Enter no other file system.
+    pub(super) one_file_system: bool,
+    /// Files to leave out wherever they are.
+    pub(super) leave_out: &'a [FileId],
+    /// What is known from last time.
+    pub(super) cache: Option<&'a StatCache>,
+}
+
+/// One name.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) kind: EntryKind,
+    /// Place of the name in the directory's `names`.
+    name: (u32, u8),
+    pub(super) stat: Stat,
+    /// Content or node; meaningful once `known`.
+    pub(super) id: ContentId,
+    pub(super) xattrs: Vec<Xattr>,
+    pub(super) link_group: Option<u64>,
+    /// Index of the subdirectory.
+    pub(super) child: usize,
+    /// The id (and the attributes) are those of the file as it is now.
+    pub(super) known: bool,
+    /// The file changed so recently that its times prove nothing next time.
+    pub(super) racy: bool,
+}
+
+/// One directory.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) folder: Arc<Folder>,
+    pub(super) rules: Arc<Rules>,
+    /// In order of their names.
+    pub(super) items: Vec<Item>,
+    names: Bytes,
+    /// Index of the directory above; the root is its own.
+    pub(super) parent: usize,
+    /// Levels below the root.
+    pub(super) depth: u32,
+    /// Its section in the cache.
+    pub(super) section: Option<usize>,
+    /// Differs from what the cache says, itself or something below.
+    pub(super) dirty: bool,
+    /// Names that are there and were left out (ignored, sockets, unreadable): a restore leaves them alone.
+    pub(super) left_out: Vec<Bytes>,
+    /// Another file system is mounted here and was not entered.
+    pub(super) closed: bool,
+}
+
+impl Directory {
+    /// The name of one of its items.
+    pub(super) fn name(&self, item: &Item) -> Bytes {
+        let start = item.name.0 as usize;
+        self.names.slice(start..start + usize::from(item.name.1))
+    }
+
+    /// The same, without a reference.
+    pub(super) fn name_bytes(&self, item: &Item) -> &[u8] {
+        let start = item.name.0 as usize;
+        &self.names[start..start + usize::from(item.name.1)]
+    }
+
+    /// The item with this name.
+    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
+        self.items
+            .binary_search_by(|item| self.name_bytes(item).cmp(name))
+            .ok()
+    }
+}
+
+/// A path that could not be listed or read, and why.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) path: std::path::PathBuf,
+    pub(super) reason: String,
+}
+
+/// Everything found. Directories come after the one that holds them; index 0 is the root.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) directories: Vec<Directory>,
+    /// The root directory as an item without a name.
+    pub(super) root: Option<Item>,
+    pub(super) failures: Vec<Failure>,
+}
+
+/// A directory to be listed.
+struct Task {
+    index: usize,
+    parent: usize,
+    depth: u32,
+    /// The directory above and the name in it; for the root the directory itself.
+    place: Place,
+    rules: Arc<Rules>,
+    section: Option<usize>,
+    /// What the cache says about the directory itself.
+    record: Option<Record>,
+}
+
+enum Place {
+    Root(Arc<Folder>),
+    In(Arc<Above>, Bytes),
+}
+
+/// A directory whose subdirectories are still to be opened.
+struct Above {
+    folder: Arc<Folder>,
+    pending: AtomicUsize,
+}
+
+/// What became of a task.
+struct Outcome {
+    index: usize,
+    /// The directory and its own item; `None` when it is gone or can't be listed.
+    found: Option<(Directory, Item)>,
+}
+
+struct Walk<'a> {
+    options: &'a WalkOptions<'a>,
+    warnings: &'a SharedWarnings,
+    counter: Counter<'a>,
+    /// Next index to give to a directory.
+    next: AtomicUsize,
+    /// Device of the root.
+    device: u64,
+    failures: Mutex<Vec<Failure>>,
+}
+
+/// One thread's buffers and results.
+struct Worker {
+    outcomes: Vec<Outcome>,
+    listing: Vec<u8>,
+    local: Option<(u64, bool)>,
+}
+
+/// Lists everything below `root`.
+pub(super) fn walk(
+    root: &Arc<Folder>,
+    options: &WalkOptions<'_>,
+    control: &Control,
+    warnings: &SharedWarnings,
+) -> Result<Listing> {
+    let walk = Walk {
+        options,
+        warnings,
+        counter: control.phase(Phase::Walk, 0, 0),
+        next: AtomicUsize::new(1),
+        device: root.id().device,
+        failures: Mutex::default(),
+    };
+    let first = Task {
+        index: 0,
+        parent: 0,
+        depth: 0,
+        place: Place::Root(Arc::clone(root)),
+        rules: Arc::clone(&options.rules),
+        section: options.cache.map(|_| 0),
+        record: options.cache.map(|cache| cache.root().clone()),
+    };
+    let worker = || Worker {
+        outcomes: Vec::new(),
+        listing: Vec::new(),
+        local: None,
+    };
+    let workers = parallel::run(control, [first], worker, |worker, task, queue| {
+        walk.visit(worker, task, queue)
+    })?;
+    let mut listing = assemble(workers.into_iter().flat_map(|worker| worker.outcomes));
+    listing.failures = walk.failures.into_inner();
+    listing.failures.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(listing)
+}
+
+/// Puts the directories in order, with each subdirectory's item completed; items whose directory is gone go too.
+fn assemble(outcomes: impl Iterator<Item = Outcome>) -> Listing {
+    let mut slots: Vec<Option<(Directory, Item)>> = Vec::new();
+    for outcome in outcomes {
+        if slots.len() <= outcome.index {
+            slots.resize_with(outcome.index + 1, || None);
+        }
+        slots[outcome.index] = outcome.found;
+    }
+    // New indices without the gaps.
+    let mut place = vec![usize::MAX; slots.len()];
+    let mut count = 0;
+    for (index, slot) in slots.iter().enumerate() {
+        if slot.is_some() {
+            place[index] = count;
+            count += 1;
+        }
+    }
+    let mut listing = Listing::default();
+    listing.directories.reserve(count);
+    let mut items: Vec<Option<Item>> = Vec::with_capacity(count);
+    for (mut directory, item) in slots.into_iter().flatten() {
+        directory.parent = place[directory.parent];
+        items.push(Some(item));
+        listing.directories.push(directory);
+    }
+    for directory in &mut listing.directories {
+        let before = directory.items.len();
+        let names = &directory.names;
+        let left_out = &mut directory.left_out;
+        directory.items.retain_mut(|item| {
+            if item.kind != EntryKind::Directory {
+                return true;
+            }
+            let index = place.get(item.child).copied().unwrap_or(usize::MAX);
+            let name = item.name;
+            let Some(own) = items.get_mut(index).and_then(Option::take) else {
+                let start = name.0 as usize;
+                left_out.push(names.slice(start..start + usize::from(name.1)));
+                return false;
+            };
+            *item = Item {
+                name,
+                child: index,
+                ..own
+            };
+            true
+        });
+        directory.dirty |= directory.items.len() != before || directory.items.iter().any(|item| !item.known);
+    }
+    listing.root = items.first_mut().and_then(Option::take);
+    listing
+}
+
+impl Walk<'_> {
+    fn visit(&self, worker: &mut Worker, task: Task, queue: &Queue<Task>) -> Result<()> {
+        let index = task.index;
+        let path = match &task.place {
+            Place::Root(folder) => folder.path(b""),
+            Place::In(..) => std::path::PathBuf::new(), // Made when needed: it costs an allocation.
+        };
+        let place = match &task.place {
+            Place::Root(_) => None,
+            Place::In(above, name) => Some((Arc::clone(above), name.clone())),
+        };
+        match self.list(worker, task, queue) {
+            Ok(found) => worker.outcomes.push(Outcome {
+                index,
+                found: Some(found),
+            }),
+            Err(error) => {
+                // The root must be there. Below it, what is gone was deleted, and the rest is reported at the end.
+                let Some((above, name)) = place else {
+                    return Err(crate::Error::path("list", path, error));
+                };
+                worker.outcomes.push(Outcome { index, found: None });
+                if error.kind() != io::ErrorKind::NotFound {
+                    self.failures.lock().push(Failure {
+                        path: above.folder.path(&name),
+                        reason: error.to_string(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, worker: &mut Worker, task: Task, queue: &Queue<Task>) -> io::Result<(Directory, Item)> {
+        let (folder, fd, stat) = match &task.place {
+            Place::Root(folder) => {
+                let fd = folder.handle()?;
+                let stat = platform::stat_open(fd.as_fd())?;
+                (Arc::clone(folder), fd, stat)
+            }
+            Place::In(above, name) => {
+                let opened = Folder::open(&above.folder, name.clone());
+                if above.pending.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    above.folder.release();
+                }
+                opened?
+            }
+        };
+        let fd = fd.as_fd();
+        let now = platform::coarse_now();
+        let local = match worker.local {
+            Some((device, local)) if device == stat.id.device => local,
+            _ => {
+                let local = platform::stamps_locally(fd);
+                worker.local = Some((stat.id.device, local));
+                local
+            }
+        };
+        let own = self.own_item(fd, &stat, task.record.as_ref(), now, local, &folder)?;
+
+        let mut directory = Directory {
+            folder,
+            rules: Arc::clone(&task.rules),
+            items: Vec::new(),
+            names: Bytes::new(),
+            parent: task.parent,
+            depth: task.depth,
+            section: task.section,
+            dirty: task.section.is_none() || self.options.cache.is_none(),
+            left_out: Vec::new(),
+            closed: false,
+        };
+        if self.options.one_file_system && stat.id.device != self.device {
+            directory.closed = true;
+            directory.folder.release();
+            return Ok((directory, own));
+        }
+        let (names, mut found) = list_sorted(fd, &mut worker.listing)?;
+        directory.names = names;
+        self.enter_rules(&mut directory, fd, &found);
+
+        let mut known = Known::new(self.options.cache, task.section);
+        let mut children = Vec::new();
+        self.keep_wanted(&mut directory, fd, &mut found, now, local, &mut known, &mut children)?;
+        directory.dirty |= known.finish();
+
+        let above = Arc::new(Above {
+            folder: Arc::clone(&directory.folder),
+            pending: AtomicUsize::new(children.len()),
+        });
+        if children.is_empty() {
+            directory.folder.release();
+        }
+        let first = self.next.fetch_add(children.len(), Ordering::Relaxed);
+        let tasks = children.into_iter().enumerate().map(|(number, child)| {
+            directory.items[child.item].child = first + number;
+            Task {
+                index: first + number,
+                parent: task.index,
+                depth: task.depth + 1,
+                place: Place::In(Arc::clone(&above), directory.name(&directory.items[child.item])),
+                rules: Arc::clone(&directory.rules),
+                section: child.section,
+                record: child.record,
+            }
+        });
+        let tasks: Vec<Task> = tasks.collect();
+        // The first is taken last in, so that the order on disk is roughly the order of the walk.
+        queue.extend(tasks.into_iter().rev());
+        self.counter.add(directory.items.len() as u64, 0);
+        Ok((directory, own))
+    }
+
+    /// The directory itself, seen from the one above.
+    fn own_item(
+        &self,
+        fd: BorrowedFd<'_>,
+        stat: &Stat,
+        record: Option<&Record>,
+        now: FileTime,
+        local: bool,
+        folder: &Folder,
+    ) -> io::Result<Item> {
+        let fits = record.filter(|record| record.fits(stat));
+        let mut item = Item {
+            kind: EntryKind::Directory,
+            name: (0, 0),
+            stat: *stat,
+            id: ContentId([0; 32]),
+            xattrs: Vec::new(),
+            link_group: None,
+            child: 0,
+            known: fits.is_some(),
+            racy: !is_settled(stat, now, local),
+        };
+        match fits {
+            Some(record) => {
+                item.id = record.id;
+                item.xattrs.clone_from(&record.xattrs);
+            }
+            None if self.options.xattrs => {
+                item.xattrs = self.xattrs(XattrPlace::Open(fd), || folder.path(b""));
+            }
+            None => {}
+        }
+        Ok(item)
+    }
+
+    fn xattrs(&self, place: XattrPlace<'_>, path: impl Fn() -> std::path::PathBuf) -> Vec<Xattr> {
+        platform::xattrs(place).unwrap_or_else(|error| {
+            self.warnings.add(Doubt::XattrNotKept, path, error);
+            Vec::new()
+        })
+    }
+
+    /// Adds the rules of ignore files in this directory.
+    fn enter_rules(&self, directory: &mut Directory, fd: BorrowedFd<'_>, found: &[RawItem]) {
+        let has = |name: &[u8]| {
+            found
+                .binary_search_by(|item| item.bytes(&directory.names).cmp(name))
+                .is_ok()
+        };
+        let mut files: Vec<&[u8]> = Vec::new();
+        if has(b".heliosignore") {
+            files.push(b".heliosignore");
+        }
+        if self.options.gitignore && has(b".gitignore") {
+            files.push(b".gitignore");
+        }
+        let exclude: &[u8] = b".git/info/exclude";
+        if self.options.gitignore && directory.depth == 0 && has(b".git") {
+            files.push(exclude);
+        }
+        let mut texts = Vec::new();
+        for name in files {
+            let text = match name == exclude {
+                true => platform::open_beneath(fd, &[b".git", b"info"])
+                    .and_then(|info| read_small(info.as_fd(), b"exclude")),
+                false => read_small(fd, name),
+            };
+            match text {
+                Ok(text) => texts.push(text),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let path = || directory.folder.path(name);
+                    self.warnings.add(Doubt::IgnoreRuleUnusable, path, error);
+                }
+            }
+        }
+        if !texts.is_empty() {
+            let relative = directory.folder.relative(b"");
+            directory.rules = directory.rules.enter(&relative, &texts, |line| {
+                let path = || directory.folder.path(b"");
+                self.warnings.add(Doubt::IgnoreRuleUnusable, path, line);
+            });
+        }
+    }
+
+    /// Looks at every name, leaves out what is to be left out, and compares the rest with the cache.
+    #[allow(clippy::too_many_arguments, reason = "one loop over one directory; its state is the arguments")]
+    fn keep_wanted(
+        &self,
+        directory: &mut Directory,
+        fd: BorrowedFd<'_>,
+        found: &mut [RawItem],
+        now: FileTime,
+        local: bool,
+        known: &mut Known<'_>,
+        children: &mut Vec<Child>,
+    ) -> io::Result<()> {
+        directory.items.reserve_exact(found.len());
+        let names = directory.names.clone();
+        let relative = match directory.rules.is_empty() {
+            true => None,
+            false => Some(directory.folder.relative(b"")),
+        };
+        for raw in found {
+            let name = raw.bytes(&names);
+            let mut looked = None;
+            if raw.found == Found::Other {
+                match platform::stat(fd, name) {
+                    Ok(stat) => {
+                        raw.found = stat.found;
+                        looked = Some(stat);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => {
+                        self.fail(directory, name, &error);
+                        continue;
+                    }
+                }
+            }
+            if let Some(relative) = &relative {
+                let path = match relative.is_empty() {
+                    true => name.to_vec(),
+                    false => [relative, &b"/"[..], name].concat(),
+                };
+                let is_directory = raw.found == Found::Kind(EntryKind::Directory);
+                if directory.rules.ignores(&path, is_directory) {
+                    directory.left_out.push(raw.name(&names));
+                    continue;
+                }
+            }
+            let kind = match raw.found {
+                Found::Kind(kind) => kind,
+                Found::Socket | Found::Other => {
+                    let doubt = match raw.found {
+                        Found::Socket => Doubt::SocketSkipped,
+                        _ => Doubt::UnknownKindSkipped,
+                    };
+                    directory.left_out.push(raw.name(&names));
+                    self.warnings.add(doubt, || directory.folder.path(name), "left out");
+                    continue;
+                }
+            };
+            if kind == EntryKind::Directory {
+                let (record, section) = known.directory(name);
+                directory.dirty |= record.is_none();
+                children.push(Child {
+                    item: directory.items.len(),
+                    record,
+                    section,
+                });
+                directory.items.push(raw.item(kind, directory_placeholder()));
+                continue;
+            }
+            let stat = match looked.map_or_else(|| platform::stat(fd, name), Ok) {
+                Ok(stat) => stat,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    self.fail(directory, name, &error);
+                    continue;
+                }
+            };
+            if self.options.leave_out.contains(&stat.id) {
+                directory.left_out.push(raw.name(&names));
+                continue;
+            }
+            let Found::Kind(kind) = stat.found else {
+                continue; // Became a socket since it was listed.
+            };
+            if kind == EntryKind::Directory {
+                // Became a directory since it was listed: listed as one next time.
+                directory.dirty = true;
+                continue;
+            }
+            let mut item = raw.item(kind, stat);
+            item.racy = !is_settled(&stat, now, local);
+            match known.find(name) {
+                Some(record) if record.fits(&stat) => {
+                    item.id = record.id;
+                    item.xattrs.clone_from(&record.xattrs);
+                    item.link_group = record.link_group;
+                    item.known = true;
+                }
+                _ => directory.dirty = true,
+            }
+            if !item.known && kind != EntryKind::File && self.options.xattrs {
+                let path = || directory.folder.path(name);
+                item.xattrs = self.xattrs(XattrPlace::Name(fd, name), path);
+            }
+            directory.items.push(item);
+        }
+        Ok(())
+    }
+
+    fn fail(&self, directory: &mut Directory, name: &[u8], error: &io::Error) {
+        directory.left_out.push(Bytes::copy_from_slice(name));
+        directory.dirty = true;
+        self.failures.lock().push(Failure {
+            path: directory.folder.path(name),
+            reason: error.to_string(),
+        });
+    }
+}
+
+struct Child {
+    item: usize,
+    record: Option<Record>,
+    section: Option<usize>,
+}
+
+/// A name as the directory lists it.
+struct RawItem {
+    name: (u32, u8),
+    found: Found,
+}
+
+impl RawItem {
+    fn bytes<'a>(&self, names: &'a [u8]) -> &'a [u8] {
+        let start = self.name.0 as usize;
+        &names[start..start + usize::from(self.name.1)]
+    }
+
+    fn name(&self, names: &Bytes) -> Bytes {
+        let start = self.name.0 as usize;
+        names.slice(start..start + usize::from(self.name.1))
+    }
+
+    fn item(&self, kind: EntryKind, stat: Stat) -> Item {
+        Item {
+            kind,
+            name: self.name,
+            stat,
+            id: ContentId([0; 32]),
+            xattrs: Vec::new(),
+            link_group: None,
+            child: usize::MAX,
+            known: false,
+            racy: true,
+        }
+    }
+}
+
+/// Stands for a directory's metadata until the directory itself has been opened.
+fn directory_placeholder() -> Stat {
+    let zero = FileTime {
+        seconds: 0,
+        nanoseconds: 0,
+    };
+    Stat {
+        found: Found::Kind(EntryKind::Directory),
+        mode: 0,
+        links: 0,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        blocks: 0,
+        mtime: zero,
+        ctime: zero,
+        id: FileId::default(),
+        device: (0, 0),
+    }
+}
+
+/// All names of a directory, in byte order.
+fn list_sorted(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<(Bytes, Vec<RawItem>)> {
+    let mut names: Vec<u8> = Vec::new();
+    let mut found: Vec<RawItem> = Vec::new();
+    let mut too_much = false;
+    platform::list(fd, buffer, |name, kind| {
+        match (u32::try_from(names.len()), u8::try_from(name.len())) {
+            (Ok(start), Ok(length)) => found.push(RawItem {
+                name: (start, length),
+                found: Found::of(kind),
+            }),
+            _ => too_much = true,
+        }
+        names.extend_from_slice(name);
+    })?;
+    if too_much {
+        return Err(io::Error::other("more than 4 GiB of names, or a name of more than 255 bytes"));
+    }
+    found.sort_unstable_by(|a, b| a.bytes(&names).cmp(b.bytes(&names)));
+    Ok((names.into(), found))
+}
+
+/// The whole of a small regular file.
+fn read_small(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
+    let file = platform::open_file(directory, name, false)?;
+    let stat = platform::stat_open(file.as_fd())?;
+    if stat.found != Found::Kind(EntryKind::File) {
+        return Err(io::Error::other("is not a regular file"));
+    }
+    if stat.size > IGNORE_FILE_BYTES_MAX {
+        return Err(io::Error::other("is larger than 1 MiB"));
+    }
+    let mut text = vec![0; usize::try_from(IGNORE_FILE_BYTES_MAX).unwrap_or(usize::MAX)];
+    let length = platform::read_full(file.as_fd(), &mut text)?;
+    text.truncate(length);
+    Ok(text)
+}
+
+/// The cache's records of one directory, gone through along with its names.
+struct Known<'a> {
+    of: Option<(&'a StatCache, Cursor<'a>)>,
+    /// Whether the present record's name was asked for; `None` when there is no present record.
+    asked: Option<bool>,
+    /// Some record has no name any more, or can't be read.
+    missing: bool,
+}
+
+impl<'a> Known<'a> {
+    fn new(cache: Option<&'a StatCache>, section: Option<usize>) -> Known<'a> {
+        let mut known = Known {
+            of: cache
+                .zip(section)
+                .map(|(cache, section)| (cache, cache.records(section))),
+            asked: None,
+            missing: false,
+        };
+        known.step();
+        known
+    }
+
+    fn step(&mut self) {
+        let next = self.of.as_mut().and_then(|(_, cursor)| cursor.advance());
+        self.missing |= matches!(next, Some(None));
+        self.asked = next.flatten().map(|_| false);
+    }
+
+    /// Leaves the present record behind; a directory's sections with it.
+    fn pass(&mut self) {
+        self.missing |= self.asked == Some(false);
+        if let Some((cache, cursor)) = &mut self.of
+            && cursor.record().kind == EntryKind::Directory
+        {
+            cursor.pass_child(cache.sibling(cursor.child()));
+        }
+        self.step();
+    }
+
+    /// The record of this name; names come in byte order, each once.
+    fn find(&mut self, name: &[u8]) -> Option<&Record> {
+        while self.asked.is_some() {
+            match self.of.as_ref()?.1.name().cmp(name) {
+                std::cmp::Ordering::Less => self.pass(),
+                std::cmp::Ordering::Equal => {
+                    self.asked = Some(true);
+                    return Some(self.of.as_ref()?.1.record());
+                }
+                std::cmp::Ordering::Greater => return None,
+            }
+        }
+        None
+    }
+
+    /// The record of this subdirectory and its section.
+    fn directory(&mut self, name: &[u8]) -> (Option<Record>, Option<usize>) {
+        let record = self.find(name).filter(|record| record.kind == EntryKind::Directory).cloned();
+        let section = self.of.as_ref().map(|(_, cursor)| cursor.child());
+        let section = section.filter(|_| record.is_some());
+        (record, section)
+    }
+
+    /// Goes through the rest; whether the cache knows names that are not there any more.
+    fn finish(&mut self) -> bool {
+        while self.asked.is_some() {
+            self.pass();
+        }
+        self.missing
+    }
+}
