@@ -18,3 +18,11 @@ pub const ROOT_DATA_BYTES_MAX: usize = 2048;
 const _: () = assert!(CHUNK_BYTES[0] < CHUNK_BYTES[1] && CHUNK_BYTES[1] < CHUNK_BYTES[2]);
 const _: () = assert!(CHUNK_BYTES[2] <= EXTENT_BYTES_MAX);
 const _: () = assert!(EXTENT_BYTES_MAX < FRAME_BYTES_MAX && FRAME_BYTES_MAX % UNIT_BYTES == 0);
+/// Smallest and largest segment, in bytes; both powers of two.
+pub const SEGMENT_BYTES: [u64; 2] = [4 << 20, 64 << 20];
+/// Smallest store: room for two checkpoints of two copies and a few log segments.
+pub const STORE_BYTES_MIN: u64 = 48 << 20;
+
+const _: () = assert!(SEGMENT_BYTES[0] >= 2 * FRAME_BYTES_MAX as u64);
+const _: () = assert!(STORE_BYTES_MIN >= 10 * SEGMENT_BYTES[0]);
+const _: () = assert!(EXTENT_BYTES_MAX < FRAME_BYTES_MAX && FRAME_BYTES_MAX.is_multiple_of(UNIT_BYTES));

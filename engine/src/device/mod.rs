@@ -9,6 +9,7 @@
 //! - `Allocate` makes later writes to the range immune to "no space"; failing there is how a host disk is full.
 
 mod buffer;
+pub mod sim;
 
 pub use buffer::DmaBuffer;
 
@@ -51,6 +52,15 @@ pub trait Queue {
     fn wait(&mut self, doorbell: &Doorbell, timeout: Option<Duration>);
     /// Commands submitted and not yet handed over as completed.
     fn in_flight(&self) -> u32;
+    /// Tells a device that works in virtual time what time it is, in nanoseconds; others ignore it. A queue that was
+    /// never told completes commands when polled.
+    fn advance(&mut self, now_ns: u64) {
+        let _ = now_ns;
+    }
+    /// Virtual time at which the next command completes: `None` without one, or on a device without virtual time.
+    fn next_completion_ns(&self) -> Option<u64> {
+        None
+    }
     /// A zero-initialised buffer of at least `len` bytes (rounded up to whole units) that this queue moves fastest.
     fn buffer(&mut self, len: usize) -> std::io::Result<DmaBuffer>;
 }

@@ -1,28 +1,119 @@
-//! Runs a future to its end on the calling thread: a short spin, then the thread parks.
+//! Runs a future to its end on the calling thread: spins for a bounded time, then parks.
+//!
+//! A durable commit takes about 120 us on a fast disk and parking costs 47 us more, so spinning pays when the answer
+//! comes soon. How long is learnt per thread: after waits that end soon the next spin covers twice the recent time,
+//! after long ones it shrinks to almost nothing.
+//!
+//! On a thread that owns a driver, the driver's reactors are stepped instead: nobody else would run them.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Duration;
 
-struct Unpark(Thread);
+use super::clock::Clock;
+use super::{driver, turn};
 
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
+/// Longest spin.
+const SPIN_MAX: Duration = Duration::from_micros(250);
+/// Shortest spin; a wait that is over at once should not need the clock.
+const SPIN_MIN: Duration = Duration::from_micros(5);
+/// Pauses between two looks at the clock, each of which also lets another thread of this core run.
+const PAUSES_PER_LOOK: u32 = 32;
+
+struct Parker {
+    thread: Thread,
+    woken: AtomicBool,
+}
+
+impl Parker {
+    fn take(&self) -> bool {
+        // A load first: the spinning thread must not keep the line to itself.
+        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
     }
 }
 
+impl Wake for Parker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        // No system call unless the thread is parked.
+        self.thread.unpark();
+    }
+}
+
+thread_local! {
+    /// How long the next wait spins.
+    static SPIN: Cell<Duration> = const { Cell::new(SPIN_MAX) };
+}
+
 /// Runs `future` to its end on the calling thread.
+///
+/// # Panics
+/// On a reactor's thread: it would stop the reactor that the future waits for. Await there instead.
 pub fn block_on<F: Future>(future: F) -> F::Output {
+    refuse_on_reactor();
+    match driver::of_this_thread() {
+        Some(driver) => driver::block_on(driver, future),
+        None => park_on(future),
+    }
+}
+
+/// Panics when the thread is running a reactor.
+pub(super) fn refuse_on_reactor() {
+    if let Some(id) = turn::current_id() {
+        panic!("block_on was called on reactor {id}, which would stop it; await the future instead");
+    }
+}
+
+/// The form for threads beside running reactors.
+pub(super) fn park_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let parker = Arc::new(Parker {
+        thread: std::thread::current(),
+        woken: AtomicBool::new(false),
+    });
+    let waker = Waker::from(Arc::clone(&parker));
     let mut context = Context::from_waker(&waker);
     loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
         }
+        wait(&parker);
     }
+}
+
+fn wait(parker: &Parker) {
+    let clock = Clock::real();
+    let spin = SPIN.try_with(Cell::get).unwrap_or(SPIN_MIN);
+    let mut pauses = 0u32;
+    while !parker.take() {
+        pauses += 1;
+        std::hint::spin_loop();
+        if !pauses.is_multiple_of(PAUSES_PER_LOOK) {
+            continue;
+        }
+        let waited = Duration::from_nanos(clock.now().0);
+        if waited >= spin {
+            while !parker.take() {
+                std::thread::park();
+            }
+            break;
+        }
+        std::thread::yield_now();
+    }
+    let waited = Duration::from_nanos(clock.now().0);
+    let next = if waited <= SPIN_MAX {
+        (waited * 2).max(spin / 2)
+    } else {
+        spin / 2
+    };
+    let _ = SPIN.try_with(|spin| spin.set(next.clamp(SPIN_MIN, SPIN_MAX)));
 }

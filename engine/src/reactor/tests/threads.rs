@@ -1,0 +1,175 @@
+//! The threaded form: sleeping, waking, and ending.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::{config, device, run, threads};
+use crate::reactor::{Config, Runtime, mailbox, oneshot};
+
+/// Long enough that only a lost wake-up takes it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Goal: no wake-up is lost between a reactor's decision to sleep and its sleep.
+/// Method: with no spinning at all the reactor goes to sleep after each message, so that every message races with
+/// it; pauses of varying length move the race around. 20,000 messages, each answered before the next is sent.
+#[test]
+fn no_wake_up_is_lost() {
+    for light_sleep in [Duration::ZERO, Duration::from_secs(600)] {
+        let config = Config {
+            spin: Duration::ZERO,
+            light_sleep,
+            ..config(1, 1)
+        };
+        let runtime = Runtime::threads(device(1), &config).expect("threads start");
+        let (sender, mut receiver) = mailbox::<u32>(&runtime.handles()[0], 4);
+        let (answers, answered) = mpsc::channel();
+        runtime.handles()[0].spawn(move |_| async move {
+            while let Some(number) = receiver.recv().await {
+                answers.send(number).expect("the test listens");
+            }
+        });
+        for number in 0..20_000u32 {
+            for _ in 0..number % 1_000 {
+                std::hint::spin_loop();
+            }
+            sender.try_send(number).expect("room");
+            assert_eq!(answered.recv_timeout(PATIENCE), Ok(number), "a lost wake-up");
+        }
+        let counters = runtime.handles()[0].counters();
+        assert!(counters.sleeps > 0 && counters.doorbells > 0, "{counters:?}");
+        runtime.shutdown();
+    }
+}
+
+/// Goal: tasks woken by several foreign threads at once are all polled, and those threads may outlive the runtime.
+/// Method: four threads answer oneshots that many tasks wait for, while the runtime is shut down under them.
+#[test]
+fn foreign_wakers_race_with_shutdown() {
+    for round in 0..200u32 {
+        let config = Config {
+            spin: Duration::from_micros(u64::from(round % 3)),
+            ..config(2, 1)
+        };
+        let runtime = Runtime::threads(device(1), &config).expect("threads start");
+        std::thread::scope(|scope| {
+            for index in 0..4usize {
+                let handle = runtime.handles()[index % 2].clone();
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        let (sender, receiver) = oneshot::<u32>();
+                        let (done, _ended) = oneshot::<u32>();
+                        handle.spawn(move |_| async move {
+                            let _ = done.send(receiver.await.unwrap_or(0));
+                        });
+                        let _ = sender.send(1);
+                    }
+                });
+            }
+            for _ in 0..round * 20 {
+                std::hint::spin_loop();
+            }
+            runtime.shutdown();
+        });
+        for handle in runtime.handles() {
+            let counters = handle.counters();
+            assert_eq!(counters.tasks_started, counters.tasks_ended, "round {round}");
+        }
+    }
+}
+
+/// Goal: a lazy message needs no doorbell in the light sleep and is found all the same, and rings in the deep one.
+/// Method: light sleeps of 1 ms and no spinning; a reactor that was just active is sent lazy messages. Then only
+/// deep sleeps, where each wait without a doorbell would be endless.
+#[test]
+fn lazy_messages_arrive() {
+    for light_sleep in [Duration::from_millis(1), Duration::ZERO] {
+        let config = Config {
+            spin: Duration::ZERO,
+            light_sleep,
+            ..config(1, 1)
+        };
+        let runtime = Runtime::threads(device(1), &config).expect("threads start");
+        let (sender, mut receiver) = mailbox::<u32>(&runtime.handles()[0], 4);
+        let (answers, answered) = mpsc::channel();
+        runtime.handles()[0].spawn(move |_| async move {
+            while let Some(number) = receiver.recv().await {
+                answers.send(number).expect("the test listens");
+            }
+        });
+        for number in 0..500 {
+            sender.try_send_lazy(number).expect("room");
+            assert_eq!(answered.recv_timeout(PATIENCE), Ok(number), "a lost wake-up");
+        }
+        let doorbells = runtime.handles()[0].counters().doorbells;
+        if light_sleep.is_zero() {
+            assert!(doorbells > 100, "{doorbells} doorbells in deep sleep");
+        } else {
+            assert!(doorbells < 100, "{doorbells} doorbells in light sleep");
+        }
+        runtime.shutdown();
+    }
+}
+
+/// Goal: an idle reactor does nothing.
+/// Method: after some work, watch the turns of its loop in periods of 50 ms (kept by another reactor's timer) until
+/// one passes without any; a reactor that never stops spinning has none.
+#[test]
+fn an_idle_reactor_stands_still() {
+    let runtime = threads(2);
+    run(&runtime, 0, |local| async move { local.flush().await })
+        .expect("an answer")
+        .expect("flushes succeed");
+    let handle = runtime.handles()[0].clone();
+    let stood_still = run(&runtime, 1, |local| async move {
+        for _ in 0..200 {
+            let before = handle.counters();
+            local.sleep(Duration::from_millis(50)).await;
+            let after = handle.counters();
+            if before.turns == after.turns && before.sleeps == after.sleeps {
+                return true;
+            }
+        }
+        false
+    });
+    assert_eq!(stood_still, Some(true));
+    runtime.shutdown();
+}
+
+/// Goal: the last clone of a runtime may be dropped by one of its own tasks.
+/// Method: a task holds it; when the task ends, its oneshot tells, and nothing hangs.
+#[test]
+fn a_task_may_drop_the_runtime() {
+    let runtime = threads(2);
+    let handle = runtime.handles()[0].clone();
+    let (answer, result) = oneshot();
+    handle.clone().spawn(move |_| async move {
+        drop(runtime);
+        let _ = answer.send(());
+    });
+    assert_eq!(crate::reactor::block_on(result), Some(()));
+}
+
+/// Goal: pinning happens where it is asked for and is reported.
+/// Method: pin to the first core the process may use.
+#[test]
+fn reactors_are_pinned() {
+    let Some(cores) = core_affinity::get_core_ids() else {
+        return;
+    };
+    let first = cores[0].id;
+    let config = Config {
+        pin: true,
+        cores: Some(vec![first]),
+        ..config(2, 1)
+    };
+    let runtime = Runtime::threads(device(1), &config).expect("threads start");
+    for (index, handle) in runtime.handles().iter().enumerate() {
+        assert_eq!(handle.core(), Some(first));
+        let seen = run(&runtime, index, |_| async {
+            core_affinity::get_core_ids().map(|cores| cores.len())
+        });
+        assert_eq!(seen, Some(Some(1)));
+    }
+    runtime.shutdown();
+    assert_eq!(threads(1).handles()[0].core(), None);
+}
