@@ -20,7 +20,9 @@ use super::folder::Folder;
 use super::ignore_rules::{IGNORE_FILE_BYTES_MAX, Rules};
 use super::parallel::{self, Queue};
 use super::platform::{self, FileId, Found, Stat, XattrPlace};
-use super::stat_cache::{Cursor, Record, StatCache, is_settled};
+use super::known::Known;
+use super::listing::{Directory, Failure, Item, Listing, assemble, directory_placeholder};
+use super::stat_cache::{Record, StatCache, is_settled};
 use crate::error::Result;
 use crate::format::ContentId;
 use crate::trees::{EntryKind, FileTime, Xattr};
@@ -39,84 +41,6 @@ pub(super) struct WalkOptions<'a> {
     pub(super) leave_out: &'a [FileId],
     /// What is known from last time.
     pub(super) cache: Option<&'a StatCache>,
-}
-
-/// One name.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub(super) kind: EntryKind,
-    /// Place of the name in the directory's `names`.
-    name: (u32, u8),
-    pub(super) stat: Stat,
-    /// Content or node; meaningful once `known`.
-    pub(super) id: ContentId,
-    pub(super) xattrs: Vec<Xattr>,
-    pub(super) link_group: Option<u64>,
-    /// Index of the subdirectory.
-    pub(super) child: usize,
-    /// The id (and the attributes) are those of the file as it is now.
-    pub(super) known: bool,
-    /// The file changed so recently that its times prove nothing next time.
-    pub(super) racy: bool,
-}
-
-/// One directory.
-#[derive(Debug)]
-pub(super) struct Directory {
-    pub(super) folder: Arc<Folder>,
-    pub(super) rules: Arc<Rules>,
-    /// In order of their names.
-    pub(super) items: Vec<Item>,
-    names: Bytes,
-    /// Index of the directory above; the root is its own.
-    pub(super) parent: usize,
-    /// Levels below the root.
-    pub(super) depth: u32,
-    /// Its section in the cache.
-    pub(super) section: Option<usize>,
-    /// Differs from what the cache says, itself or something below.
-    pub(super) dirty: bool,
-    /// Names that are there and were left out (ignored, sockets, unreadable): a restore leaves them alone.
-    pub(super) left_out: Vec<Bytes>,
-    /// Another file system is mounted here and was not entered.
-    pub(super) closed: bool,
-}
-
-impl Directory {
-    /// The name of one of its items.
-    pub(super) fn name(&self, item: &Item) -> Bytes {
-        let start = item.name.0 as usize;
-        self.names.slice(start..start + usize::from(item.name.1))
-    }
-
-    /// The same, without a reference.
-    pub(super) fn name_bytes(&self, item: &Item) -> &[u8] {
-        let start = item.name.0 as usize;
-        &self.names[start..start + usize::from(item.name.1)]
-    }
-
-    /// The item with this name.
-    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
-        self.items
-            .binary_search_by(|item| self.name_bytes(item).cmp(name))
-            .ok()
-    }
-}
-
-/// A path that could not be listed or read, and why.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) path: std::path::PathBuf,
-    pub(super) reason: String,
-}
-
-/// Everything found. Directories come after the one that holds them; index 0 is the root.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub(super) directories: Vec<Directory>,
-    /// The root directory as an item without a name.
-    pub(super) root: Option<Item>,
-    pub(super) failures: Vec<Failure>,
 }
 
 /// A directory to be listed.
@@ -143,13 +67,6 @@ struct Above {
     pending: AtomicUsize,
 }
 
-/// What became of a task.
-struct Outcome {
-    index: usize,
-    /// The directory and its own item; `None` when it is gone or can't be listed.
-    found: Option<(Directory, Item)>,
-}
-
 struct Walk<'a> {
     options: &'a WalkOptions<'a>,
     warnings: &'a SharedWarnings,
@@ -163,7 +80,8 @@ struct Walk<'a> {
 
 /// One thread's buffers and results.
 struct Worker {
-    outcomes: Vec<Outcome>,
+    /// Directories by index, with their own items.
+    found: Vec<(usize, Directory, Item)>,
     listing: Vec<u8>,
     local: Option<(u64, bool)>,
 }
@@ -193,71 +111,17 @@ pub(super) fn walk(
         record: options.cache.map(|cache| cache.root().clone()),
     };
     let worker = || Worker {
-        outcomes: Vec::new(),
+        found: Vec::new(),
         listing: Vec::new(),
         local: None,
     };
     let workers = parallel::run(control, [first], worker, |worker, task, queue| {
         walk.visit(worker, task, queue)
     })?;
-    let mut listing = assemble(workers.into_iter().flat_map(|worker| worker.outcomes));
+    let mut listing = assemble(workers.into_iter().flat_map(|worker| worker.found));
     listing.failures = walk.failures.into_inner();
     listing.failures.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(listing)
-}
-
-/// Puts the directories in order, with each subdirectory's item completed; items whose directory is gone go too.
-fn assemble(outcomes: impl Iterator<Item = Outcome>) -> Listing {
-    let mut slots: Vec<Option<(Directory, Item)>> = Vec::new();
-    for outcome in outcomes {
-        if slots.len() <= outcome.index {
-            slots.resize_with(outcome.index + 1, || None);
-        }
-        slots[outcome.index] = outcome.found;
-    }
-    // New indices without the gaps.
-    let mut place = vec![usize::MAX; slots.len()];
-    let mut count = 0;
-    for (index, slot) in slots.iter().enumerate() {
-        if slot.is_some() {
-            place[index] = count;
-            count += 1;
-        }
-    }
-    let mut listing = Listing::default();
-    listing.directories.reserve(count);
-    let mut items: Vec<Option<Item>> = Vec::with_capacity(count);
-    for (mut directory, item) in slots.into_iter().flatten() {
-        directory.parent = place[directory.parent];
-        items.push(Some(item));
-        listing.directories.push(directory);
-    }
-    for directory in &mut listing.directories {
-        let before = directory.items.len();
-        let names = &directory.names;
-        let left_out = &mut directory.left_out;
-        directory.items.retain_mut(|item| {
-            if item.kind != EntryKind::Directory {
-                return true;
-            }
-            let index = place.get(item.child).copied().unwrap_or(usize::MAX);
-            let name = item.name;
-            let Some(own) = items.get_mut(index).and_then(Option::take) else {
-                let start = name.0 as usize;
-                left_out.push(names.slice(start..start + usize::from(name.1)));
-                return false;
-            };
-            *item = Item {
-                name,
-                child: index,
-                ..own
-            };
-            true
-        });
-        directory.dirty |= directory.items.len() != before || directory.items.iter().any(|item| !item.known);
-    }
-    listing.root = items.first_mut().and_then(Option::take);
-    listing
 }
 
 impl Walk<'_> {
@@ -272,16 +136,12 @@ impl Walk<'_> {
             Place::In(above, name) => Some((Arc::clone(above), name.clone())),
         };
         match self.list(worker, task, queue) {
-            Ok(found) => worker.outcomes.push(Outcome {
-                index,
-                found: Some(found),
-            }),
+            Ok((directory, item)) => worker.found.push((index, directory, item)),
             Err(error) => {
                 // The root must be there. Below it, what is gone was deleted, and the rest is reported at the end.
                 let Some((above, name)) = place else {
                     return Err(crate::Error::path("list", path, error));
                 };
-                worker.outcomes.push(Outcome { index, found: None });
                 if error.kind() != io::ErrorKind::NotFound {
                     self.failures.lock().push(Failure {
                         path: above.folder.path(&name),
@@ -328,7 +188,8 @@ impl Walk<'_> {
             parent: task.parent,
             depth: task.depth,
             section: task.section,
-            dirty: task.section.is_none() || self.options.cache.is_none(),
+            dirty: task.section.is_none(),
+            node: None,
             left_out: Vec::new(),
             closed: false,
         };
@@ -393,11 +254,14 @@ impl Walk<'_> {
             link_group: None,
             child: 0,
             known: fits.is_some(),
-            racy: !is_settled(stat, now, local),
+            gone: false,
+            racy: fits.is_none() && !is_settled(stat, now, local),
         };
+        if let Some(record) = record {
+            item.id = record.id;
+        }
         match fits {
             Some(record) => {
-                item.id = record.id;
                 item.xattrs.clone_from(&record.xattrs);
             }
             None if self.options.xattrs => {
@@ -554,6 +418,7 @@ impl Walk<'_> {
                     item.xattrs.clone_from(&record.xattrs);
                     item.link_group = record.link_group;
                     item.known = true;
+                    item.racy = false;
                 }
                 _ => directory.dirty = true,
             }
@@ -609,29 +474,9 @@ impl RawItem {
             link_group: None,
             child: usize::MAX,
             known: false,
+            gone: false,
             racy: true,
         }
-    }
-}
-
-/// Stands for a directory's metadata until the directory itself has been opened.
-fn directory_placeholder() -> Stat {
-    let zero = FileTime {
-        seconds: 0,
-        nanoseconds: 0,
-    };
-    Stat {
-        found: Found::Kind(EntryKind::Directory),
-        mode: 0,
-        links: 0,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        blocks: 0,
-        mtime: zero,
-        ctime: zero,
-        id: FileId::default(),
-        device: (0, 0),
     }
 }
 
@@ -673,73 +518,3 @@ fn read_small(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The cache's records of one directory, gone through along with its names.
-struct Known<'a> {
-    of: Option<(&'a StatCache, Cursor<'a>)>,
-    /// Whether the present record's name was asked for; `None` when there is no present record.
-    asked: Option<bool>,
-    /// Some record has no name any more, or can't be read.
-    missing: bool,
-}
-
-impl<'a> Known<'a> {
-    fn new(cache: Option<&'a StatCache>, section: Option<usize>) -> Known<'a> {
-        let mut known = Known {
-            of: cache
-                .zip(section)
-                .map(|(cache, section)| (cache, cache.records(section))),
-            asked: None,
-            missing: false,
-        };
-        known.step();
-        known
-    }
-
-    fn step(&mut self) {
-        let next = self.of.as_mut().and_then(|(_, cursor)| cursor.advance());
-        self.missing |= matches!(next, Some(None));
-        self.asked = next.flatten().map(|_| false);
-    }
-
-    /// Leaves the present record behind; a directory's sections with it.
-    fn pass(&mut self) {
-        self.missing |= self.asked == Some(false);
-        if let Some((cache, cursor)) = &mut self.of
-            && cursor.record().kind == EntryKind::Directory
-        {
-            cursor.pass_child(cache.sibling(cursor.child()));
-        }
-        self.step();
-    }
-
-    /// The record of this name; names come in byte order, each once.
-    fn find(&mut self, name: &[u8]) -> Option<&Record> {
-        while self.asked.is_some() {
-            match self.of.as_ref()?.1.name().cmp(name) {
-                std::cmp::Ordering::Less => self.pass(),
-                std::cmp::Ordering::Equal => {
-                    self.asked = Some(true);
-                    return Some(self.of.as_ref()?.1.record());
-                }
-                std::cmp::Ordering::Greater => return None,
-            }
-        }
-        None
-    }
-
-    /// The record of this subdirectory and its section.
-    fn directory(&mut self, name: &[u8]) -> (Option<Record>, Option<usize>) {
-        let record = self.find(name).filter(|record| record.kind == EntryKind::Directory).cloned();
-        let section = self.of.as_ref().map(|(_, cursor)| cursor.child());
-        let section = section.filter(|_| record.is_some());
-        (record, section)
-    }
-
-    /// Goes through the rest; whether the cache knows names that are not there any more.
-    fn finish(&mut self) -> bool {
-        while self.asked.is_some() {
-            self.pass();
-        }
-        self.missing
-    }
-}
