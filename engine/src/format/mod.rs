@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod checksum;
 pub mod frame;
 mod ids;
+pub mod manifest;
 pub mod node;
 pub mod root_record;
 pub mod segment;

@@ -14,7 +14,7 @@ pub(super) const LARGE_BYTES: usize = 64 << 10;
 /// that scratch memory is bounded and contents are still in the cache when their parents are due.
 const WINDOW_CHUNKS: usize = 2048;
 /// Below this many chunks a window leaves so many lanes idle that one by one is faster.
-const BATCH_CHUNKS_MIN: usize = 4;
+const BATCH_CHUNKS_MIN: usize = 2;
 
 /// The hash of every content, in order. `single` hashes one content by itself.
 pub(super) fn hashes(

@@ -111,7 +111,7 @@ fn official_vectors_as_one_batch() {
 /// 3 chunks and a bit against the crate, under a context and plain.
 #[test]
 fn every_length_up_to_three_chunks() {
-    let input: Vec<u8> = (0..3200u32).map(|at| (at * 31 >> 3) as u8).collect();
+    let input: Vec<u8> = (0..3200u32).map(|at| ((at * 31) >> 3) as u8).collect();
     let contents: Vec<&[u8]> = (0..=input.len()).map(|bytes| &input[..bytes]).collect();
     for context in [Context::Plain, Context::Node] {
         let expected: Vec<ContentId> = contents.iter().map(|bytes| id(context, bytes)).collect();
@@ -191,7 +191,7 @@ proptest! {
 /// Goal: windows join seamlessly. Method: more chunks than one window holds, with lengths on its border.
 #[test]
 fn batches_larger_than_a_window() {
-    let input: Vec<u8> = (0..60_000u32).map(|at| (at ^ at >> 7) as u8).collect();
+    let input: Vec<u8> = (0..60_000u32).map(|at| (at ^ (at >> 7)) as u8).collect();
     let contents: Vec<&[u8]> = (0..400).map(|at| &input[at..at + (at * 7919) % 59_000]).collect();
     let expected: Vec<ContentId> = contents.iter().map(|bytes| content_id(bytes)).collect();
     for level in levels() {

@@ -164,3 +164,6 @@ impl Store {
         &self.shared().name
     }
 }
+
+#[cfg(test)]
+mod store_tests;

@@ -27,7 +27,7 @@ use crate::format::checkpoint::{Checkpoint, LogRecord};
 use crate::format::frame::NO_SEGMENT;
 use crate::format::superblock::Superblock;
 use crate::format::{LogId, SegmentId};
-use crate::limits::{SEGMENT_BYTES, STORE_BYTES_MIN, UNIT_BYTES};
+use crate::limits::{SEGMENT_BYTES, STORE_BYTES_DEFAULT, STORE_BYTES_MIN, UNIT_BYTES};
 use crate::reactor::{Config, Handle, Local, Runtime, mailbox, oneshot};
 
 /// How a store is made.
@@ -43,7 +43,7 @@ pub struct CreateOptions {
 
 impl Default for CreateOptions {
     fn default() -> CreateOptions {
-        CreateOptions { size: 100 << 30, force: false, segment_bytes: None }
+        CreateOptions { size: STORE_BYTES_DEFAULT, force: false, segment_bytes: None }
     }
 }
 
@@ -118,7 +118,7 @@ impl Store {
     /// Makes a store at an address. Refuses to overwrite a store, or other data, unless forced.
     pub fn create(address: &Address, options: &CreateOptions) -> Result<()> {
         let _owner = Owner::acquire(address)?;
-        device::create(address, options.size).map_err(|error| device_error(address, "create", error))?;
+        make_file(address, options)?;
         let opened = device::open(address, &device::OpenOptions::default());
         let device = opened.map_err(|error| device_error(address, "open", error))?;
         let config = Config { reactors: 1, pin: false, ..Config::default() };
@@ -286,6 +286,28 @@ impl Store {
             })
             .await
         })
+    }
+}
+
+/// Makes the file of a new store; devices exist by themselves.
+fn make_file(address: &Address, options: &CreateOptions) -> Result<()> {
+    let Some(path) = address.path() else { return Ok(()) };
+    let made = |error| device_error(address, "create", error);
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let size = options.size / UNIT_BYTES as u64 * UNIT_BYTES as u64;
+            device::create(address, size).map_err(made)
+        }
+        Err(error) => Err(made(error)),
+        Ok(metadata) if metadata.is_file() && metadata.len() > 0 && !options.force => {
+            Err(Error::Refused { what: format!("{address} exists; use --force to overwrite it") })
+        }
+        Ok(metadata) if metadata.is_file() => {
+            let file = std::fs::OpenOptions::new().write(true).open(path).map_err(made)?;
+            file.set_len(0).map_err(made)?;
+            file.set_len(options.size / UNIT_BYTES as u64 * UNIT_BYTES as u64).map_err(made)
+        }
+        Ok(_) => Ok(()),
     }
 }
 

@@ -106,10 +106,11 @@ impl Reader<'_> {
             log: log.0,
         };
         let secret = self.superblock.secret();
+        let segment_units = self.places.segment_units;
         let head_len = head_bytes_hint(self.bytes(at.segment, unit, UNIT_BYTES).await)?;
         let bytes = self.bytes(at.segment, unit, head_len).await;
         let Head { header, dependencies, descriptors } = decode_head(bytes, &place, unit, &secret).ok()?;
-        if unit + header.units.get() > self.places.segment_units {
+        if unit + header.units.get() > segment_units {
             return None;
         }
         Some(Found {

@@ -18,7 +18,7 @@ async fn read_unit(local: &Local, name: &str, offset: u64) -> Result<Box<[u8]>> 
 pub(super) async fn read(local: &Local, name: &str, offset: u64, len: usize) -> Result<crate::device::DmaBuffer> {
     let failed = |source| Error::Device { device: name.to_owned(), operation: "read", offset, source };
     let len = len.next_multiple_of(UNIT_BYTES);
-    let buffer = local.buffer(len).map_err(failed)?;
+    let buffer = local.buffer(len)?;
     let (buffer, result) = local.read(offset, buffer, 0..len).await;
     result.map_err(failed)?;
     Ok(buffer)
@@ -87,7 +87,7 @@ pub(super) fn is_read_only(block: &Superblock) -> bool {
 pub(super) async fn store(local: &Local, name: &str, block: &Superblock) -> Result<()> {
     for (copy, offset) in [(0, 0), (1, Superblock::second_offset(block.capacity_units.get()))] {
         let failed = |source| Error::Device { device: name.to_owned(), operation: "write", offset, source };
-        let mut buffer = local.buffer(UNIT_BYTES).map_err(failed)?;
+        let mut buffer = local.buffer(UNIT_BYTES)?;
         buffer[..UNIT_BYTES].copy_from_slice(&block.encode(copy));
         let (_, result) = local.write(offset, buffer, 0..UNIT_BYTES, true).await;
         result.map_err(failed)?;

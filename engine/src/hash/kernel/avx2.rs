@@ -4,6 +4,7 @@
 //! written, and the call into code compiled for AVX2 after the processor was asked for it.
 #![allow(unsafe_code)]
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, Job, Mode};
@@ -23,6 +24,75 @@ pub(super) fn compress(mode: &Mode, jobs: &[Job<'_>], out: &mut [[u8; 32]]) {
     unsafe { compress_lanes(mode, jobs, out) }
 }
 
+/// Half of four independent quarter-rounds: message words, rotation of `d`, shift pairs of `b`, then the registers
+/// of rows b, c and d. Register 8 is scratch; `v[8]` is read from and written to memory where row c has it.
+macro_rules! half {
+    ($x0:literal, $x1:literal, $x2:literal, $x3:literal, $rotate:literal, $right:literal, $left:literal, columns) => {
+        half!(@ $x0, $x1, $x2, $x3, $rotate, $right, $left, 4, 5, 6, 7, 12, 13, 14, 15,
+            "vpaddd ymm8, ymm12, [{s}]\n", "vpaddd ymm9, ymm9, ymm13\n",
+            "vpaddd ymm10, ymm10, ymm14\n", "vpaddd ymm11, ymm11, ymm15\n", 8, 9, 10, 11)
+    };
+    ($x0:literal, $x1:literal, $x2:literal, $x3:literal, $rotate:literal, $right:literal, $left:literal, diagonals) => {
+        half!(@ $x0, $x1, $x2, $x3, $rotate, $right, $left, 5, 6, 7, 4, 15, 12, 13, 14,
+            "vpaddd ymm10, ymm10, ymm15\n", "vpaddd ymm11, ymm11, ymm12\n",
+            "vpaddd ymm8, ymm13, [{s}]\n", "vpaddd ymm9, ymm9, ymm14\n", 10, 11, 8, 9)
+    };
+    (@ $x0:literal, $x1:literal, $x2:literal, $x3:literal, $rotate:literal, $right:literal, $left:literal,
+     $b0:literal, $b1:literal, $b2:literal, $b3:literal, $d0:literal, $d1:literal, $d2:literal, $d3:literal,
+     $c_add_0:literal, $c_add_1:literal, $c_add_2:literal, $c_add_3:literal,
+     $c0:literal, $c1:literal, $c2:literal, $c3:literal) => {
+        concat!(
+            "vpaddd ymm0, ymm0, [{m} + 32 * ", $x0, "]\n",
+            "vpaddd ymm1, ymm1, [{m} + 32 * ", $x1, "]\n",
+            "vpaddd ymm2, ymm2, [{m} + 32 * ", $x2, "]\n",
+            "vpaddd ymm3, ymm3, [{m} + 32 * ", $x3, "]\n",
+            "vpaddd ymm0, ymm0, ymm", $b0, "\n",
+            "vpaddd ymm1, ymm1, ymm", $b1, "\n",
+            "vpaddd ymm2, ymm2, ymm", $b2, "\n",
+            "vpaddd ymm3, ymm3, ymm", $b3, "\n",
+            "vpxor ymm", $d0, ", ymm", $d0, ", ymm0\n",
+            "vpxor ymm", $d1, ", ymm", $d1, ", ymm1\n",
+            "vpxor ymm", $d2, ", ymm", $d2, ", ymm2\n",
+            "vpxor ymm", $d3, ", ymm", $d3, ", ymm3\n",
+            "vmovdqa ymm8, [{s} + ", $rotate, "]\n",
+            "vpshufb ymm", $d0, ", ymm", $d0, ", ymm8\n",
+            "vpshufb ymm", $d1, ", ymm", $d1, ", ymm8\n",
+            "vpshufb ymm", $d2, ", ymm", $d2, ", ymm8\n",
+            "vpshufb ymm", $d3, ", ymm", $d3, ", ymm8\n",
+            $c_add_0, $c_add_1, $c_add_2, $c_add_3,
+            "vpxor ymm", $b0, ", ymm", $b0, ", ymm", $c0, "\n",
+            "vpxor ymm", $b1, ", ymm", $b1, ", ymm", $c1, "\n",
+            "vpxor ymm", $b2, ", ymm", $b2, ", ymm", $c2, "\n",
+            "vpxor ymm", $b3, ", ymm", $b3, ", ymm", $c3, "\n",
+            "vmovdqa [{s}], ymm8\n",
+            half!(@rotate $b0, $right, $left),
+            half!(@rotate $b1, $right, $left),
+            half!(@rotate $b2, $right, $left),
+            half!(@rotate $b3, $right, $left),
+        )
+    };
+    (@rotate $b:literal, $right:literal, $left:literal) => {
+        concat!(
+            "vpsrld ymm8, ymm", $b, ", ", $right, "\n",
+            "vpslld ymm", $b, ", ymm", $b, ", ", $left, "\n",
+            "vpor ymm", $b, ", ymm", $b, ", ymm8\n",
+        )
+    };
+}
+
+/// One round with its order of message words (table 2 of the BLAKE3 paper).
+macro_rules! round {
+    ($a:literal, $b:literal, $c:literal, $d:literal, $e:literal, $f:literal, $g:literal, $h:literal,
+     $i:literal, $j:literal, $k:literal, $l:literal, $n:literal, $o:literal, $p:literal, $q:literal) => {
+        concat!(
+            half!($a, $c, $e, $g, 32, 12, 20, columns),
+            half!($b, $d, $f, $h, 64, 7, 25, columns),
+            half!($i, $k, $n, $p, 32, 12, 20, diagonals),
+            half!($j, $l, $o, $q, 64, 7, 25, diagonals),
+        )
+    };
+}
+
 lanes_kernel!(#[target_feature(enable = "avx2")]);
 
 #[inline]
@@ -40,38 +110,78 @@ pub(super) fn words(words: &[u32; LANES]) -> Words {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add(a: Words, b: Words) -> Words {
-    _mm256_add_epi32(a, b)
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
 fn xor(a: Words, b: Words) -> Words {
     _mm256_xor_si256(a, b)
 }
 
+/// The seven rounds, in assembly: the state takes all 16 registers and a rotation needs one more, so one word of
+/// the state (`v[8]`) lives in memory; left to itself the compiler spills three times as much and loses 15 %.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn rotate16(a: Words) -> Words {
-    _mm256_or_si256(_mm256_srli_epi32(a, 16), _mm256_slli_epi32(a, 16))
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn rotate12(a: Words) -> Words {
-    _mm256_or_si256(_mm256_srli_epi32(a, 12), _mm256_slli_epi32(a, 20))
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn rotate8(a: Words) -> Words {
-    _mm256_or_si256(_mm256_srli_epi32(a, 8), _mm256_slli_epi32(a, 24))
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn rotate7(a: Words) -> Words {
-    _mm256_or_si256(_mm256_srli_epi32(a, 7), _mm256_slli_epi32(a, 25))
+fn rounds(v: &mut [Words; 16], m: &[Words; 16]) {
+    /// Operands of [`half`] that are not in registers.
+    #[repr(C, align(32))]
+    struct Scratch {
+        v8: Words,
+        rotate16: Words,
+        rotate8: Words,
+    }
+    let mut scratch = Scratch {
+        v8: v[8],
+        rotate16: words(&[
+            0x0100_0302,
+            0x0504_0706,
+            0x0908_0b0a,
+            0x0d0c_0f0e,
+            0x0100_0302,
+            0x0504_0706,
+            0x0908_0b0a,
+            0x0d0c_0f0e,
+        ]),
+        rotate8: words(&[
+            0x0003_0201,
+            0x0407_0605,
+            0x080b_0a09,
+            0x0c0f_0e0d,
+            0x0003_0201,
+            0x0407_0605,
+            0x080b_0a09,
+            0x0c0f_0e0d,
+        ]),
+    };
+    // SAFETY: reads 512 bytes at `m` and reads and writes the 96 of `scratch`; both are references or locals of
+    // exactly that size, aligned to 32 bytes by their types. Registers changed are declared; no stack, no flags.
+    unsafe {
+        asm!(
+            round!(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+            round!(2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8),
+            round!(3, 4, 10, 12, 13, 2, 7, 14, 6, 5, 9, 0, 11, 15, 8, 1),
+            round!(10, 7, 12, 9, 14, 3, 13, 15, 4, 0, 11, 2, 5, 8, 1, 6),
+            round!(12, 13, 9, 11, 15, 10, 14, 8, 7, 2, 5, 3, 0, 1, 6, 4),
+            round!(9, 14, 11, 5, 8, 12, 15, 1, 13, 3, 0, 10, 2, 6, 4, 7),
+            round!(11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13),
+            m = in(reg) m.as_ptr(),
+            s = in(reg) &raw mut scratch,
+            inout("ymm0") v[0],
+            inout("ymm1") v[1],
+            inout("ymm2") v[2],
+            inout("ymm3") v[3],
+            inout("ymm4") v[4],
+            inout("ymm5") v[5],
+            inout("ymm6") v[6],
+            inout("ymm7") v[7],
+            out("ymm8") _,
+            inout("ymm9") v[9],
+            inout("ymm10") v[10],
+            inout("ymm11") v[11],
+            inout("ymm12") v[12],
+            inout("ymm13") v[13],
+            inout("ymm14") v[14],
+            inout("ymm15") v[15],
+            options(nostack, preserves_flags),
+        );
+    }
+    v[8] = scratch.v8;
 }
 
 /// `yes` where `mask` is all ones, `no` where it is zero.

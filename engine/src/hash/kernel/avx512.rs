@@ -80,6 +80,12 @@ fn rotate7(a: Words) -> Words {
     _mm512_ror_epi32(a, 7)
 }
 
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn rounds(v: &mut [Words; 16], m: &[Words; 16]) {
+    rounds!(v, m);
+}
+
 /// `yes` where `mask` is all ones, `no` where it is zero.
 #[inline]
 #[target_feature(enable = "avx2,avx512f")]

@@ -43,6 +43,10 @@ fn rotate7(a: Words) -> Words {
     a.map(|word| word.rotate_right(7))
 }
 
+fn rounds(v: &mut [Words; 16], m: &[Words; 16]) {
+    rounds!(v, m);
+}
+
 fn select(mask: Words, yes: Words, no: Words) -> Words {
     std::array::from_fn(|lane| (yes[lane] & mask[lane]) | (no[lane] & !mask[lane]))
 }

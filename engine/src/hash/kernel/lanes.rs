@@ -1,8 +1,8 @@
 //! The steps every kernel takes, as macros: generic functions cannot carry `#[target_feature]` to trait methods,
 //! and code the compiler does not inline under that attribute loses its registers.
 
-/// The seven rounds on state `$v` with message `$m` (section 2.2 of the paper), textually, so that the whole
-/// state stays in registers: as functions the compiler keeps it in memory.
+/// The seven rounds on state `$v` with message `$m` (section 2.2 of the paper), for instruction sets with registers
+/// to spare; textually, because the compiler keeps the state of a function per quarter-round in memory.
 macro_rules! rounds {
     ($v:ident, $m:ident) => {
         rounds!(@round $v, $m, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -73,7 +73,7 @@ macro_rules! lanes_kernel {
                         splat(super::IV[0]), splat(super::IV[1]), splat(super::IV[2]), splat(super::IV[3]),
                         low, high, splat(super::BLOCK_BYTES as u32), flags,
                     ];
-                    rounds!(v, m);
+                    rounds(&mut v, &m);
                     h = std::array::from_fn(|at| xor(v[at], v[at + 8]));
                     flags = splat(mode.flags);
                 }
@@ -96,7 +96,7 @@ macro_rules! lanes_kernel {
                         splat(super::IV[0]), splat(super::IV[1]), splat(super::IV[2]), splat(super::IV[3]),
                         low, high, lengths, flags,
                     ];
-                    rounds!(v, m);
+                    rounds(&mut v, &m);
                     h = std::array::from_fn(|at| select(running, xor(v[at], v[at + 8]), h[at]));
                 }
                 for (value, job) in finish(h).iter().zip(group) {

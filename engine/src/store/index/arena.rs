@@ -16,7 +16,7 @@ use memmap2::{MmapMut, MmapOptions};
 use parking_lot::Mutex;
 
 /// What names count, in bytes.
-const GRANULE_BYTES: usize = 32;
+const GRANULE_BYTES: usize = 16;
 /// One mapping. Untouched parts cost address space only.
 const CHUNK_BYTES: usize = 32 << 20;
 const CHUNK_GRANULES: usize = CHUNK_BYTES / GRANULE_BYTES;
@@ -46,36 +46,44 @@ pub(super) unsafe trait Block {
     const KIND: usize;
     /// Alignment of blocks in bytes: a multiple of the granule.
     const ALIGN: usize = GRANULE_BYTES;
+    /// Unused bytes behind each slab, for kinds that are read as if they were larger.
+    const SLACK_BYTES: usize = 0;
     /// A word that is free for the arena's use while the block is.
     fn link(&self) -> &AtomicU32;
 }
 
 /// How many kinds of blocks there are.
-const KINDS: usize = 2;
+const KINDS: usize = 3;
 
 /// Entries a bucket can hold.
-pub(super) const BUCKET_ENTRIES: usize = 64;
-/// Entries of one group.
+pub(super) const BUCKET_ENTRIES: usize = 32;
+/// Entries of a whole group.
 pub(super) const GROUP_ENTRIES: usize = 8;
-/// Four words of key, three of slot.
-pub(super) const ENTRY_WORDS: usize = 7;
+/// Entries of half a group.
+pub(super) const HALF_ENTRIES: usize = GROUP_ENTRIES / 2;
 
-/// Head of a bucket (see `bucket`): two cache lines.
+/// One entry: four words of key, three of slot and flags.
+pub(super) type EntryWords = [AtomicU32; 7];
+
+/// Head of a bucket (see `bucket`): one cache line.
 #[repr(C)]
 pub(super) struct Header {
     pub(super) version: AtomicU64,
     pub(super) identity: AtomicU64,
-    pub(super) marked: AtomicU64, // bit per position
-    pub(super) shared: AtomicU64, // bit per position
     pub(super) groups: [AtomicU32; BUCKET_ENTRIES / GROUP_ENTRIES],
     pub(super) prints: [AtomicU64; BUCKET_ENTRIES / 8], // byte per position, lowest first
 }
 
-/// Entries of a bucket.
+/// Eight entries of a bucket.
 #[repr(C)]
-pub(super) struct Group(pub(super) [[AtomicU32; ENTRY_WORDS]; GROUP_ENTRIES]);
+pub(super) struct Group([EntryWords; GROUP_ENTRIES]);
 
-const _: () = assert!(size_of::<Header>() == 128 && size_of::<Group>() == 224);
+/// The last entries of a bucket, when they are four or fewer over a multiple of eight.
+#[repr(C)]
+pub(super) struct Half([EntryWords; HALF_ENTRIES]);
+
+const _: () = assert!(size_of::<Header>() == 64 && size_of::<Group>() == 224 && size_of::<Half>() == 112);
+const _: () = assert!(size_of::<Half>().is_multiple_of(GRANULE_BYTES));
 
 // SAFETY: 32-bit and 64-bit atomics without padding, aligned to 8.
 unsafe impl Block for Header {
@@ -89,6 +97,15 @@ unsafe impl Block for Header {
 // SAFETY: 32-bit atomics without padding, aligned to 4.
 unsafe impl Block for Group {
     const KIND: usize = 1;
+    fn link(&self) -> &AtomicU32 {
+        &self.0[0][0]
+    }
+}
+
+// SAFETY: 32-bit atomics without padding, aligned to 4.
+unsafe impl Block for Half {
+    const KIND: usize = 2;
+    const SLACK_BYTES: usize = size_of::<Group>() - size_of::<Half>();
     fn link(&self) -> &AtomicU32 {
         &self.0[0][0]
     }
@@ -108,7 +125,7 @@ struct Shard(Mutex<[FreeList; KINDS]>);
 
 #[derive(Default)]
 struct Mappings {
-    /// Granules handed out, over all chunks. Granules 0 and 1 stay unused, so that no block is called `NONE`.
+    /// Granules handed out, over all chunks. Granule 0 stays unused, so that no block is called `NONE`.
     used: usize,
     maps: Vec<MmapMut>,
 }
@@ -149,6 +166,13 @@ impl Arena {
         unsafe { &*self.address(name).cast::<T>() }
     }
 
+    /// The entry at a place below [`GROUP_ENTRIES`] of a group or half. A place a half does not have leads to
+    /// another half's entry: only a torn read asks for it.
+    #[inline]
+    pub(super) fn entry(&self, name: Name, place: usize) -> &EntryWords {
+        &self.block::<Group>(name).0[place]
+    }
+
     /// `count` words carved with [`carve_words`](Self::carve_words).
     #[inline]
     pub(super) fn words(&self, name: Name, count: usize) -> &[AtomicU32] {
@@ -173,7 +197,7 @@ impl Arena {
         }
         if (list.left as usize) < granules {
             let slab = SLAB_BYTES / GRANULE_BYTES / granules * granules;
-            list.next = self.carve(slab, T::ALIGN);
+            list.next = self.carve(slab + T::SLACK_BYTES / GRANULE_BYTES, T::ALIGN);
             list.left = slab as u32; // a slab has far fewer granules
         }
         let name = list.next;
@@ -199,10 +223,10 @@ impl Arena {
     }
 
     fn carve(&self, granules: usize, align: usize) -> Name {
-        assert!(granules <= CHUNK_GRANULES - 2);
+        assert!(granules < CHUNK_GRANULES);
         let mut mappings = self.mappings.lock();
         let align = align / GRANULE_BYTES;
-        let mut first = mappings.used.max(2).next_multiple_of(align);
+        let mut first = mappings.used.max(1).next_multiple_of(align);
         if first / CHUNK_GRANULES != (first + granules - 1) / CHUNK_GRANULES {
             first = first.next_multiple_of(CHUNK_GRANULES);
         }

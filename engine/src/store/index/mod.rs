@@ -2,7 +2,7 @@
 //!
 //! Owns the map and its memory; knows no I/O. Four levels: `key` turns names into keyed pseudo-random bits; those
 //! choose one of [`STRIPES`] stripes (`stripe`: a directory for readers, a lock for writers), the directory leads to
-//! a bucket (`bucket`: 64 entries, 31 to 36 bytes each with all overhead), whose memory comes from `arena`.
+//! a bucket (`bucket`: up to 32 entries, 32 to 36 bytes each with all overhead), whose memory comes from `arena`.
 //!
 //! Invariants: look-ups take no lock and write no shared line (`version`); a writer locks one stripe and moves the
 //! entries of at most one bucket, however large the index; keys cannot be chosen to meet without the secret.
@@ -20,6 +20,8 @@ mod slot;
 mod stripe;
 mod version;
 
+#[cfg(test)]
+mod memory_tests;
 #[cfg(test)]
 mod model_tests;
 
@@ -39,7 +41,7 @@ const BATCH: usize = 32;
 const ATTEMPTS: usize = 64;
 
 /// Largest number of extents one index can hold; the configured bound of a store is below it.
-pub const EXTENTS_MAX: u64 = 3_000_000_000;
+pub const EXTENTS_MAX: u64 = 1_500_000_000;
 
 /// RAM the index needs for this many extents, in bytes: an upper bound, checked by tests from 1 M entries up.
 pub fn memory_for(extents: u64) -> u64 {
@@ -79,7 +81,7 @@ impl Index {
     /// Where the extent's bytes are.
     #[inline]
     pub fn get(&self, key: &IndexKey) -> Option<Slot> {
-        match self.look(key, |_, found| found) {
+        match self.look(key) {
             Found::At(_, slot) => Some(Slot::unpack(slot)),
             _ => None,
         }
@@ -100,7 +102,7 @@ impl Index {
         struct Step {
             bucket: arena::Name,
             version: Option<u64>,
-            candidates: u64,
+            candidates: u32,
         }
         let mut steps = [Step::default(); BATCH];
         for key in keys {
@@ -168,7 +170,7 @@ impl Index {
     pub fn replace_if(&self, key: &IndexKey, expected: Slot, new: Slot) -> bool {
         let writer = self.writer(key.stripe());
         match writer.find(key) {
-            (bucket, Some((position, existing))) if existing == expected.pack() => {
+            (bucket, Some((position, existing))) if Slot::unpack(existing) == expected => {
                 bucket.set_slot(position, new);
                 true
             }
@@ -180,7 +182,7 @@ impl Index {
     pub fn remove_if(&self, key: &IndexKey, expected: Slot) -> bool {
         let mut writer = self.writer(key.stripe());
         match writer.find(key) {
-            (bucket, Some((position, existing))) if existing == expected.pack() => {
+            (bucket, Some((position, existing))) if Slot::unpack(existing) == expected => {
                 writer.remove(bucket, position);
                 true
             }
@@ -190,32 +192,29 @@ impl Index {
 
     /// Raises a flag of an entry. Tests before it sets: an entry whose flag is up costs a look-up and no write.
     pub fn raise(&self, key: &IndexKey, flag: Flag) -> Raised {
-        let up = self.look(key, |bucket, found| match found {
-            Found::At(position, _) => Some(bucket.flag(flag, position)),
-            _ => None,
-        });
-        match up {
-            None => return Raised::Absent,
-            Some(true) => return Raised::Already,
-            Some(false) => {}
+        match self.look(key) {
+            Found::At(_, slot) if slot[2] & flag.bit() != 0 => return Raised::Already,
+            Found::At(..) => {}
+            _ => return Raised::Absent,
         }
         let writer = self.writer(key.stripe());
         match writer.find(key) {
             (_, None) => Raised::Absent,
-            (bucket, Some((position, _))) if bucket.flag(flag, position) => Raised::Already,
+            (_, Some((_, slot))) if slot[2] & flag.bit() != 0 => Raised::Already,
             (bucket, Some((position, _))) => {
-                bucket.set_flag(flag, position, true);
+                bucket.raise(flag, position);
                 Raised::Now
             }
         }
     }
 
-    /// Lowers a flag of every entry.
+    /// Lowers a flag of every entry that is there before the call (a bucket at a time).
     pub fn lower_all(&self, flag: Flag) {
         for stripe in 0..STRIPES {
-            let writer = self.writer(stripe);
             let mut spread = Some(0);
             while let Some(at) = spread {
+                // The lock is let go between buckets, so that no put waits for a whole stripe.
+                let writer = self.writer(stripe);
                 let bucket = writer.bucket(at);
                 bucket.lower(flag);
                 spread = stripe::after(bucket.identity());
@@ -269,33 +268,33 @@ impl Index {
             })
     }
 
-    /// The result of `read` over the key's bucket at one moment, together with what the bucket holds of the key.
+    /// What the index holds of a key at one moment during the call; never `Elsewhere`.
     #[inline]
-    fn look<R>(&self, key: &IndexKey, read: impl Fn(Bucket<'_>, Found) -> R) -> R {
+    fn look(&self, key: &IndexKey) -> Found {
         let directory = &self.directories[key.stripe()];
         for _ in 0..ATTEMPTS {
             let bucket = directory.bucket(&self.arena, key.spread());
             if let Some(seen) = version::begin_read(bucket.version()) {
                 let found = bucket.find(key);
-                let result = read(bucket, found);
                 if version::unchanged(bucket.version(), seen) && found != Found::Elsewhere {
-                    return result;
+                    return found;
                 }
             }
             std::hint::spin_loop();
         }
         // A writer was preempted in the middle of a change, or writes without end: wait for it.
         let writer = self.writer(key.stripe());
-        let bucket = writer.bucket(key.spread());
-        read(bucket, bucket.find(key))
+        writer.bucket(key.spread()).find(key)
     }
 
     fn item(&self, key: &IndexKey, slot: Slot) -> Item {
+        let mut words = slot.pack();
+        if self.born_marked.load(Ordering::Acquire) {
+            words[2] |= Flag::Marked.bit();
+        }
         Item {
             key: *key,
-            slot: slot.pack(),
-            marked: self.born_marked.load(Ordering::Acquire),
-            shared: false,
+            slot: words,
         }
     }
 

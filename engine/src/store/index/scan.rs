@@ -6,7 +6,7 @@
 
 use super::Index;
 use super::bucket::Item;
-use super::slot::{Entry, Slot};
+use super::slot::{Entry, Flag, Slot};
 use super::stripe::after;
 
 /// Iterator over the entries of one stripe; see [`Index::entries`].
@@ -33,8 +33,9 @@ impl<'a> Entries<'a> {
         let writer = self.index.writer(self.stripe);
         let bucket = writer.bucket(spread);
         let from = spread.reverse_bits();
-        let items = (0..bucket.identity().count()).filter_map(|position| bucket.item(position));
-        let wanted = items.filter(|item| item.key.spread().reverse_bits() >= from);
+        let wanted = bucket
+            .items()
+            .filter(|item| item.key.spread().reverse_bits() >= from);
         self.found.extend(wanted.map(|item| entry(&item)));
         self.next = after(bucket.identity());
     }
@@ -44,8 +45,8 @@ fn entry(item: &Item) -> Entry {
     Entry {
         key: item.key,
         slot: Slot::unpack(item.slot),
-        marked: item.marked,
-        shared: item.shared,
+        marked: item.slot[2] & Flag::Marked.bit() != 0,
+        shared: item.slot[2] & Flag::Shared.bit() != 0,
     }
 }
 

@@ -12,6 +12,8 @@ use super::key::IndexKey;
 pub const STORED_BYTES_MAX: u32 = (1 << 24) - 1;
 
 const PENDING: u32 = 1 << 31;
+/// Bits of the third word that belong to the entry, not to its slot.
+pub(super) const FLAGS: u32 = Flag::Marked.bit() | Flag::Shared.bit();
 
 /// Where an extent's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +86,17 @@ pub enum Flag {
     Shared,
 }
 
+impl Flag {
+    /// Its bit in the third word of an entry's slot.
+    #[inline]
+    pub(super) const fn bit(self) -> u32 {
+        match self {
+            Flag::Marked => 1 << 30,
+            Flag::Shared => 1 << 29,
+        }
+    }
+}
+
 /// What raising a flag found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Raised {
@@ -109,3 +122,4 @@ pub struct Entry {
 }
 
 const _: () = assert!(EXTENT_BYTES_MAX < STORED_BYTES_MAX as usize / 2);
+const _: () = assert!(FLAGS & (PENDING | STORED_BYTES_MAX) == 0);

@@ -19,14 +19,14 @@ use super::key::IndexKey;
 
 /// Depth of a directory that has only its first segment.
 const DEPTH_MIN: u32 = 4;
-const SEGMENTS: usize = 14;
-/// 2^17 words per stripe lead to more buckets than the arena can name.
+const SEGMENTS: usize = 15;
+/// 2^18 words per stripe lead to more buckets than the arena can name.
 const DEPTH_MAX: u32 = DEPTH_MIN + SEGMENTS as u32 - 1;
 /// Two sister buckets with at most this many entries together become one: far enough from a full bucket that
 /// inserts and removals in turn don't split and merge in turn.
-const MERGE_ENTRIES: usize = BUCKET_ENTRIES / 2;
+const MERGE_ENTRIES: usize = BUCKET_ENTRIES * 5 / 8;
 /// A removal looks for its sister only below this count.
-const MERGE_LOOK: usize = BUCKET_ENTRIES / 8;
+const MERGE_LOOK: usize = BUCKET_ENTRIES * 3 / 8;
 
 /// What readers need: one cache line, written only when the directory doubles.
 #[repr(align(64))]
@@ -59,7 +59,7 @@ pub struct Work {
 impl Directory {
     /// An empty directory: all words lead to one empty bucket.
     pub(super) fn new(arena: &Arena, stripe: usize) -> Directory {
-        let bucket = Bucket::make(arena, Identity::new(stripe, 0, 0));
+        let bucket = Bucket::make(arena, stripe, Identity::new(stripe, 0, 0));
         let segment = arena.carve_words(1 << DEPTH_MIN);
         for word in arena.words(segment, 1 << DEPTH_MIN) {
             word.store(bucket.name(), Relaxed);
@@ -219,10 +219,6 @@ impl<'a> Writer<'a> {
         self.gate.entries.store(0, Relaxed);
     }
 
-    fn items(bucket: Bucket<'_>) -> impl Iterator<Item = Item> {
-        (0..bucket.identity().count()).filter_map(move |position| bucket.item(position))
-    }
-
     fn split(&mut self, bucket: Bucket<'a>) {
         let old = bucket.identity();
         if old.depth() == self.directory.depth() {
@@ -230,11 +226,11 @@ impl<'a> Writer<'a> {
         }
         let bit = 1 << old.depth();
         let (up, stay): (Vec<Item>, Vec<Item>) =
-            Self::items(bucket).partition(|item| item.key.spread() & bit != 0);
+            bucket.items().partition(|item| item.key.spread() & bit != 0);
         // The new bucket is complete and reachable before the old one stops covering its keys: at every moment some
         // bucket answers for each of them, and while both do they agree.
         let upper = Identity::new(self.stripe, old.depth() + 1, old.prefix() | bit);
-        let sister = Bucket::make(self.arena, upper);
+        let sister = Bucket::make(self.arena, self.stripe, upper);
         sister.refill(self.stripe, upper, &up);
         self.directory
             .lead(self.arena, upper, sister.name(), &mut self.work);
@@ -255,7 +251,7 @@ impl<'a> Writer<'a> {
         if sister.identity().depth() != identity.depth() || together > MERGE_ENTRIES {
             return;
         }
-        let items: Vec<Item> = Self::items(bucket).chain(Self::items(sister)).collect();
+        let items: Vec<Item> = bucket.items().chain(sister.items()).collect();
         let (stays, goes) = if identity.prefix() & bit == 0 {
             (bucket, sister)
         } else {

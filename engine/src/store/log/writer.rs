@@ -519,7 +519,7 @@ pub(in crate::store) async fn write_bytes(local: &Local, offset: u64, bytes: &[u
     let mut done = 0;
     while done < bytes.len() {
         let len = (bytes.len() - done).min(FRAME_BYTES_MAX);
-        let mut buffer = local.buffer(len)?;
+        let mut buffer = local.buffer(len).map_err(std::io::Error::other)?;
         buffer[..len].copy_from_slice(&bytes[done..done + len]);
         let padded = len.next_multiple_of(UNIT_BYTES);
         buffer[len..padded].fill(0);

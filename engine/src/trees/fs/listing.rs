@@ -51,6 +51,8 @@ pub(super) struct Directory {
     pub(super) node: Option<ContentId>,
     /// Names that are there and were left out (ignored, sockets, unreadable): a restore leaves them alone.
     pub(super) left_out: Vec<Bytes>,
+    /// The file system stamps changes with this machine's clock (see `stat_cache`).
+    pub(super) local: bool,
     /// Another file system is mounted here and was not entered.
     pub(super) closed: bool,
 }

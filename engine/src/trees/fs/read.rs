@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
 use super::control::{Control, Counter, Doubt, Phase, SharedWarnings};
 use super::links::{Groups, Place};
-use super::listing::{Failure, Listing};
+use super::listing::{Failure, Item, Listing};
 use super::parallel;
 use super::platform::{self, Found, Stat, XattrPlace};
 use super::stat_cache::is_settled;
@@ -65,10 +66,6 @@ impl Sink<'_> {
                 bytes,
             })
             .collect();
-        self.put_extents(store, batch, extents)
-    }
-
-    fn put_extents(&self, store: &Store, batch: &Mutex<&mut Batch>, extents: Vec<Extent>) -> Result<()> {
         store.block_on(batch.lock().put(extents))
     }
 }
@@ -89,8 +86,8 @@ enum Outcome {
     },
     /// Deleted since the walk.
     Gone,
-    /// Changed each time.
-    Busy,
+    /// Changed each time; what it was at last, if it could be seen.
+    Busy(Option<Stat>),
     /// The system would not let us.
     Failed(String),
 }
@@ -192,11 +189,14 @@ fn apply(listing: &mut Listing, updates: Vec<Update>, last: bool, counts: &mut R
                 listing.directories[place.0].items[place.1].gone = true;
                 continue;
             }
-            Outcome::Busy if !last => {
+            Outcome::Busy(stat) if !last => {
+                if let Some(stat) = stat {
+                    listing.directories[place.0].items[place.1].stat = stat;
+                }
                 again.push(place);
                 continue;
             }
-            Outcome::Busy => "kept changing while it was read".to_owned(),
+            Outcome::Busy(_) => "kept changing while it was read".to_owned(),
             Outcome::Failed(reason) => reason,
         };
         let path = listing.path(place);
@@ -308,15 +308,15 @@ impl Reader<'_> {
             let start = buffer.len();
             let item = &directory.items[place.1];
             let name = directory.name_bytes(item);
-            match self.read_small(fd.as_fd(), name, item.kind, item.stat, &mut buffer) {
-                Ok(Some((stat, xattrs, racy))) => {
+            match self.read_small(fd.as_fd(), name, directory.local, item, &mut buffer) {
+                Ok(Ok((stat, xattrs, racy))) => {
                     done.push((place, stat, start..buffer.len(), xattrs, racy));
                 }
-                Ok(None) => {
+                Ok(Err(last)) => {
                     buffer.truncate(start);
                     updates.push(Update {
                         place,
-                        outcome: Outcome::Busy,
+                        outcome: Outcome::Busy(Some(last)),
                     });
                 }
                 Err(error) => {
@@ -345,22 +345,25 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Appends the content of a small file or the target of a link to `buffer`. `None` if it kept changing.
+    /// Appends the content of a small file or the target of a link to `buffer`. If it kept changing, what it was
+    /// at last.
+    #[allow(clippy::type_complexity, reason = "used once, next to its only caller")]
     fn read_small(
         &self,
         directory: BorrowedFd<'_>,
         name: &[u8],
-        kind: EntryKind,
-        listed: Stat,
+        local: bool,
+        item: &Item,
         buffer: &mut Vec<u8>,
-    ) -> io::Result<Option<(Stat, Option<Vec<Xattr>>, bool)>> {
+    ) -> io::Result<Result<(Stat, Option<Vec<Xattr>>, bool), Stat>> {
         let start = buffer.len();
-        let mut before = listed;
+        let kind = item.kind;
+        let mut before = item.stat;
         for _ in 0..TRIES {
             buffer.truncate(start);
             let now = platform::coarse_now();
             if before.found != Found::Kind(kind) || before.size > EXTENT_BYTES_MAX as u64 {
-                return Ok(None); // Became something else; the next round knows.
+                return Ok(Err(before)); // Another kind of task, if any, takes it up in the next round.
             }
             let (after, xattrs) = if kind == EntryKind::Symlink {
                 buffer.extend_from_slice(&platform::read_link(directory, name)?);
@@ -379,11 +382,11 @@ impl Reader<'_> {
             };
             let complete = buffer.len() - start == usize::try_from(after.size).unwrap_or(usize::MAX);
             if before.same_content(&after) && complete {
-                return Ok(Some((after, xattrs, !is_settled(&after, now, true))));
+                return Ok(Ok((after, xattrs, !is_settled(&after, now, local))));
             }
             before = after;
         }
-        Ok(None)
+        Ok(Err(before))
     }
 
     fn read_xattrs(&self, file: BorrowedFd<'_>) -> Option<Vec<Xattr>> {
@@ -404,7 +407,7 @@ impl Reader<'_> {
         let item = &directory.items[place.1];
         let outcome = match directory.folder.handle() {
             Ok(fd) => {
-                match self.stream(fd.as_fd(), directory.name_bytes(item), item.stat) {
+                match self.stream(fd.as_fd(), directory.name_bytes(item), directory.local, item.stat) {
                     Ok(outcome) => outcome,
                     Err(Error::Path { source, .. }) => failed(&source),
                     Err(error) => return Err(error), // The store's, or cancelled.
@@ -416,13 +419,19 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn stream(&self, directory: BorrowedFd<'_>, name: &[u8], listed: Stat) -> Result<Outcome> {
+    fn stream(
+        &self,
+        directory: BorrowedFd<'_>,
+        name: &[u8],
+        local: bool,
+        listed: Stat,
+    ) -> Result<Outcome> {
         let problem = |error: io::Error| Error::path("read", "", error);
         let mut before = listed;
         for _ in 0..TRIES {
             let now = platform::coarse_now();
             if before.found != Found::Kind(EntryKind::File) || before.size <= EXTENT_BYTES_MAX as u64 {
-                return Ok(Outcome::Busy);
+                return Ok(Outcome::Busy(Some(before)));
             }
             let file = platform::open_file(directory, name, quiet(&before)).map_err(problem)?;
             let (id, length) = stream::read(file.as_fd(), before.size, self.sink, self.control, self.counter)?;
@@ -434,12 +443,12 @@ impl Reader<'_> {
                     stat: after,
                     id,
                     xattrs,
-                    racy: !is_settled(&after, now, true),
+                    racy: !is_settled(&after, now, local),
                 });
             }
             before = after;
         }
-        Ok(Outcome::Busy)
+        Ok(Outcome::Busy(Some(before)))
     }
 }
 
@@ -450,8 +459,10 @@ fn quiet(stat: &Stat) -> bool {
 }
 
 fn failed(error: &io::Error) -> Outcome {
-    match error.kind() {
-        io::ErrorKind::NotFound => Outcome::Gone,
+    match rustix::io::Errno::from_io_error(error) {
+        Some(Errno::NOENT) => Outcome::Gone,
+        // Not of the kind that it was when it was listed.
+        Some(Errno::LOOP | Errno::INVAL | Errno::ISDIR | Errno::NXIO) => Outcome::Busy(None),
         _ => Outcome::Failed(error.to_string()),
     }
 }

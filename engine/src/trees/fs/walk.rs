@@ -191,6 +191,7 @@ impl Walk<'_> {
             dirty: task.section.is_none(),
             node: None,
             left_out: Vec::new(),
+            local,
             closed: false,
         };
         if self.options.one_file_system && stat.id.device != self.device {
