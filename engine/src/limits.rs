@@ -36,6 +36,20 @@ pub const XATTRS_BYTES_MAX: usize = EXTENT_BYTES_MAX;
 pub const XATTR_NAME_BYTES_MAX: usize = 255;
 /// Value of one extended attribute, in bytes (the same as Linux `XATTR_SIZE_MAX`).
 pub const XATTR_VALUE_BYTES_MAX: usize = 64 << 10;
+/// One commit, encoded, in bytes.
+pub const COMMIT_BYTES_MAX: usize = 256 << 10;
+/// Parents of one commit.
+pub const COMMIT_PARENTS_MAX: usize = 64;
+/// Author of a commit, in bytes of UTF-8.
+pub const COMMIT_AUTHOR_BYTES_MAX: usize = 1 << 10;
+/// Message of a commit, in bytes of UTF-8.
+pub const COMMIT_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Tagged fields of one commit.
+pub const COMMIT_FIELDS_MAX: usize = 64;
+/// One tagged field of a commit, in bytes.
+pub const COMMIT_FIELD_BYTES_MAX: usize = 64 << 10;
+/// Moves of a branch head, other than new commits on top, that are remembered.
+pub const BRANCH_JUMPS_MAX: usize = 40;
 
 const _: () = assert!(CHUNK_BYTES[0] < CHUNK_BYTES[1] && CHUNK_BYTES[1] < CHUNK_BYTES[2]);
 const _: () = assert!(CHUNK_BYTES[2] <= EXTENT_BYTES_MAX);

@@ -67,6 +67,34 @@ pub struct LeafRecord {
 }
 
 impl LeafRecord {
+    /// The record of a directory without a name, and its attributes appended to `out`.
+    pub(in crate::format) fn directory(
+        id: ContentId,
+        mode: u16,
+        attributes: &AttributeView<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<LeafRecord, NodeDamage> {
+        let start = out.len();
+        let tags = attributes.encode(out);
+        let length = out.len() - start;
+        let record = LeafRecord {
+            id,
+            size: U64::ZERO,
+            mode: mode.into(),
+            kind: EntryKind::Directory as u8,
+            name_bytes: 0,
+            tags: tags.0.into(),
+            attributes_bytes: U16::new(length.try_into().map_err(|_| NodeDamage::Attributes)?),
+        };
+        record.attributes(&out[start..])?;
+        Ok(record)
+    }
+
+    /// Checks the record and its attributes, which are exactly `bytes`.
+    pub fn attributes<'a>(&self, bytes: &'a [u8]) -> Result<AttributeView<'a>, NodeDamage> {
+        AttributeView::decode(Tags(self.tags.get()), self.check()?, bytes)
+    }
+
     fn check(&self) -> Result<EntryKind, NodeDamage> {
         let kind = EntryKind::from_byte(self.kind).ok_or(NodeDamage::Record)?;
         let bare = !kind.has_content() && self.size.get() != 0;
@@ -92,10 +120,9 @@ impl<'a> LeafView<'a> {
         check_names(view.names, view.records.iter().map(|record| record.name_bytes))?;
         let mut rest = view.attributes;
         for record in view.records {
-            let kind = record.check()?;
             let length = usize::from(record.attributes_bytes.get());
             let (attributes, tail) = rest.split_at_checked(length).ok_or(NodeDamage::Length)?;
-            AttributeView::decode(Tags(record.tags.get()), kind, attributes)?;
+            record.attributes(attributes)?;
             rest = tail;
         }
         if rest.is_empty() {
@@ -170,9 +197,7 @@ impl<'a> LeafView<'a> {
 
     /// Attributes of entry `index`, which must be below [`LeafView::len`].
     pub fn attributes(&self, index: usize) -> Result<AttributeView<'a>, NodeDamage> {
-        let record = &self.records[index];
-        let kind = EntryKind::from_byte(record.kind).ok_or(NodeDamage::Record)?;
-        AttributeView::decode(Tags(record.tags.get()), kind, self.raw_attributes(index))
+        self.records[index].attributes(self.raw_attributes(index))
     }
 
     /// (name, fixed fields, encoded attributes) of all entries, in order.
