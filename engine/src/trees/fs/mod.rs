@@ -3,10 +3,17 @@
 mod control;
 mod folder;
 mod ignore_rules;
+mod known;
+mod links;
+mod listing;
 mod parallel;
 mod platform;
+mod read;
+mod scan;
 mod stat_cache;
+mod stream;
 mod walk;
 
 pub use control::{Cancel, Control, Doubt, Phase, Progress, Report, Warnings};
 pub use platform::FileId;
+pub use scan::{Scan, ScanCounts, ScanOptions, inspect, scan};

@@ -547,3 +547,9 @@ pub(super) fn open_files_max() -> u64 {
         .current
         .unwrap_or(u64::MAX)
 }
+
+/// Moves the position of an open file.
+pub(super) fn seek(file: BorrowedFd<'_>, offset: u64) -> io::Result<()> {
+    fs::seek(file, fs::SeekFrom::Start(offset))?;
+    Ok(())
+}

@@ -229,10 +229,10 @@ fn follow(listing: &mut Listing, followers: &[(Place, Place)]) -> Vec<Place> {
     again
 }
 
-struct Reader<'a> {
+struct Reader<'a, 'b> {
     listing: &'a Listing,
     xattrs: bool,
-    sink: &'a Sink<'a>,
+    sink: &'a Sink<'b>,
     control: &'a Control,
     warnings: &'a SharedWarnings,
     counter: &'a Counter<'a>,
@@ -243,7 +243,7 @@ enum Task {
     Large(Place),
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     fn read_all(&self, wanted: &[Place]) -> Result<Vec<Update>> {
         let mut large: Vec<(u64, Task)> = Vec::new();
         let mut small: Vec<Task> = Vec::new();
