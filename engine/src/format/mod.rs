@@ -7,7 +7,10 @@ pub mod checksum;
 pub mod frame;
 mod ids;
 pub mod manifest;
+<<<<<<< HEAD
 pub mod node;
+=======
+>>>>>>> objects
 pub mod root_record;
 pub mod segment;
 pub mod superblock;
