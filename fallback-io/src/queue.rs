@@ -16,7 +16,8 @@ use crate::memory::{Buffer, Mapping};
 pub trait Queue<B: Buffer> {
     /// Takes a command without blocking; hands it back when the queue's depth is reached.
     fn submit(&mut self, command: Command<B>) -> Result<(), Command<B>>;
-    /// Passes submitted commands on and hands over what has completed. Never sleeps.
+    /// Passes submitted commands on and hands over what has completed. Never sleeps; may yield the processor
+    /// to those who do the work.
     fn poll(&mut self, done: impl FnMut(Completion<B>));
     /// Passes submitted commands on and sleeps until one completes, `doorbell` (an `eventfd`) becomes readable
     /// or the time is over. May wake without reason. Leaves the doorbell as it is.

@@ -157,6 +157,9 @@ impl<B: Buffer> Queue<B> for Threads<B> {
             drop(completions);
             self.running -= self.collected.len() as u32;
             self.collected.drain(..).for_each(&mut done);
+        } else if self.running > 0 {
+            // A thread that spins must not keep its own workers from running.
+            std::thread::yield_now();
         }
         self.ready.drain(..).for_each(done);
     }

@@ -6,7 +6,11 @@
 //!   outlives the kernel's use of it, whatever the owner of the queue does, forgetting it included.
 //! - `in_kernel` counts entries given to the ring (or waiting for room in it) and not answered.
 //! - `poll` enters the kernel only when there is something to submit or the kernel has flagged something to
-//!   collect; while I/O is merely in flight it is a read of shared memory.
+//!   collect; while reads are merely in flight it looks at shared memory.
+//! - A `poll` that finds nothing while anything but reads is in flight yields the processor. Flushes, durable
+//!   writes and writes to new space end in a kernel worker bound to the processor that took the interrupt, and
+//!   a thread spinning there keeps it waiting for scheduler ticks (measured on Linux 6.18, one durable write:
+//!   7.8 ms spinning, 60 us yielding, 51 us by `pwritev2`).
 //!
 //! Sleeping: with commands in flight, the doorbell is watched by a poll entry in the ring (it stays armed over
 //! several sleeps) and the thread waits in `io_uring_enter` with a timeout. With none, it sleeps in `ppoll`
@@ -52,6 +56,8 @@ pub struct Uring<B: Buffer> {
     slots: Vec<Option<Task<B>>>,
     vacant: Vec<u32>,
     in_kernel: u32,
+    /// Commands in flight that are not reads.
+    changes: u32,
     /// Entries that found the ring full.
     backlog: VecDeque<Entry>,
     /// Completions that needed no kernel.
@@ -100,6 +106,7 @@ impl<B: Buffer> Uring<B> {
             slots: (0..depth).map(|_| None).collect(),
             vacant: (0..depth).rev().collect(),
             in_kernel: 0,
+            changes: 0,
             backlog: VecDeque::new(),
             ready: VecDeque::new(),
             doorbell: Watch::default(),
@@ -197,6 +204,7 @@ impl<B: Buffer> Uring<B> {
                 && let Some(task) = self.slots[slot].take()
             {
                 self.vacant.push(slot as u32);
+                self.changes -= u32::from(!task.is_read());
                 done(task.into_completion());
             }
         }
@@ -257,6 +265,7 @@ impl<B: Buffer> Queue<B> for Uring<B> {
             self.in_kernel += 1;
             self.give(entry.user_data(tag_of(slot as usize, lane)));
         }
+        self.changes += u32::from(!task.is_read());
         self.slots[slot as usize] = Some(task);
         Ok(())
     }
@@ -269,7 +278,11 @@ impl<B: Buffer> Queue<B> for Uring<B> {
         if enter && let Err(error) = self.enter(None) {
             panic!("io_uring refuses its own entries: {error}");
         }
+        let before = self.in_flight();
         self.reap(&mut done);
+        if self.changes > 0 && self.in_flight() == before {
+            std::thread::yield_now();
+        }
         self.ready.drain(..).for_each(done);
     }
 

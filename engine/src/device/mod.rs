@@ -15,10 +15,10 @@ mod adapter;
 mod address;
 mod arena;
 mod buffer;
-pub mod sim;
 #[doc(hidden)]
 pub mod conformance;
 mod open;
+pub mod sim;
 mod threads;
 mod uring;
 

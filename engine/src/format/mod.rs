@@ -6,6 +6,8 @@ pub mod checkpoint;
 pub mod checksum;
 pub mod frame;
 mod ids;
+#[cfg(test)]
+pub(crate) mod layout_check;
 pub mod manifest;
 <<<<<<< HEAD
 pub mod node;

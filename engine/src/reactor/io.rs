@@ -147,6 +147,10 @@ impl Core {
                 let key = io.slots.insert_with(|_| Slot::Pending(None));
                 let token = key.token();
                 let counters = &self.shared.counters.own;
+                if self.clock.is_virtual() {
+                    // The command starts now, not when the queue was last polled.
+                    io.queue.advance(self.clock.now().0);
+                }
                 io.backlog.push_back(Command { token, operation });
                 let submitted = io.submit_backlog();
                 counters.io_submitted.add(submitted);

@@ -140,8 +140,14 @@ impl Extent {
     /// Refuses what no frame can carry.
     pub(super) fn check(&self) -> Result<()> {
         if self.bytes.len() > EXTENT_BYTES_MAX {
-            let reason = format!("{} bytes; an extent holds at most {EXTENT_BYTES_MAX}", self.bytes.len());
-            return Err(Error::invalid(format!("{} {}", self.key.kind, self.key.id), reason));
+            let reason = format!(
+                "{} bytes; an extent holds at most {EXTENT_BYTES_MAX}",
+                self.bytes.len()
+            );
+            return Err(Error::invalid(
+                format!("{} {}", self.key.kind, self.key.id),
+                reason,
+            ));
         }
         Ok(())
     }
@@ -172,15 +178,27 @@ impl RootUpdate {
         };
         for name in [&self.name, new_name] {
             if name.is_empty() || name.len() > ROOT_NAME_BYTES_MAX {
-                let reason = format!("{} bytes long; 1 to {ROOT_NAME_BYTES_MAX} are allowed", name.len());
-                return Err(Error::invalid(format!("name {}", String::from_utf8_lossy(name)), reason));
+                let reason = format!(
+                    "{} bytes long; 1 to {ROOT_NAME_BYTES_MAX} are allowed",
+                    name.len()
+                );
+                return Err(Error::invalid(
+                    format!("name {}", String::from_utf8_lossy(name)),
+                    reason,
+                ));
             }
         }
         if let RootChange::Set { data, .. } = &self.change
             && data.len() > ROOT_DATA_BYTES_MAX
         {
-            let reason = format!("{} bytes of data; at most {ROOT_DATA_BYTES_MAX} are allowed", data.len());
-            return Err(Error::invalid(format!("root {}", String::from_utf8_lossy(&self.name)), reason));
+            let reason = format!(
+                "{} bytes of data; at most {ROOT_DATA_BYTES_MAX} are allowed",
+                data.len()
+            );
+            return Err(Error::invalid(
+                format!("root {}", String::from_utf8_lossy(&self.name)),
+                reason,
+            ));
         }
         Ok(())
     }

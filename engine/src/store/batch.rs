@@ -101,7 +101,10 @@ impl Batch {
     /// Offers extents; those the store has cost one look-up and are held by the batch's lease.
     pub async fn put(&mut self, extents: Vec<Extent>) -> Result<()> {
         let shared = self.store.shared().clone();
-        let keys: Vec<IndexKey> = extents.iter().map(|extent| shared.index_key(&extent.key)).collect();
+        let keys: Vec<IndexKey> = extents
+            .iter()
+            .map(|extent| shared.index_key(&extent.key))
+            .collect();
         let mut slots = Vec::with_capacity(keys.len());
         shared.index.get_many(&keys, &mut slots);
         self.lease.hold_many(extents.iter().map(|extent| extent.key));
@@ -122,7 +125,11 @@ impl Batch {
                 self.send_part().await?;
             }
             self.cost += cost - cost_of(std::iter::empty(), std::iter::empty());
-            self.extents.push(PendingExtent { index_key, key: extent.key, bytes: extent.bytes });
+            self.extents.push(PendingExtent {
+                index_key,
+                key: extent.key,
+                bytes: extent.bytes,
+            });
             if self.cost > PART_COST {
                 self.send_part().await?;
             }
@@ -152,7 +159,9 @@ impl Batch {
             match slot {
                 None => return false,
                 Some(Slot::Stored { .. }) => return true,
-                Some(Slot::Pending { slot: number, item, .. }) => {
+                Some(Slot::Pending {
+                    slot: number, item, ..
+                }) => {
                     if let Some(batch) = shared.pending.find(number, item, key) {
                         self.depend(batch.log, batch.sequence);
                         return true;
@@ -195,7 +204,10 @@ impl Batch {
         let records = self.roots.iter().map(record_bytes_max);
         let roots_cost = cost_of(std::iter::empty(), records);
         if roots_cost > FRAME_BYTES_MAX as u64 {
-            let reason = format!("{} root changes do not fit one frame; use several batches", self.roots.len());
+            let reason = format!(
+                "{} root changes do not fit one frame; use several batches",
+                self.roots.len()
+            );
             return Err(Error::invalid("batch", reason));
         }
         if !self.roots.is_empty() {
@@ -232,36 +244,59 @@ impl Batch {
         let cost = std::mem::replace(&mut self.cost, cost_of(std::iter::empty(), std::iter::empty()));
         self.collected.clear();
         let bytes: usize = extents.iter().map(|extent| extent.bytes.len()).sum();
-        let removal = extents.is_empty() && updates.iter().all(|update| matches!(update.change, RootChange::Delete));
+        let removal = extents.is_empty()
+            && updates
+                .iter()
+                .all(|update| matches!(update.change, RootChange::Delete));
         let log = self.log.clone().ok_or(Error::Closed)?;
         let asked = log.room.take(cost, removal, || log.hurry()).await;
-        asked.map_err(|no_room| Error::Full {
-            device: format!("{} ({})", shared.name, no_room.reason),
-            needed: cost,
-            free: no_room.free,
-        })?;
-        let mut admitted = Admitted { shared: &shared, log: &log, cost, slot: None, bytes };
+        if let Err(no_room) = asked {
+            shared.check_writable()?;
+            return Err(Error::Full {
+                device: format!("{} ({})", shared.name, no_room.reason),
+                needed: cost,
+                free: no_room.free,
+            });
+        }
+        let mut admitted = Admitted {
+            shared: &shared,
+            log: &log,
+            cost,
+            slot: None,
+            bytes,
+        };
         let slot = if extents.is_empty() {
             u32::MAX
         } else {
-            let slot = shared.pending.reserve(bytes).await;
+            let Some(slot) = shared.pending.reserve(bytes).await else {
+                shared.check_writable()?;
+                return Err(Error::Closed);
+            };
             admitted.slot = Some(slot);
             slot
         };
         let now_ns = self.store.now_ns();
         let since = self.store.runtime().clock().now();
         let depends_on: Vec<(LogId, u64)> = self.depends_on.clone();
-        let moves_branch = updates.iter().any(|update| {
-            update.kind == RootKind::Branch && matches!(update.change, RootChange::Set { .. })
-        });
+        let moves_branch = updates
+            .iter()
+            .any(|update| update.kind == RootKind::Branch && matches!(update.change, RootChange::Set { .. }));
         let domain = self.domain;
         let place = |sequence: u64| {
-            let batch = Arc::new(PendingBatch { log: log.id, sequence, slot, extents, bytes });
+            let batch = Arc::new(PendingBatch {
+                log: log.id,
+                sequence,
+                slot,
+                extents,
+                bytes,
+            });
             if !batch.extents.is_empty() {
                 shared.pending.fill(batch.clone());
                 for (item, extent) in (0..).zip(&batch.extents) {
                     // Somebody else's equal extent may have come first; then this copy is never referred to.
-                    let _ = shared.index.insert_if_absent(&extent.index_key, batch.slot_of(item));
+                    let _ = shared
+                        .index
+                        .insert_if_absent(&extent.index_key, batch.slot_of(item));
                 }
             }
             let mut depends_on = depends_on;
@@ -279,8 +314,18 @@ impl Batch {
                     }
                 }
             }
-            depends_on.retain(|(other, sequence)| *other != log.id && shared.acknowledged(*other) < *sequence);
-            (Queued { batch, records, depends_on, cost, since }, outcome)
+            depends_on
+                .retain(|(other, sequence)| *other != log.id && shared.acknowledged(*other) < *sequence);
+            (
+                Queued {
+                    batch,
+                    records,
+                    depends_on,
+                    cost,
+                    since,
+                },
+                outcome,
+            )
         };
         let (sequence, outcome) = log.append(place)?;
         admitted.keep();
@@ -322,7 +367,9 @@ impl Admitted<'_> {
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
         if self.cost > 0 {
-            self.log.room.add(i64::try_from(self.cost).expect("bounded by a frame"));
+            self.log
+                .room
+                .add(i64::try_from(self.cost).expect("bounded by a frame"));
         }
         if let Some(slot) = self.slot {
             self.shared.pending.cancel(slot, self.bytes);

@@ -10,11 +10,11 @@ use super::log::write_bytes;
 use super::segments::{Places, SegmentTable, SegmentUse};
 use super::superblocks::{self, read};
 use crate::error::{Error, Result};
+use crate::format::SegmentId;
 use crate::format::checkpoint::{Checkpoint, PartHeader};
 use crate::format::checksum::crc32c;
 use crate::format::segment::{HOLDS_CHECKPOINT, SegmentHeader};
 use crate::format::superblock::{CheckpointPlace, Superblock};
-use crate::format::SegmentId;
 use crate::limits::UNIT_BYTES;
 use crate::reactor::Local;
 
@@ -42,11 +42,23 @@ pub(super) async fn load(local: &Local, name: &str, block: &Superblock) -> Resul
             Err(reason) => reasons.push(format!("copy {copy}: {reason}")),
         }
     }
-    let reason = format!("both copies of its checkpoint are unusable ({}); restore a copy", reasons.join("; "));
-    Err(Error::NotAStore { store: name.to_owned(), reason })
+    let reason = format!(
+        "both copies of its checkpoint are unusable ({}); restore a copy",
+        reasons.join("; ")
+    );
+    Err(Error::NotAStore {
+        store: name.to_owned(),
+        reason,
+    })
 }
 
-async fn load_copy(local: &Local, name: &str, block: &Superblock, places: &Places, copy: u16) -> Result<Vec<u8>, String> {
+async fn load_copy(
+    local: &Local,
+    name: &str,
+    block: &Superblock,
+    places: &Places,
+    copy: u16,
+) -> Result<Vec<u8>, String> {
     let place = block.checkpoints[usize::from(copy)];
     let mut at = (place.segment.get(), place.generation.get(), place.physical.get());
     let mut body: Vec<u8> = Vec::new();
@@ -56,7 +68,9 @@ async fn load_copy(local: &Local, name: &str, block: &Superblock, places: &Place
             return Err(format!("segment {} lies outside the device", at.2));
         }
         let start = places.offset(SegmentId(at.2), 0);
-        let head = read(local, name, start, 2 * UNIT_BYTES).await.map_err(|error| error.to_string())?;
+        let head = read(local, name, start, 2 * UNIT_BYTES)
+            .await
+            .map_err(|error| error.to_string())?;
         let header = SegmentHeader::decode(&head, &block.secret())
             .filter(|header| {
                 header.holds == HOLDS_CHECKPOINT
@@ -77,7 +91,13 @@ async fn load_copy(local: &Local, name: &str, block: &Superblock, places: &Place
             })
             .ok_or_else(|| format!("part {expected} is damaged"))?;
         let len = usize::try_from(part.part_bytes.get()).map_err(|_| "too long".to_owned())?;
-        let bytes = read_long(local, name, start + UNIT_BYTES as u64, size_of::<PartHeader>() + len).await?;
+        let bytes = read_long(
+            local,
+            name,
+            start + UNIT_BYTES as u64,
+            size_of::<PartHeader>() + len,
+        )
+        .await?;
         let bytes = &bytes[size_of::<PartHeader>()..];
         if crc32c(bytes) != part.part_checksum.get() {
             return Err(format!("the bytes of part {expected} are damaged"));
@@ -85,10 +105,19 @@ async fn load_copy(local: &Local, name: &str, block: &Superblock, places: &Place
         body.extend_from_slice(bytes);
         expected += 1;
         if expected == part.parts.get() {
-            let whole = body.len() as u64 == part.body_bytes.get() && crc32c(&body) == part.body_checksum.get();
-            return if whole { Ok(body) } else { Err("its parts do not fit together".into()) };
+            let whole =
+                body.len() as u64 == part.body_bytes.get() && crc32c(&body) == part.body_checksum.get();
+            return if whole {
+                Ok(body)
+            } else {
+                Err("its parts do not fit together".into())
+            };
         }
-        at = (part.next_segment.get(), part.next_generation.get(), part.next_physical.get());
+        at = (
+            part.next_segment.get(),
+            part.next_generation.get(),
+            part.next_physical.get(),
+        );
     }
 }
 
@@ -97,7 +126,9 @@ async fn read_long(local: &Local, name: &str, offset: u64, len: usize) -> Result
     let mut bytes = Vec::with_capacity(len);
     while bytes.len() < len {
         let piece = (len - bytes.len()).min(PIECE);
-        let buffer = read(local, name, offset + bytes.len() as u64, piece).await.map_err(|error| error.to_string())?;
+        let buffer = read(local, name, offset + bytes.len() as u64, piece)
+            .await
+            .map_err(|error| error.to_string())?;
         bytes.extend_from_slice(&buffer[..piece]);
     }
     Ok(bytes)
@@ -115,7 +146,12 @@ pub(super) async fn store(
     build: impl Fn(&SegmentTable, &[SegmentId]) -> Checkpoint,
 ) -> Result<()> {
     let places = Places::of(block);
-    let failed = |source| Error::Device { device: name.to_owned(), operation: "write", offset: 0, source };
+    let failed = |source| Error::Device {
+        device: name.to_owned(),
+        operation: "write",
+        offset: 0,
+        source,
+    };
     let old = table.lock().checkpoint_segments();
     let (body, segments) = {
         let mut table = table.lock();
@@ -132,7 +168,9 @@ pub(super) async fn store(
     block.checkpoint_sequence = U64::new(block.checkpoint_sequence.get() + 1);
     let (first, second) = segments.split_at(segments.len() / 2);
     for (copy, segments) in [(0u16, first), (1, second)] {
-        store_copy(local, block, &places, copy, segments, &body).await.map_err(failed)?;
+        store_copy(local, block, &places, copy, segments, &body)
+            .await
+            .map_err(failed)?;
         block.checkpoints[usize::from(copy)] = place_of(segments[0]);
     }
     local.flush().await.map_err(failed)?;
@@ -160,7 +198,10 @@ async fn store_copy(
     body: &[u8],
 ) -> std::io::Result<()> {
     let chunks: Vec<&[u8]> = body.chunks(part_bytes_max(places)).collect();
-    assert!(chunks.len() <= segments.len(), "a checkpoint outgrew its segments while it was built");
+    assert!(
+        chunks.len() <= segments.len(),
+        "a checkpoint outgrew its segments while it was built"
+    );
     let parts = chunks.len();
     for (number, (chunk, at)) in chunks.into_iter().zip(segments).enumerate() {
         let next = segments[(number + 1).min(parts - 1)];
@@ -184,9 +225,15 @@ async fn store_copy(
         part.next_segment = U32::new(next.segment.0);
         part.next_generation = U32::new(next.generation);
         part.next_physical = U32::new(next.segment.0);
-        let bytes = [&*header.encode(&block.secret()), &part.encode(chunk, &block.secret())].concat();
+        let bytes = [
+            &*header.encode(&block.secret()),
+            &part.encode(chunk, &block.secret()),
+        ]
+        .concat();
         let start = places.offset(at.segment, 0);
-        local.allocate(start, (bytes.len() as u64).next_multiple_of(UNIT_BYTES as u64)).await?;
+        local
+            .allocate(start, (bytes.len() as u64).next_multiple_of(UNIT_BYTES as u64))
+            .await?;
         write_bytes(local, start, &bytes).await?;
     }
     Ok(())

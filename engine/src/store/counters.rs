@@ -72,7 +72,10 @@ impl Counters {
             frame_bytes: counters.frame_bytes.get(),
             commits: counters.commits.get(),
         };
-        Counters { before, ..Counters::default() }
+        Counters {
+            before,
+            ..Counters::default()
+        }
     }
 
     /// A frame of that many bytes and batches was written.
@@ -97,7 +100,8 @@ impl Counters {
     pub fn batch(&self, counts: &BatchCounts) {
         self.offered.fetch_add(counts.offered, Ordering::Relaxed);
         self.new.fetch_add(counts.new, Ordering::Relaxed);
-        self.offered_bytes.fetch_add(counts.offered_bytes, Ordering::Relaxed);
+        self.offered_bytes
+            .fetch_add(counts.offered_bytes, Ordering::Relaxed);
         self.new_bytes.fetch_add(counts.new_bytes, Ordering::Relaxed);
     }
 

@@ -65,6 +65,11 @@ impl Leases {
 
     /// Number of living leases.
     pub fn count(&self) -> usize {
-        self.0.lock().live.iter().filter(|lease| lease.strong_count() > 0).count()
+        self.0
+            .lock()
+            .live
+            .iter()
+            .filter(|lease| lease.strong_count() > 0)
+            .count()
     }
 }

@@ -126,9 +126,16 @@ impl Store {
     }
 
     /// Starts a batch: extents and root changes that become visible together.
+    ///
+    /// A thread keeps to one log, so that what it writes stays in order without waiting for other logs.
     pub fn batch(&self) -> Batch {
+        self.batch_on(THREAD.with(|thread| *thread))
+    }
+
+    /// Starts a batch on the log of a certain reactor (modulo their number).
+    pub fn batch_on(&self, reactor: usize) -> Batch {
         let logs = self.shared().logs();
-        let log = (!logs.is_empty()).then(|| logs[THREAD.with(|thread| *thread) % logs.len()].clone());
+        let log = (!logs.is_empty()).then(|| logs[reactor % logs.len()].clone());
         Batch::new(self.clone(), log)
     }
 
@@ -167,3 +174,5 @@ impl Store {
 
 #[cfg(test)]
 mod store_tests;
+#[cfg(test)]
+mod crash_tests;

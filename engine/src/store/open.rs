@@ -39,11 +39,18 @@ pub struct CreateOptions {
     pub force: bool,
     /// Bytes of one segment; chosen from the size if `None`.
     pub segment_bytes: Option<u64>,
+    /// Derive name, secret and time from this instead of drawing them: for images that must come out the same.
+    pub seed: Option<u64>,
 }
 
 impl Default for CreateOptions {
     fn default() -> CreateOptions {
-        CreateOptions { size: STORE_BYTES_DEFAULT, force: false, segment_bytes: None }
+        CreateOptions {
+            size: STORE_BYTES_DEFAULT,
+            force: false,
+            segment_bytes: None,
+            seed: None,
+        }
     }
 }
 
@@ -81,6 +88,9 @@ impl Default for OpenOptions {
 const PENDING_SLOTS: u32 = 4096;
 /// Read requests that may wait for one reactor.
 const READ_REQUESTS_MAX: usize = 1024;
+
+/// A store has at most one log per this many segments.
+const SEGMENTS_PER_LOG_MIN: u32 = 6;
 
 /// What the writer tasks give back when their logs are closed.
 pub(super) struct Writers(Vec<(Handle, oneshot::Receiver<LogEnd>)>);
@@ -121,7 +131,11 @@ impl Store {
         make_file(address, options)?;
         let opened = device::open(address, &device::OpenOptions::default());
         let device = opened.map_err(|error| device_error(address, "open", error))?;
-        let config = Config { reactors: 1, pin: false, ..Config::default() };
+        let config = Config {
+            reactors: 1,
+            pin: false,
+            ..Config::default()
+        };
         let runtime = Runtime::threads(device, &config)?;
         let made = Store::create_on(&runtime, &address.to_string(), options);
         runtime.shutdown();
@@ -131,8 +145,17 @@ impl Store {
     /// Makes a store on the device of a runtime.
     pub fn create_on(runtime: &Runtime, name: &str, options: &CreateOptions) -> Result<()> {
         let (name, force, segment_bytes) = (name.to_owned(), options.force, options.segment_bytes);
-        let (store, secret) = (random::<16>()?, random::<32>()?);
-        let created_ns = runtime.clock().wall_ns();
+        let (store, secret, created_ns) = match options.seed {
+            None => (random()?, random()?, runtime.clock().wall_ns()),
+            Some(seed) => {
+                let mut drawn = blake3::Hasher::new_derive_key("helios 2026 store from seed");
+                let mut drawn = drawn.update(&seed.to_le_bytes()).finalize_xof();
+                let (mut store, mut secret) = ([0; 16], [0; 32]);
+                drawn.fill(&mut store);
+                drawn.fill(&mut secret);
+                (store, secret, 0)
+            }
+        };
         on_reactor(runtime, move |local| async move {
             let capacity_units = local.device().geometry().capacity / UNIT_BYTES as u64;
             let capacity = capacity_units * UNIT_BYTES as u64;
@@ -143,17 +166,26 @@ impl Store {
             let (is_store, has_data) = superblocks::probe(&local, &name).await?;
             if has_data && !force {
                 let found = if is_store { "a Helios store" } else { "other data" };
-                return Err(Error::Refused { what: format!("{name} holds {found}; use --force to overwrite it") });
+                return Err(Error::Refused {
+                    what: format!("{name} holds {found}; use --force to overwrite it"),
+                });
             }
             let segment_bytes = segment_bytes.unwrap_or_else(|| segment_bytes_for(capacity));
-            if !(SEGMENT_BYTES[0]..=SEGMENT_BYTES[1]).contains(&segment_bytes) || !segment_bytes.is_power_of_two() {
-                return Err(Error::invalid("segment size", "it must be a power of two from 4 MiB to 64 MiB"));
+            if !(SEGMENT_BYTES[0]..=SEGMENT_BYTES[1]).contains(&segment_bytes)
+                || !segment_bytes.is_power_of_two()
+            {
+                return Err(Error::invalid(
+                    "segment size",
+                    "it must be a power of two from 4 MiB to 64 MiB",
+                ));
             }
             let first_unit = 256;
             let segment_units = segment_bytes / UNIT_BYTES as u64;
             let count = (capacity_units - first_unit - 1) / segment_units;
             let narrow = |number: u64| {
-                u32::try_from(number).map(U32::new).map_err(|_| Error::invalid("size", "the store would be too large"))
+                u32::try_from(number)
+                    .map(U32::new)
+                    .map_err(|_| Error::invalid("size", "the store would be too large"))
             };
             let mut block = Superblock::blank();
             block.store = store;
@@ -167,7 +199,11 @@ impl Store {
             let table = parking_lot::Mutex::new(SegmentTable::new(block.segment_count.get()));
             checkpoints::store(&local, &name, &mut block, &table, |table, _| {
                 let counters = Counters::default().record(1);
-                Checkpoint { segments: table.records(|_| (0, 0)), counters, ..Checkpoint::default() }
+                Checkpoint {
+                    segments: table.records(|_| (0, 0)),
+                    counters,
+                    ..Checkpoint::default()
+                }
             })
             .await
         })
@@ -179,11 +215,21 @@ impl Store {
             && !path.exists()
         {
             let reason = "it does not exist; create it with `helios init`".to_owned();
-            return Err(Error::NotAStore { store: address.to_string(), reason });
+            return Err(Error::NotAStore {
+                store: address.to_string(),
+                reason,
+            });
         }
-        let owner = if options.read_only { Owner::acquire_shared(address)? } else { Owner::acquire(address)? };
-        let device_options =
-            device::OpenOptions { backend: options.backend, read_only: options.read_only, ..Default::default() };
+        let owner = if options.read_only {
+            Owner::acquire_shared(address)?
+        } else {
+            Owner::acquire(address)?
+        };
+        let device_options = device::OpenOptions {
+            backend: options.backend,
+            read_only: options.read_only,
+            ..Default::default()
+        };
         let opened = device::open(address, &device_options);
         let device: Arc<dyn Device> = opened.map_err(|error| device_error(address, "open", error))?;
         let runtime = Runtime::threads(device, &options.reactors)?;
@@ -199,8 +245,13 @@ impl Store {
         Store::open_owned(runtime, name, options, None)
     }
 
-    fn open_owned(runtime: &Runtime, name: &str, options: &OpenOptions, owner: Option<Owner>) -> Result<Store> {
-        let log_count = runtime.handles().len();
+    fn open_owned(
+        runtime: &Runtime,
+        name: &str,
+        options: &OpenOptions,
+        owner: Option<Owner>,
+    ) -> Result<Store> {
+        let reactors = runtime.handles().len();
         let (task_name, read_only) = (name.to_owned(), options.read_only);
         let now_ns = runtime.clock().wall_ns();
         let options = options.clone();
@@ -210,32 +261,61 @@ impl Store {
             let forbidden = superblocks::is_read_only(&recovered.superblock);
             let why = match (read_only, forbidden) {
                 (true, _) => Some("it was opened read-only".to_owned()),
-                (_, true) => Some("it uses features this version cannot write; use a newer helios".to_owned()),
+                (_, true) => {
+                    Some("it uses features this version cannot write; use a newer helios".to_owned())
+                }
                 _ => None,
             };
-            let ends = if why.is_none() { take_over(&local, &name, &mut recovered, log_count).await? } else { vec![] };
+            let ends = if why.is_none() {
+                take_over(&local, &name, &mut recovered, reactors).await?
+            } else {
+                vec![]
+            };
             let block = &recovered.superblock;
             let counters = Counters::after(&recovered.checkpoint.counters);
             let next_root = recovered.checkpoint.counters.next_root.get();
-            let identity = (block.store, block.secret(), block.incarnation.get(), block.created_ns.get());
+            let identity = (
+                block.store,
+                block.secret(),
+                block.incarnation.get(),
+                block.created_ns.get(),
+            );
             let shared = Shared::new(
                 name,
                 identity,
                 Places::of(block),
                 options.zero_ahead,
-                (index, Cache::new(options.cache_bytes), PendingTable::new(PENDING_SLOTS, options.pending_bytes)),
-                (recovered.table, RootTable::restore(recovered.roots, next_root), counters),
+                (
+                    index,
+                    Cache::new(options.cache_bytes),
+                    PendingTable::new(PENDING_SLOTS, options.pending_bytes),
+                ),
+                (
+                    recovered.table,
+                    RootTable::restore(recovered.roots, next_root),
+                    counters,
+                ),
                 why,
                 recovered.damage,
             );
             Ok((shared, recovered.superblock, ends, recovered.replayed_frames))
         })?;
         for damage in &shared.damage {
-            tracing::warn!(store = name, segment = damage.segment.0, offset = damage.offset, "{}", damage.what);
+            tracing::warn!(
+                store = name,
+                segment = damage.segment.0,
+                offset = damage.offset,
+                "{}",
+                damage.what
+            );
         }
         tracing::debug!(store = name, replayed_frames, now_ns, "opened");
         let shared = Arc::new(shared);
-        let writers = if shared.read_only.is_none() { start_writers(runtime, &shared, ends) } else { Vec::new() };
+        let writers = if shared.read_only.is_none() {
+            start_writers(runtime, &shared, ends)
+        } else {
+            Vec::new()
+        };
         let readers = runtime
             .handles()
             .iter()
@@ -265,7 +345,9 @@ impl Store {
 
     fn close_log_and_checkpoint(&self) -> Result<()> {
         let shared = self.shared().clone();
-        let Some(Writers(writers)) = self.0.writers.lock().take() else { return Ok(()) };
+        let Some(Writers(writers)) = self.0.writers.lock().take() else {
+            return Ok(());
+        };
         if shared.read_only.is_some() {
             return Ok(());
         }
@@ -299,13 +381,14 @@ fn make_file(address: &Address, options: &CreateOptions) -> Result<()> {
             device::create(address, size).map_err(made)
         }
         Err(error) => Err(made(error)),
-        Ok(metadata) if metadata.is_file() && metadata.len() > 0 && !options.force => {
-            Err(Error::Refused { what: format!("{address} exists; use --force to overwrite it") })
-        }
+        Ok(metadata) if metadata.is_file() && metadata.len() > 0 && !options.force => Err(Error::Refused {
+            what: format!("{address} exists; use --force to overwrite it"),
+        }),
         Ok(metadata) if metadata.is_file() => {
             let file = std::fs::OpenOptions::new().write(true).open(path).map_err(made)?;
             file.set_len(0).map_err(made)?;
-            file.set_len(options.size / UNIT_BYTES as u64 * UNIT_BYTES as u64).map_err(made)
+            file.set_len(options.size / UNIT_BYTES as u64 * UNIT_BYTES as u64)
+                .map_err(made)
         }
         Ok(_) => Ok(()),
     }
@@ -314,11 +397,20 @@ fn make_file(address: &Address, options: &CreateOptions) -> Result<()> {
 fn device_error(address: &Address, operation: &'static str, source: std::io::Error) -> Error {
     match address.path() {
         Some(path) => Error::path(operation, path, source),
-        None => Error::Device { device: address.to_string(), operation, offset: 0, source },
+        None => Error::Device {
+            device: address.to_string(),
+            operation,
+            offset: 0,
+            source,
+        },
     }
 }
 
-fn start_writers(runtime: &Runtime, shared: &Arc<Shared>, ends: Vec<LogEnd>) -> Vec<(Handle, oneshot::Receiver<LogEnd>)> {
+fn start_writers(
+    runtime: &Runtime,
+    shared: &Arc<Shared>,
+    ends: Vec<LogEnd>,
+) -> Vec<(Handle, oneshot::Receiver<LogEnd>)> {
     let mut logs = Vec::new();
     let mut bells = Vec::new();
     for (handle, end) in runtime.handles().iter().zip(&ends) {
@@ -340,17 +432,31 @@ fn start_writers(runtime: &Runtime, shared: &Arc<Shared>, ends: Vec<LogEnd>) -> 
 }
 
 /// Makes this opening the owner of the logs: a new incarnation, durable before anything is written.
-async fn take_over(local: &Local, name: &str, recovered: &mut Recovered, log_count: usize) -> Result<Vec<LogEnd>> {
+async fn take_over(
+    local: &Local,
+    name: &str,
+    recovered: &mut Recovered,
+    reactors: usize,
+) -> Result<Vec<LogEnd>> {
     let places = Places::of(&recovered.superblock);
     let mut block = recovered.superblock.clone();
     block.incarnation = U64::new(block.incarnation.get() + 1);
     let mut ends = std::mem::take(&mut recovered.ends);
-    let count = u16::try_from(log_count).map_err(|_| Error::invalid("reactors", "at most 65,535"))?;
-    let fits = recovered.clean && ends.len() == log_count && (0..count).all(|log| ends.contains_key(&LogId(log)));
+    // A small store has fewer logs than reactors: each needs a segment to fill and one to go on in.
+    let logs_max = (places.segment_count / SEGMENTS_PER_LOG_MIN).clamp(1, u32::from(u16::MAX));
+    let count = u16::try_from(reactors.min(logs_max as usize)).expect("clamped above");
+    // A checkpoint repeats the descriptors of open segments, at most half the bytes of each.
+    let roots_bytes: usize = recovered.roots.iter().map(|root| root.record(false).encoded_len()).sum();
+    let open_bytes = places.segment_bytes() / 2 * u64::from(count);
+    let body_max = roots_bytes + usize::try_from(open_bytes).expect("memory for the open segments");
+    recovered.table.expect_checkpoint_parts(checkpoints::parts(&places, body_max));
+    let fits =
+        recovered.clean && ends.len() == usize::from(count) && (0..count).all(|log| ends.contains_key(&LogId(log)));
     let mut logs: Vec<LogEnd> = Vec::new();
     if !fits {
         // Logs beyond the number of reactors end here.
-        let (going_on, ending): (HashMap<_, _>, HashMap<_, _>) = ends.drain().partition(|(log, _)| log.0 < count);
+        let (going_on, ending): (HashMap<_, _>, HashMap<_, _>) =
+            ends.drain().partition(|(log, _)| log.0 < count);
         ends = going_on;
         for (log, end) in ending {
             if let Some(next) = end.next {
@@ -362,11 +468,20 @@ async fn take_over(local: &Local, name: &str, recovered: &mut Recovered, log_cou
     for (log, open) in std::mem::take(&mut recovered.unsealed) {
         let (bytes, first_unit) = footer(&places, (&block.store, &block.secret()), &open, log, 0);
         let offset = places.offset(open.id(), u64::from(first_unit) * UNIT_BYTES as u64);
-        let failed = |source| Error::Device { device: name.to_owned(), operation: "write", offset, source };
+        let failed = |source| Error::Device {
+            device: name.to_owned(),
+            operation: "write",
+            offset,
+            source,
+        };
         // The end of a segment that was never filled may not be allocated yet.
         local.allocate(offset, bytes.len() as u64).await.map_err(failed)?;
         write_bytes(local, offset, &bytes).await.map_err(failed)?;
-        let state = SegmentState::Sealed { log, end_unit: open.next_unit, footer_unit: first_unit };
+        let state = SegmentState::Sealed {
+            log,
+            end_unit: open.next_unit,
+            footer_unit: first_unit,
+        };
         recovered.table.set(open.id(), state);
     }
     for log in (0..count).map(LogId) {
@@ -396,7 +511,10 @@ async fn take_over(local: &Local, name: &str, recovered: &mut Recovered, log_cou
     Ok(logs)
 }
 
-type RootsAndCounters = (Vec<crate::format::root_record::RootRecord>, crate::format::checkpoint::Counters);
+type RootsAndCounters = (
+    Vec<crate::format::root_record::RootRecord>,
+    crate::format::checkpoint::Counters,
+);
 
 /// Writes a checkpoint of a store whose logs stand at `ends`.
 async fn store_checkpoint(
@@ -408,11 +526,17 @@ async fn store_checkpoint(
     state: impl FnOnce() -> RootsAndCounters,
 ) -> Result<()> {
     let (roots, counters) = state();
-    let open: HashMap<SegmentId, &OpenSegment> =
-        ends.iter().filter_map(|end| end.current.as_ref()).map(|open| (open.id(), open)).collect();
+    let open: HashMap<SegmentId, &OpenSegment> = ends
+        .iter()
+        .filter_map(|end| end.current.as_ref())
+        .map(|open| (open.id(), open))
+        .collect();
     let logs: Vec<LogRecord> = ends.iter().filter_map(log_record).collect();
     checkpoints::store(local, name, block, table, |table, old| {
-        let mut segments = table.records(|segment| open.get(&segment).map_or((0, 0), |open| (open.next_unit, open.ready_unit())));
+        let mut segments = table.records(|segment| {
+            open.get(&segment)
+                .map_or((0, 0), |open| (open.next_unit, open.ready_unit()))
+        });
         let mut generations = table.generations();
         segments.retain(|record| {
             let is_old = old.contains(&SegmentId(record.segment.get()));
@@ -425,7 +549,10 @@ async fn store_checkpoint(
             segments,
             logs: logs.clone(),
             roots: roots.clone(),
-            open_segments: open.values().map(|open| (open.id().0, open.descriptors.clone())).collect(),
+            open_segments: open
+                .values()
+                .map(|open| (open.id().0, open.descriptors.clone()))
+                .collect(),
             generations,
             counters,
         }

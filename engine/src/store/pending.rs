@@ -8,7 +8,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
@@ -41,7 +41,11 @@ pub(super) struct PendingBatch {
 impl PendingBatch {
     /// How the index names one of the extents.
     pub fn slot_of(&self, item: u32) -> Slot {
-        Slot::Pending { slot: self.slot, item, generation: (self.sequence & 0xffff) as u16 }
+        Slot::Pending {
+            slot: self.slot,
+            item,
+            generation: (self.sequence & 0xffff) as u16,
+        }
     }
 }
 
@@ -53,6 +57,7 @@ pub(super) struct PendingTable {
     bytes_max: usize,
     waiters: Mutex<Vec<Waker>>,
     waits: AtomicU64,
+    closed: AtomicBool,
 }
 
 impl PendingTable {
@@ -69,6 +74,7 @@ impl PendingTable {
             bytes_max,
             waiters: Mutex::default(),
             waits: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -86,15 +92,20 @@ impl PendingTable {
         slot
     }
 
-    /// A slot for a batch of that many bytes; waits while the table is full, and counts the wait.
-    pub async fn reserve(&self, bytes: usize) -> u32 {
+    /// A slot for a batch of that many bytes; waits while the table is full, and counts the wait. `None` once the
+    /// table is closed.
+    pub async fn reserve(&self, bytes: usize) -> Option<u32> {
         if let Some(slot) = self.try_reserve(bytes) {
-            return slot;
+            return Some(slot);
         }
         self.waits.fetch_add(1, Ordering::Relaxed);
         poll_fn(|context| {
             self.waiters.lock().push(context.waker().clone());
-            self.try_reserve(bytes).map_or(Poll::Pending, Poll::Ready)
+            if self.closed.load(Ordering::SeqCst) {
+                return Poll::Ready(None);
+            }
+            self.try_reserve(bytes)
+                .map_or(Poll::Pending, |slot| Poll::Ready(Some(slot)))
         })
         .await
     }
@@ -115,8 +126,17 @@ impl PendingTable {
     /// Empties a slot, after the index stopped naming it.
     pub fn release(&self, batch: &PendingBatch) {
         let old = self.slots[batch.slot as usize].lock().take();
-        assert!(old.is_some_and(|old| old.sequence == batch.sequence), "a pending slot was emptied twice");
+        assert!(
+            old.is_some_and(|old| old.sequence == batch.sequence),
+            "a pending slot was emptied twice"
+        );
         self.cancel(batch.slot, batch.bytes);
+    }
+
+    /// Nothing will become durable any more: whoever waits for room waits in vain.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.wake();
     }
 
     fn wake(&self) {

@@ -73,13 +73,19 @@ fn plan(mut wanted: Vec<Wanted>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for extent in wanted {
         let start = extent.at / unit * unit;
-        let end = (extent.at + u64::from(extent.len)).next_multiple_of(unit).max(start + unit);
+        let end = (extent.at + u64::from(extent.len))
+            .next_multiple_of(unit)
+            .max(start + unit);
         match runs.last_mut() {
             Some(run) if start <= run.end + GAP_BYTES && end.max(run.end) - run.start <= RUN_BYTES_MAX => {
                 run.end = run.end.max(end);
                 run.wanted.push(extent);
             }
-            _ => runs.push(Run { start, end, wanted: vec![extent] }),
+            _ => runs.push(Run {
+                start,
+                end,
+                wanted: vec![extent],
+            }),
         }
     }
     runs
@@ -89,7 +95,9 @@ fn plan(mut wanted: Vec<Wanted>) -> Vec<Run> {
 fn verify(items: &[(Key, Bytes)]) -> Vec<bool> {
     let mut holds = vec![false; items.len()];
     for kind in [Kind::Data, Kind::Node, Kind::Commit, Kind::VolumeNode] {
-        let of_kind: Vec<usize> = (0..items.len()).filter(|item| items[*item].0.kind == kind).collect();
+        let of_kind: Vec<usize> = (0..items.len())
+            .filter(|item| items[*item].0.kind == kind)
+            .collect();
         let contents: Vec<&[u8]> = of_kind.iter().map(|item| items[*item].1.as_ref()).collect();
         let ids: Vec<ContentId> = hash::typed_ids(kind, &contents);
         for (item, id) in of_kind.into_iter().zip(ids) {
@@ -107,7 +115,11 @@ fn verify(items: &[(Key, Bytes)]) -> Vec<bool> {
 
 /// Bytes of one extent out of a read; copied when they would keep much more memory than they need.
 fn cut(whole: &Bytes, from: usize, len: usize) -> Bytes {
-    if len * 2 < whole.len() { Bytes::copy_from_slice(&whole[from..from + len]) } else { whole.slice(from..from + len) }
+    if len * 2 < whole.len() {
+        Bytes::copy_from_slice(&whole[from..from + len])
+    } else {
+        whole.slice(from..from + len)
+    }
 }
 
 impl Store {
@@ -124,9 +136,13 @@ impl Store {
     pub async fn get_many(&self, keys: &[Key]) -> Vec<Result<Bytes>> {
         let shared = self.shared();
         let index_keys: Vec<IndexKey> = keys.iter().map(|key| shared.index_key(key)).collect();
-        let mut answers: Vec<Option<Result<Bytes>>> =
-            index_keys.iter().map(|key| shared.cache.get(key).map(Ok)).collect();
-        let missing: Vec<usize> = (0..keys.len()).filter(|number| answers[*number].is_none()).collect();
+        let mut answers: Vec<Option<Result<Bytes>>> = index_keys
+            .iter()
+            .map(|key| shared.cache.get(key).map(Ok))
+            .collect();
+        let missing: Vec<usize> = (0..keys.len())
+            .filter(|number| answers[*number].is_none())
+            .collect();
         let missing_keys: Vec<IndexKey> = missing.iter().map(|number| index_keys[*number]).collect();
         let mut slots = Vec::with_capacity(missing.len());
         shared.index.get_many(&missing_keys, &mut slots);
@@ -140,14 +156,24 @@ impl Store {
                 Place::Memory(bytes) => answers[number] = Some(Ok(bytes)),
                 Place::Device(segment, offset, len) => {
                     let at = shared.places.offset(segment, u64::from(offset));
-                    wanted.push(Wanted { number, segment, offset, len, at });
+                    wanted.push(Wanted {
+                        number,
+                        segment,
+                        offset,
+                        len,
+                        at,
+                    });
                 }
             }
         }
         if !wanted.is_empty() {
-            self.read_runs(plan(wanted), keys, &index_keys, &mut answers).await;
+            self.read_runs(plan(wanted), keys, &index_keys, &mut answers)
+                .await;
         }
-        answers.into_iter().map(|answer| answer.expect("every key was answered")).collect()
+        answers
+            .into_iter()
+            .map(|answer| answer.expect("every key was answered"))
+            .collect()
     }
 
     async fn read_runs(
@@ -162,7 +188,11 @@ impl Store {
         for run in runs {
             let (reply, answer) = oneshot::oneshot();
             let len = usize::try_from(run.end - run.start).expect("a run is at most 1 MiB and an extent");
-            let request = ReadRequest { offset: run.start, len, reply };
+            let request = ReadRequest {
+                offset: run.start,
+                len,
+                reply,
+            };
             shared.counters.read(len as u64);
             let sent = self.reader().send(request).await.is_ok();
             asked.push((run, answer, sent));
@@ -225,8 +255,14 @@ fn locate(shared: &Shared, key: &Key, index_key: &IndexKey, mut slot: Option<Slo
     for _ in 0..MOVES_MAX {
         match slot {
             None => return Place::Nowhere,
-            Some(Slot::Stored { segment, offset, stored_len }) => return Place::Device(segment, offset, stored_len),
-            Some(Slot::Pending { slot: number, item, .. }) => {
+            Some(Slot::Stored {
+                segment,
+                offset,
+                stored_len,
+            }) => return Place::Device(segment, offset, stored_len),
+            Some(Slot::Pending {
+                slot: number, item, ..
+            }) => {
                 if let Some(batch) = shared.pending.find(number, item, key) {
                     shared.counters.pending_hit();
                     return Place::Memory(batch.extents[item as usize].bytes.clone());

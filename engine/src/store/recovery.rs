@@ -56,7 +56,11 @@ pub(super) struct Recovered {
 const FOOTERS_IN_FLIGHT: usize = 16;
 
 /// Reads the store on this device into `index`.
-pub(super) async fn recover(local: &Local, name: &str, make_index: impl FnOnce(&Superblock) -> Index) -> Result<(Recovered, Index)> {
+pub(super) async fn recover(
+    local: &Local,
+    name: &str,
+    make_index: impl FnOnce(&Superblock) -> Index,
+) -> Result<(Recovered, Index)> {
     let superblock = superblocks::load(local, name).await?;
     let checkpoint = checkpoints::load(local, name, &superblock).await?;
     let places = Places::of(&superblock);
@@ -71,7 +75,10 @@ pub(super) async fn recover(local: &Local, name: &str, make_index: impl FnOnce(&
             return Err(refuse("segment table"));
         }
     }
-    checkpoint.generations.iter().for_each(|(segment, generation)| table.restore_generation(*segment, *generation));
+    checkpoint
+        .generations
+        .iter()
+        .for_each(|(segment, generation)| table.restore_generation(*segment, *generation));
     let mut damage = Vec::new();
     load_sealed(local, name, &superblock, &table, &index, &mut damage).await?;
     let mut open: HashMap<u32, Vec<Descriptor>> = checkpoint.open_segments.iter().cloned().collect();
@@ -90,29 +97,46 @@ pub(super) async fn recover(local: &Local, name: &str, make_index: impl FnOnce(&
         superblock,
         checkpoint,
     };
-    let mut records: HashMap<u64, RootRecord> =
-        recovered.checkpoint.roots.iter().map(|record| (record.root.0, record.clone())).collect();
+    let mut records: HashMap<u64, RootRecord> = recovered
+        .checkpoint
+        .roots
+        .iter()
+        .map(|record| (record.root.0, record.clone()))
+        .collect();
     if clean {
         for record in recovered.checkpoint.logs.clone() {
             let end = resume(&recovered, &places, &record, &mut open).ok_or_else(|| refuse("log table"))?;
             recovered.ends.insert(end.log, end);
         }
     } else {
-        let replayed = replay::replay(local, name, &recovered.superblock, &recovered.checkpoint, &mut open).await?;
+        let replayed = replay::replay(
+            local,
+            name,
+            &recovered.superblock,
+            &recovered.checkpoint,
+            &mut open,
+        )
+        .await?;
         recovered.damage.extend(replayed.damage);
         recovered.replayed_frames = replayed.frames;
         for (segment, descriptors) in &replayed.extents {
             insert(&index, &recovered.superblock, *segment, descriptors);
         }
         for record in replayed.records {
-            let newer = records.get(&record.root.0).is_none_or(|known| known.sequence < record.sequence);
+            let newer = records
+                .get(&record.root.0)
+                .is_none_or(|known| known.sequence < record.sequence);
             if newer {
                 records.insert(record.root.0, record);
             }
         }
         for (log, segment) in replayed.segments {
             let state = SegmentState::Open(log);
-            if recovered.table.get(segment.id()).is_some_and(|(state, _)| state == SegmentState::Free) {
+            if recovered
+                .table
+                .get(segment.id())
+                .is_some_and(|(state, _)| state == SegmentState::Free)
+            {
                 recovered.table.claim(segment.at, state);
             } else {
                 recovered.table.set(segment.id(), state);
@@ -120,7 +144,10 @@ pub(super) async fn recover(local: &Local, name: &str, make_index: impl FnOnce(&
             recovered.unsealed.push((log, segment));
         }
         // What was reserved and never used is free again.
-        for at in recovered.table.find(|state| matches!(state, SegmentState::Reserved(_))) {
+        for at in recovered
+            .table
+            .find(|state| matches!(state, SegmentState::Reserved(_)))
+        {
             recovered.table.release(at.segment);
         }
     }
@@ -128,7 +155,11 @@ pub(super) async fn recover(local: &Local, name: &str, make_index: impl FnOnce(&
     if recovered.checkpoint.counters.next_root.get() < next_root {
         recovered.checkpoint.counters.next_root = next_root.into();
     }
-    recovered.roots = records.values().filter(|record| !record.deleted).filter_map(Root::from_record).collect();
+    recovered.roots = records
+        .values()
+        .filter(|record| !record.deleted)
+        .filter_map(Root::from_record)
+        .collect();
     Ok((recovered, index))
 }
 
@@ -140,7 +171,10 @@ fn resume(
     open: &mut HashMap<u32, Vec<Descriptor>>,
 ) -> Option<LogEnd> {
     let log = LogId(record.log.get());
-    let at = SegmentUse { segment: SegmentId(record.segment.get()), generation: record.generation.get() };
+    let at = SegmentUse {
+        segment: SegmentId(record.segment.get()),
+        generation: record.generation.get(),
+    };
     let (state, generation) = recovered.table.get(at.segment)?;
     if generation != at.generation {
         return None;
@@ -156,14 +190,24 @@ fn resume(
         SegmentState::Reserved(owner) if owner == log => end.next = Some(at),
         SegmentState::Open(owner) if owner == log => {
             let unit = record.unit.get();
-            let listed = recovered.checkpoint.segments.iter().find(|entry| entry.segment == record.segment)?;
+            let listed = recovered
+                .checkpoint
+                .segments
+                .iter()
+                .find(|entry| entry.segment == record.segment)?;
             let descriptors = open.remove(&at.segment.0).unwrap_or_default();
-            let sane = unit >= 1 && unit + crate::format::segment::footer_units(descriptors.len()) <= places.segment_units;
+            let sane = unit >= 1
+                && unit + crate::format::segment::footer_units(descriptors.len()) <= places.segment_units;
             if !sane {
                 return None;
             }
-            end.current =
-                Some(OpenSegment::new(at, places.segment_units, unit, listed.ready_unit.get(), descriptors));
+            end.current = Some(OpenSegment::new(
+                at,
+                places.segment_units,
+                unit,
+                listed.ready_unit.get(),
+                descriptors,
+            ));
             if record.next_segment.get() != NO_SEGMENT {
                 end.next = Some(SegmentUse {
                     segment: SegmentId(record.next_segment.get()),
@@ -183,11 +227,21 @@ fn resume(
 fn insert(index: &Index, superblock: &Superblock, segment: SegmentId, descriptors: &[Descriptor]) {
     let secret = super::index::Secret::derive(&superblock.secret);
     for descriptor in descriptors {
-        let Some(kind) = descriptor.kind().filter(|kind| *kind != Kind::Root) else { continue };
-        let key = Key { domain: descriptor.domain(), kind, id: descriptor.id };
+        let Some(kind) = descriptor.kind().filter(|kind| *kind != Kind::Root) else {
+            continue;
+        };
+        let key = Key {
+            domain: descriptor.domain(),
+            kind,
+            id: descriptor.id,
+        };
         index.upsert(
             &IndexKey::new(&secret, key.domain, key.kind, &key.id),
-            Slot::Stored { segment, offset: descriptor.offset.get(), stored_len: descriptor.stored_len.get() },
+            Slot::Stored {
+                segment,
+                offset: descriptor.offset.get(),
+                stored_len: descriptor.stored_len.get(),
+            },
         );
     }
 }
@@ -204,7 +258,15 @@ async fn load_sealed(
     for group in sealed.chunks(FOOTERS_IN_FLIGHT) {
         let mut replies = Vec::new();
         for at in group {
-            let Some((SegmentState::Sealed { end_unit, footer_unit, .. }, _)) = table.get(at.segment) else {
+            let Some((
+                SegmentState::Sealed {
+                    end_unit,
+                    footer_unit,
+                    ..
+                },
+                _,
+            )) = table.get(at.segment)
+            else {
                 continue;
             };
             let (sender, receiver) = oneshot::oneshot();

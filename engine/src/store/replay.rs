@@ -19,7 +19,9 @@ use crate::device::DmaBuffer;
 use crate::error::Result;
 use crate::format::checkpoint::Checkpoint;
 use crate::format::checksum::crc32c;
-use crate::format::frame::{Dependency, Descriptor, FrameHeader, Head, NO_SEGMENT, Place, decode_head, head_bytes_hint};
+use crate::format::frame::{
+    Dependency, Descriptor, FrameHeader, Head, NO_SEGMENT, Place, decode_head, head_bytes_hint,
+};
 use crate::format::root_record::RootRecord;
 use crate::format::superblock::Superblock;
 use crate::format::{Kind, LogId, SegmentId};
@@ -109,7 +111,11 @@ impl Reader<'_> {
         let segment_units = self.places.segment_units;
         let head_len = head_bytes_hint(self.bytes(at.segment, unit, UNIT_BYTES).await)?;
         let bytes = self.bytes(at.segment, unit, head_len).await;
-        let Head { header, dependencies, descriptors } = decode_head(bytes, &place, unit, &secret).ok()?;
+        let Head {
+            header,
+            dependencies,
+            descriptors,
+        } = decode_head(bytes, &place, unit, &secret).ok()?;
         if unit + header.units.get() > segment_units {
             return None;
         }
@@ -130,13 +136,19 @@ impl Reader<'_> {
         frame.descriptors.iter().all(|descriptor| {
             let from = descriptor.offset.get() as usize - start;
             let to = from + descriptor.stored_len.get() as usize;
-            bytes.get(from..to).is_some_and(|stored| crc32c(stored) == descriptor.checksum.get())
+            bytes
+                .get(from..to)
+                .is_some_and(|stored| crc32c(stored) == descriptor.checksum.get())
         })
     }
 
     async fn records(&mut self, frame: &Found, damage: &mut Vec<Damage>) -> Vec<RootRecord> {
         let mut records = Vec::new();
-        for descriptor in frame.descriptors.iter().filter(|descriptor| descriptor.kind() == Some(Kind::Root)) {
+        for descriptor in frame
+            .descriptors
+            .iter()
+            .filter(|descriptor| descriptor.kind() == Some(Kind::Root))
+        {
             let offset = descriptor.offset.get();
             let unit = offset / u32::try_from(UNIT_BYTES).expect("4096");
             let skip = offset as usize % UNIT_BYTES;
@@ -165,11 +177,20 @@ pub(super) async fn replay(
     open: &mut HashMap<u32, Vec<Descriptor>>,
 ) -> Result<Replayed> {
     let places = Places::of(superblock);
-    let mut reader = Reader { local, name, superblock, places, window: None };
+    let mut reader = Reader {
+        local,
+        name,
+        superblock,
+        places,
+        window: None,
+    };
     let mut damage = Vec::new();
     let mut logs = Vec::new();
     for record in &checkpoint.logs {
-        let at = SegmentUse { segment: SegmentId(record.segment.get()), generation: record.generation.get() };
+        let at = SegmentUse {
+            segment: SegmentId(record.segment.get()),
+            generation: record.generation.get(),
+        };
         let next = SegmentUse {
             segment: SegmentId(record.next_segment.get()),
             generation: record.next_generation.get(),
@@ -204,14 +225,17 @@ pub(super) async fn replay(
         for frame in &log.frames {
             replayed.frames += 1;
             replayed.records.extend(reader.records(frame, &mut damage).await);
-            replayed.extents.push((frame.at.segment, frame.descriptors.clone()));
+            replayed
+                .extents
+                .push((frame.at.segment, frame.descriptors.clone()));
             let segment = segments.iter_mut().find(|open| open.at == frame.at);
-            segment.expect("every frame lies in a segment of its log").accept(
-                frame.unit + frame.header.units.get(),
-                &frame.descriptors,
-            );
+            segment
+                .expect("every frame lies in a segment of its log")
+                .accept(frame.unit + frame.header.units.get(), &frame.descriptors);
         }
-        replayed.segments.extend(segments.into_iter().map(|segment| (log.log, segment)));
+        replayed
+            .segments
+            .extend(segments.into_iter().map(|segment| (log.log, segment)));
     }
     replayed.damage = damage;
     Ok(replayed)
@@ -251,12 +275,20 @@ async fn follow(
                 && frame.header.first == cursor.next
                 && frame.header.predecessor == cursor.predecessor
         };
-        let mut frame = reader.frame(log, cursor.at, cursor.unit).await.filter(|frame| follows(frame, &cursor));
-        let following = cursor.following.filter(|next| next.segment.0 < reader.places.segment_count);
+        let mut frame = reader
+            .frame(log, cursor.at, cursor.unit)
+            .await
+            .filter(|frame| follows(frame, &cursor));
+        let following = cursor
+            .following
+            .filter(|next| next.segment.0 < reader.places.segment_count);
         if frame.is_none()
             && let Some(next) = following
         {
-            frame = reader.frame(log, next, 1).await.filter(|frame| follows(frame, &cursor));
+            frame = reader
+                .frame(log, next, 1)
+                .await
+                .filter(|frame| follows(frame, &cursor));
         }
         if frame.is_none() {
             frame = proof_beyond(reader, log, &cursor).await;
@@ -339,14 +371,27 @@ fn cut_unmet(logs: &mut [FoundLog]) {
     loop {
         let reached: HashMap<LogId, u64> = logs
             .iter()
-            .map(|log| (log.log, log.frames.last().map_or(log.base, |frame| frame.header.last.get())))
+            .map(|log| {
+                (
+                    log.log,
+                    log.frames
+                        .last()
+                        .map_or(log.base, |frame| frame.header.last.get()),
+                )
+            })
             .collect();
         let mut changed = false;
         for log in logs.iter_mut() {
             let unmet = |dependency: &Dependency| {
-                reached.get(&LogId(dependency.log.get())).is_none_or(|last| *last < dependency.sequence.get())
+                reached
+                    .get(&LogId(dependency.log.get()))
+                    .is_none_or(|last| *last < dependency.sequence.get())
             };
-            if let Some(cut) = log.frames.iter().position(|frame| frame.dependencies.iter().any(unmet)) {
+            if let Some(cut) = log
+                .frames
+                .iter()
+                .position(|frame| frame.dependencies.iter().any(unmet))
+            {
                 log.frames.truncate(cut);
                 changed = true;
             }
@@ -367,7 +412,13 @@ pub(super) async fn scan_segment(
     damage: &mut Vec<Damage>,
 ) -> Result<Vec<Descriptor>> {
     let places = Places::of(superblock);
-    let mut reader = Reader { local, name, superblock, places, window: None };
+    let mut reader = Reader {
+        local,
+        name,
+        superblock,
+        places,
+        window: None,
+    };
     let mut descriptors = Vec::new();
     let mut unit = 1;
     let mut gap = false;
@@ -383,7 +434,11 @@ pub(super) async fn scan_segment(
             None => {
                 if !gap {
                     let offset = u64::from(unit) * UNIT_BYTES as u64;
-                    damage.push(Damage { segment: at.segment, offset, what: "unreadable frames".into() });
+                    damage.push(Damage {
+                        segment: at.segment,
+                        offset,
+                        what: "unreadable frames".into(),
+                    });
                 }
                 gap = true;
                 unit += 1;

@@ -40,7 +40,8 @@ pub(super) struct NoRoom {
 /// what the frame that does not fit any more may leave behind.
 pub(super) fn usable_bytes(segment_bytes: u64) -> i64 {
     let lost = 2 * UNIT_BYTES + FRAME_BYTES_MAX;
-    i64::try_from(segment_bytes).expect("a segment is below 2 GiB") - i64::try_from(lost).expect("a small constant")
+    i64::try_from(segment_bytes).expect("a segment is below 2 GiB")
+        - i64::try_from(lost).expect("a small constant")
 }
 
 impl Room {
@@ -49,7 +50,11 @@ impl Room {
         let cost = i64::try_from(cost).expect("a batch is far below 2^63 bytes");
         poll_fn(|context| {
             let mut state = self.0.lock();
-            let beyond = if removal && state.exhausted.is_some() { FRAME_BYTES_MAX as i64 } else { 0 };
+            let beyond = if removal && state.exhausted.is_some() {
+                FRAME_BYTES_MAX as i64
+            } else {
+                0
+            };
             if state.bytes + beyond >= cost {
                 state.bytes -= cost;
                 return Poll::Ready(Ok(()));

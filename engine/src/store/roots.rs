@@ -45,19 +45,31 @@ pub(super) struct Accepted {
 impl RootTable {
     /// The roots that recovery found.
     pub fn restore(roots: Vec<Root>, next_root: u64) -> RootTable {
-        let live = roots.into_iter().map(|root| ((root.kind, root.name.clone()), Entry { root, origin: None }));
-        RootTable { live: live.collect(), freed: HashMap::new(), next_root: next_root.max(1) }
+        let live = roots
+            .into_iter()
+            .map(|root| ((root.kind, root.name.clone()), Entry { root, origin: None }));
+        RootTable {
+            live: live.collect(),
+            freed: HashMap::new(),
+            next_root: next_root.max(1),
+        }
     }
 
     /// The root of that kind and name.
     pub fn get(&self, kind: RootKind, name: &[u8]) -> Option<Root> {
-        self.live.get(&(kind, Arc::from(name))).map(|entry| entry.root.clone())
+        self.live
+            .get(&(kind, Arc::from(name)))
+            .map(|entry| entry.root.clone())
     }
 
     /// All roots of a kind, by name.
     pub fn of_kind(&self, kind: RootKind) -> Vec<Root> {
-        let mut roots: Vec<Root> =
-            self.live.values().filter(|entry| entry.root.kind == kind).map(|entry| entry.root.clone()).collect();
+        let mut roots: Vec<Root> = self
+            .live
+            .values()
+            .filter(|entry| entry.root.kind == kind)
+            .map(|entry| entry.root.clone())
+            .collect();
         roots.sort_by(|a, b| a.name.cmp(&b.name));
         roots
     }
@@ -81,7 +93,10 @@ impl RootTable {
     pub fn check(&self, updates: &[RootUpdate]) -> Result<()> {
         let mut touched = HashSet::new();
         for update in updates {
-            let found = self.live.get(&(update.kind, update.name.clone())).map(|entry| &entry.root);
+            let found = self
+                .live
+                .get(&(update.kind, update.name.clone()))
+                .map(|entry| &entry.root);
             let fits = match update.expect {
                 Expect::Any => true,
                 Expect::Absent => found.is_none(),
@@ -94,7 +109,9 @@ impl RootTable {
             let mut names = vec![&update.name];
             if let RootChange::Rename { to } = &update.change {
                 if self.live.contains_key(&(update.kind, to.clone())) {
-                    return Err(Error::Exists { what: display(update.kind, to) });
+                    return Err(Error::Exists {
+                        what: display(update.kind, to),
+                    });
                 }
                 names.push(to);
             }
@@ -103,7 +120,10 @@ impl RootTable {
             }
             for name in names {
                 if !touched.insert((update.kind, name.clone())) {
-                    return Err(Error::invalid(display(update.kind, name), "changed twice in one batch"));
+                    return Err(Error::invalid(
+                        display(update.kind, name),
+                        "changed twice in one batch",
+                    ));
                 }
             }
         }
@@ -111,13 +131,28 @@ impl RootTable {
     }
 
     /// Makes updates visible that [`check`](Self::check) has accepted under the same lock.
-    pub fn apply(&mut self, updates: Vec<RootUpdate>, now_ns: u64, domain: Domain, origin: Origin) -> Accepted {
-        let mut accepted = Accepted { records: Vec::with_capacity(updates.len()), depends_on: Vec::new() };
+    pub fn apply(
+        &mut self,
+        updates: Vec<RootUpdate>,
+        now_ns: u64,
+        domain: Domain,
+        origin: Origin,
+    ) -> Accepted {
+        let mut accepted = Accepted {
+            records: Vec::with_capacity(updates.len()),
+            depends_on: Vec::new(),
+        };
         for update in updates {
             let name = (update.kind, update.name);
             let old = self.live.remove(&name);
-            let freed = if old.is_none() { self.freed.remove(&name) } else { None };
-            accepted.depends_on.extend(old.as_ref().and_then(|entry| entry.origin).or(freed));
+            let freed = if old.is_none() {
+                self.freed.remove(&name)
+            } else {
+                None
+            };
+            accepted
+                .depends_on
+                .extend(old.as_ref().and_then(|entry| entry.origin).or(freed));
             let mut root = old.map_or_else(|| self.new_root(&name, domain), |entry| entry.root);
             root.sequence += 1;
             root.changed_ns = now_ns.max(root.changed_ns);
@@ -140,7 +175,13 @@ impl RootTable {
                 }
             }
             accepted.records.push(root.record(false));
-            self.live.insert((root.kind, root.name.clone()), Entry { root, origin: Some(origin) });
+            self.live.insert(
+                (root.kind, root.name.clone()),
+                Entry {
+                    root,
+                    origin: Some(origin),
+                },
+            );
         }
         accepted
     }
@@ -188,10 +229,16 @@ fn conflict(update: &RootUpdate, found: Option<&Root>) -> Error {
     if update.expect == Expect::Absent {
         return Error::Exists { what: root };
     }
-    let Some(found) = found else { return Error::not_found(root) };
+    let Some(found) = found else {
+        return Error::not_found(root);
+    };
     let expected = match update.expect {
         Expect::Sequence(sequence) => format!("change {sequence}"),
         Expect::Any | Expect::Present | Expect::Absent => "another state".into(),
     };
-    Error::Conflict { root, expected, found: format!("change {}", found.sequence) }
+    Error::Conflict {
+        root,
+        expected,
+        found: format!("change {}", found.sequence),
+    }
 }

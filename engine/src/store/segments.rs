@@ -36,7 +36,10 @@ impl Places {
 
     /// Device offset of a byte of a segment.
     pub fn offset(&self, segment: SegmentId, byte: u64) -> u64 {
-        assert!(segment.0 < self.segment_count && byte <= self.segment_bytes(), "a place outside the device");
+        assert!(
+            segment.0 < self.segment_count && byte <= self.segment_bytes(),
+            "a place outside the device"
+        );
         let unit = u64::from(self.first_unit) + u64::from(segment.0) * u64::from(self.segment_units);
         unit * UNIT_BYTES as u64 + byte
     }
@@ -57,7 +60,11 @@ pub(crate) enum SegmentState {
     /// Takes frames.
     Open(LogId),
     /// Full, with its footer.
-    Sealed { log: LogId, end_unit: u32, footer_unit: u32 },
+    Sealed {
+        log: LogId,
+        end_unit: u32,
+        footer_unit: u32,
+    },
     /// Holds a checkpoint.
     Checkpoint,
 }
@@ -84,8 +91,17 @@ pub(crate) struct SegmentTable {
 impl SegmentTable {
     /// A table of free segments.
     pub fn new(count: u32) -> SegmentTable {
-        let slots = (0..count).map(|_| Slot { generation: 0, state: SegmentState::Free }).collect();
-        SegmentTable { slots, free: (0..count).collect(), checkpoint_reserve: 2 }
+        let slots = (0..count)
+            .map(|_| Slot {
+                generation: 0,
+                state: SegmentState::Free,
+            })
+            .collect();
+        SegmentTable {
+            slots,
+            free: (0..count).collect(),
+            checkpoint_reserve: 2,
+        }
     }
 
     /// Brings a record of the checkpoint back. False if it contradicts the table.
@@ -105,7 +121,10 @@ impl SegmentTable {
         let number = record.segment.get();
         let fresh = self.free.remove(&number);
         if fresh && record.physical == record.segment && record.device.get() == 0 {
-            self.slots[number as usize] = Slot { generation: record.generation.get(), state };
+            self.slots[number as usize] = Slot {
+                generation: record.generation.get(),
+                state,
+            };
             true
         } else {
             false
@@ -121,7 +140,11 @@ impl SegmentTable {
 
     /// Records of all segments in use; `ends` gives the end and ready units of open ones.
     pub fn records(&self, ends: impl Fn(SegmentId) -> (u32, u32)) -> Vec<SegmentRecord> {
-        let in_use = self.slots.iter().enumerate().filter(|(_, slot)| slot.state != SegmentState::Free);
+        let in_use = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.state != SegmentState::Free);
         in_use
             .map(|(number, slot)| {
                 let segment = SegmentId(u32::try_from(number).expect("the table has at most 2^32 segments"));
@@ -129,9 +152,11 @@ impl SegmentTable {
                 let (state, log, end_unit, footer_unit) = match slot.state {
                     SegmentState::Reserved(log) => (checkpoint::RESERVED, log, 0, 0),
                     SegmentState::Open(log) => (checkpoint::OPEN, log, end, 0),
-                    SegmentState::Sealed { log, end_unit, footer_unit } => {
-                        (checkpoint::SEALED, log, end_unit, footer_unit)
-                    }
+                    SegmentState::Sealed {
+                        log,
+                        end_unit,
+                        footer_unit,
+                    } => (checkpoint::SEALED, log, end_unit, footer_unit),
                     SegmentState::Checkpoint => (checkpoint::CHECKPOINT, LogId(0), 0, 0),
                     SegmentState::Free => unreachable!("filtered above"),
                 };
@@ -154,7 +179,11 @@ impl SegmentTable {
     /// Generations of free segments that were used before.
     pub fn generations(&self) -> Vec<(u32, u32)> {
         let used = |number: &&u32| self.slots[**number as usize].generation > 0;
-        self.free.iter().filter(used).map(|number| (*number, self.slots[*number as usize].generation)).collect()
+        self.free
+            .iter()
+            .filter(used)
+            .map(|number| (*number, self.slots[*number as usize].generation))
+            .collect()
     }
 
     fn take(&mut self, state: SegmentState) -> Option<SegmentUse> {
@@ -162,7 +191,10 @@ impl SegmentTable {
         let slot = &mut self.slots[number as usize];
         slot.generation += 1;
         slot.state = state;
-        Some(SegmentUse { segment: SegmentId(number), generation: slot.generation })
+        Some(SegmentUse {
+            segment: SegmentId(number),
+            generation: slot.generation,
+        })
     }
 
     /// A segment for a log to go on in; none when only the reserve is left.
@@ -179,7 +211,11 @@ impl SegmentTable {
             return None;
         }
         self.checkpoint_reserve = parts * 2;
-        Some((0..parts * 2).filter_map(|_| self.take(SegmentState::Checkpoint)).collect())
+        Some(
+            (0..parts * 2)
+                .filter_map(|_| self.take(SegmentState::Checkpoint))
+                .collect(),
+        )
     }
 
     /// Keeps room for checkpoints of that many parts from now on.
@@ -189,14 +225,19 @@ impl SegmentTable {
 
     /// Checkpoint segments in use.
     pub fn checkpoint_segments(&self) -> Vec<SegmentId> {
-        let numbers = (0..).zip(&self.slots).filter(|(_, slot)| slot.state == SegmentState::Checkpoint);
+        let numbers = (0..)
+            .zip(&self.slots)
+            .filter(|(_, slot)| slot.state == SegmentState::Checkpoint);
         numbers.map(|(number, _)| SegmentId(number)).collect()
     }
 
     /// Gives a segment back.
     pub fn release(&mut self, segment: SegmentId) {
         let slot = &mut self.slots[segment.0 as usize];
-        assert!(slot.state != SegmentState::Free, "segment {segment} released twice");
+        assert!(
+            slot.state != SegmentState::Free,
+            "segment {segment} released twice"
+        );
         slot.state = SegmentState::Free;
         self.free.insert(segment.0);
     }
@@ -204,25 +245,42 @@ impl SegmentTable {
     /// Changes what a segment is used for.
     pub fn set(&mut self, segment: SegmentId, state: SegmentState) {
         let slot = &mut self.slots[segment.0 as usize];
-        assert!(slot.state != SegmentState::Free && state != SegmentState::Free, "segment {segment} is free");
+        assert!(
+            slot.state != SegmentState::Free && state != SegmentState::Free,
+            "segment {segment} is free"
+        );
         slot.state = state;
     }
 
     /// What a segment is used for, and its generation.
     pub fn get(&self, segment: SegmentId) -> Option<(SegmentState, u32)> {
-        self.slots.get(segment.0 as usize).map(|slot| (slot.state, slot.generation))
+        self.slots
+            .get(segment.0 as usize)
+            .map(|slot| (slot.state, slot.generation))
     }
 
     /// Takes a free segment that replay found in use.
     pub fn claim(&mut self, at: SegmentUse, state: SegmentState) {
-        assert!(self.free.remove(&at.segment.0), "segment {} is in use already", at.segment);
-        self.slots[at.segment.0 as usize] = Slot { generation: at.generation, state };
+        assert!(
+            self.free.remove(&at.segment.0),
+            "segment {} is in use already",
+            at.segment
+        );
+        self.slots[at.segment.0 as usize] = Slot {
+            generation: at.generation,
+            state,
+        };
     }
 
     /// All segments in a state that `wanted` accepts.
     pub fn find(&self, wanted: impl Fn(SegmentState) -> bool) -> Vec<SegmentUse> {
         let numbers = (0..).zip(&self.slots).filter(|(_, slot)| wanted(slot.state));
-        numbers.map(|(number, slot)| SegmentUse { segment: SegmentId(number), generation: slot.generation }).collect()
+        numbers
+            .map(|(number, slot)| SegmentUse {
+                segment: SegmentId(number),
+                generation: slot.generation,
+            })
+            .collect()
     }
 
     /// Free segments that logs may still take.

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::api::Key;
 use super::cache::Cache;
 use super::counters::Counters;
-use super::api::Key;
 use super::index::{self, Index, IndexKey};
 use super::leases::Leases;
 use super::log::Log;
@@ -48,7 +48,10 @@ pub(super) struct Shared {
 
 impl Shared {
     /// A store without logs yet.
-    #[allow(clippy::too_many_arguments, reason = "one constructor for the fields recovery has found")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one constructor for the fields recovery has found"
+    )]
     pub fn new(
         name: String,
         identity: ([u8; 16], Secret, u64, u64),
@@ -99,7 +102,9 @@ impl Shared {
 
     /// Highest acknowledged sequence of a log; everything of logs that are no more is durable.
     pub fn acknowledged(&self, log: LogId) -> u64 {
-        self.logs().get(usize::from(log.0)).map_or(u64::MAX, |log| log.acknowledged())
+        self.logs()
+            .get(usize::from(log.0))
+            .map_or(u64::MAX, |log| log.acknowledged())
     }
 
     /// Asks a log to write up to `sequence` now.
@@ -111,25 +116,34 @@ impl Shared {
 
     /// Wakes the logs whose head frame waits for another log.
     pub fn ring_waiting_logs(&self, not: LogId) {
-        self.logs().iter().filter(|log| log.id != not).for_each(|log| log.ring_if_waiting());
+        self.logs()
+            .iter()
+            .filter(|log| log.id != not)
+            .for_each(|log| log.ring_if_waiting());
     }
 
     /// Ends all logs: a write failed and its outcome is unknown.
     pub fn fence_all(&self, reason: &str) {
         tracing::error!(store = self.name, reason, "the store takes no more writes");
         self.logs().iter().for_each(|log| log.fence(reason));
+        self.pending.close();
     }
 
     /// Refuses writes where they cannot be kept.
     pub fn check_writable(&self) -> Result<()> {
         if let Some(reason) = &self.read_only {
-            return Err(Error::ReadOnly { store: self.name.clone(), reason: reason.clone() });
+            return Err(Error::ReadOnly {
+                store: self.name.clone(),
+                reason: reason.clone(),
+            });
         }
         match self.logs().iter().find_map(|log| log.fenced()) {
             None => Ok(()),
             Some(reason) => Err(Error::ReadOnly {
                 store: self.name.clone(),
-                reason: format!("an earlier write failed ({reason}); check the device, then open the store again"),
+                reason: format!(
+                    "an earlier write failed ({reason}); check the device, then open the store again"
+                ),
             }),
         }
     }

@@ -14,13 +14,18 @@ fn set(name: &str, expect: Expect, data: &[u8]) -> RootUpdate {
         kind: RootKind::Branch,
         name: Arc::from(name.as_bytes()),
         expect,
-        change: RootChange::Set { target: None, data: Bytes::copy_from_slice(data) },
+        change: RootChange::Set {
+            target: None,
+            data: Bytes::copy_from_slice(data),
+        },
     }
 }
 
 async fn put(store: &Store, contents: &[Bytes]) -> Result<Ack> {
     let mut batch = store.batch();
-    batch.put(contents.iter().map(|bytes| data(bytes)).collect()).await?;
+    batch
+        .put(contents.iter().map(|bytes| data(bytes)).collect())
+        .await?;
     batch.submit().await
 }
 
@@ -40,9 +45,22 @@ fn contents(count: usize, len: usize) -> Vec<Bytes> {
 fn contents_survive_visibility_durability_and_reopening() {
     let device = testing::device(256 << 20);
     let store = testing::create(&device, 2);
-    let lengths = [0, 1, 100, 4095, 4096, 4097, 8192, 32 << 10, (32 << 10) + 1, 1 << 20];
-    let all: Vec<Bytes> =
-        lengths.iter().map(|len| Bytes::from((0..*len).map(|at| (at % 251) as u8).collect::<Vec<_>>())).collect();
+    let lengths = [
+        0,
+        1,
+        100,
+        4095,
+        4096,
+        4097,
+        8192,
+        32 << 10,
+        (32 << 10) + 1,
+        1 << 20,
+    ];
+    let all: Vec<Bytes> = lengths
+        .iter()
+        .map(|len| Bytes::from((0..*len).map(|at| (at % 251) as u8).collect::<Vec<_>>()))
+        .collect();
     let keys: Vec<Key> = all.iter().map(|bytes| data(bytes).key).collect();
     let ack = store.block_on(put(&store, &all)).unwrap();
     let check = |store: &Store| {
@@ -88,7 +106,12 @@ fn durable_batches_survive_a_store_that_was_never_closed() {
     }
     store.close().unwrap();
     let store = testing::open(&device, 2);
-    assert!(store.block_on(store.get_many(&keys)).into_iter().all(|answer| answer.is_ok()));
+    assert!(
+        store
+            .block_on(store.get_many(&keys))
+            .into_iter()
+            .all(|answer| answer.is_ok())
+    );
 }
 
 /// Goal: equal bytes are stored once, within a batch, across batches and across reopening.
@@ -100,8 +123,14 @@ fn equal_extents_are_stored_once() {
     let twice: Vec<Bytes> = all.iter().chain(&all).cloned().collect();
     for (round, expected) in [(0, 10), (1, 0)] {
         let mut batch = store.batch();
-        store.block_on(batch.put(twice.iter().map(|bytes| data(bytes)).collect())).unwrap();
-        assert_eq!((batch.counts().offered, batch.counts().new), (20, expected), "round {round}");
+        store
+            .block_on(batch.put(twice.iter().map(|bytes| data(bytes)).collect()))
+            .unwrap();
+        assert_eq!(
+            (batch.counts().offered, batch.counts().new),
+            (20, expected),
+            "round {round}"
+        );
         let ack = store.block_on(batch.submit()).unwrap();
         store.block_on(ack.durable()).unwrap();
     }
@@ -110,7 +139,10 @@ fn equal_extents_are_stored_once() {
     let mut other = data(&all[0]);
     other.key.domain = Domain(7);
     assert_eq!(store.contains(&[other.key]), [false]);
-    other.key = Key { kind: Kind::Node, ..data(&all[0]).key };
+    other.key = Key {
+        kind: Kind::Node,
+        ..data(&all[0]).key
+    };
     assert_eq!(store.contains(&[other.key]), [false]);
 }
 
@@ -126,20 +158,44 @@ fn root_updates_happen_together_or_not_at_all() {
     };
     submit(vec![set("a", Expect::Absent, b"1")]).unwrap();
     let root = store.root(RootKind::Branch, b"a").unwrap();
-    assert!(matches!(submit(vec![set("a", Expect::Absent, b"2")]), Err(Error::Exists { .. })));
-    assert!(matches!(submit(vec![set("b", Expect::Present, b"2")]), Err(Error::NotFound { .. })));
+    assert!(matches!(
+        submit(vec![set("a", Expect::Absent, b"2")]),
+        Err(Error::Exists { .. })
+    ));
+    assert!(matches!(
+        submit(vec![set("b", Expect::Present, b"2")]),
+        Err(Error::NotFound { .. })
+    ));
     submit(vec![set("a", Expect::Sequence(root.sequence), b"2")]).unwrap();
-    let stale = submit(vec![set("c", Expect::Absent, b""), set("a", Expect::Sequence(root.sequence), b"3")]);
+    let stale = submit(vec![
+        set("c", Expect::Absent, b""),
+        set("a", Expect::Sequence(root.sequence), b"3"),
+    ]);
     assert!(matches!(stale, Err(Error::Conflict { .. })));
-    assert!(store.root(RootKind::Branch, b"c").is_none(), "half a batch became visible");
-    let rename = RootUpdate { change: RootChange::Rename { to: Arc::from(&b"z"[..]) }, ..set("a", Expect::Present, b"") };
+    assert!(
+        store.root(RootKind::Branch, b"c").is_none(),
+        "half a batch became visible"
+    );
+    let rename = RootUpdate {
+        change: RootChange::Rename {
+            to: Arc::from(&b"z"[..]),
+        },
+        ..set("a", Expect::Present, b"")
+    };
     submit(vec![rename]).unwrap();
     let renamed = store.root(RootKind::Branch, b"z").unwrap();
     assert_eq!((renamed.id, &renamed.data[..]), (root.id, &b"2"[..]));
-    let delete = RootUpdate { change: RootChange::Delete, ..set("z", Expect::Present, b"") };
+    let delete = RootUpdate {
+        change: RootChange::Delete,
+        ..set("z", Expect::Present, b"")
+    };
     submit(vec![delete]).unwrap();
     submit(vec![set("z", Expect::Absent, b"new")]).unwrap();
-    assert_ne!(store.root(RootKind::Branch, b"z").unwrap().id, root.id, "root ids are never reused");
+    assert_ne!(
+        store.root(RootKind::Branch, b"z").unwrap().id,
+        root.id,
+        "root ids are never reused"
+    );
 }
 
 /// Goal: a full store refuses clearly, keeps what it took, still deletes, and still closes and opens (P8).
@@ -173,17 +229,27 @@ fn a_full_store_refuses_and_keeps_what_it_took() {
             }
         }
         assert!(matches!(refused, Some(Error::Full { .. })), "{refused:?}");
-        assert!(kept.len() * len > 20 << 20, "only {} x {len} bytes fitted into 64 MiB", kept.len());
+        assert!(
+            kept.len() * len > 20 << 20,
+            "only {} x {len} bytes fitted into 64 MiB",
+            kept.len()
+        );
         store.block_on(store.flush()).unwrap();
         let mut batch = store.batch();
-        batch.set_root(RootUpdate { change: RootChange::Delete, ..set("doomed", Expect::Present, b"") });
+        batch.set_root(RootUpdate {
+            change: RootChange::Delete,
+            ..set("doomed", Expect::Present, b"")
+        });
         let ack = store.block_on(batch.submit()).unwrap();
         store.block_on(ack.durable()).unwrap();
         store.close().unwrap();
         let store = testing::open(&device, 1);
         assert!(store.roots(RootKind::Branch).is_empty());
         for group in kept.chunks(64) {
-            store.block_on(store.get_many(group)).into_iter().for_each(|answer| drop(answer.unwrap()));
+            store
+                .block_on(store.get_many(group))
+                .into_iter()
+                .for_each(|answer| drop(answer.unwrap()));
         }
     }
 }
@@ -214,5 +280,40 @@ fn concurrent_batches_depend_on_each_other_and_all_become_durable() {
     let known = store.contains(&keys).into_iter().filter(|known| *known).count();
     testing::abandon(store);
     let store = testing::open(&device, 2);
-    assert_eq!(store.contains(&keys).into_iter().filter(|known| *known).count(), known);
+    assert_eq!(
+        store.contains(&keys).into_iter().filter(|known| *known).count(),
+        known
+    );
+}
+
+/// Goal: the same engine runs with no threads at all, and the same seed gives the same bytes.
+/// Method: a workload under the single-threaded driver with virtual time, twice; the images must be equal.
+#[test]
+fn the_engine_runs_without_threads_and_repeats_itself() {
+    let run = |seed: u64| {
+        let device = testing::device(64 << 20);
+        let store = testing::create_driven(&device, 2, seed);
+        let mut keys = Vec::new();
+        for round in 0..20usize {
+            let all = contents(10, 1000 + round * 500);
+            keys.extend(all.iter().map(|bytes| data(bytes).key));
+            let mut batch = store.batch_on(round);
+            let ack = store.block_on(async {
+                batch.put(all.iter().map(data).collect()).await?;
+                batch.set_root(set(&format!("b{round}"), Expect::Absent, b""));
+                batch.submit().await
+            });
+            if round % 3 == 0 {
+                store.block_on(ack.unwrap().durable()).unwrap();
+            }
+        }
+        store
+            .block_on(store.get_many(&keys))
+            .into_iter()
+            .for_each(|answer| drop(answer.unwrap()));
+        store.close().unwrap();
+        device.image()
+    };
+    let first = run(7);
+    assert!(first == run(7), "the same seed gave another image");
 }

@@ -15,8 +15,18 @@ async fn read_unit(local: &Local, name: &str, offset: u64) -> Result<Box<[u8]>> 
 }
 
 /// Reads whole units; the error names the place.
-pub(super) async fn read(local: &Local, name: &str, offset: u64, len: usize) -> Result<crate::device::DmaBuffer> {
-    let failed = |source| Error::Device { device: name.to_owned(), operation: "read", offset, source };
+pub(super) async fn read(
+    local: &Local,
+    name: &str,
+    offset: u64,
+    len: usize,
+) -> Result<crate::device::DmaBuffer> {
+    let failed = |source| Error::Device {
+        device: name.to_owned(),
+        operation: "read",
+        offset,
+        source,
+    };
     let len = len.next_multiple_of(UNIT_BYTES);
     let buffer = local.buffer(len)?;
     let (buffer, result) = local.read(offset, buffer, 0..len).await;
@@ -31,14 +41,22 @@ pub(super) async fn probe(local: &Local, name: &str) -> Result<(bool, bool)> {
         return Ok((false, false));
     }
     let first = read_unit(local, name, 0).await?;
-    let last = read_unit(local, name, capacity / UNIT_BYTES as u64 * UNIT_BYTES as u64 - UNIT_BYTES as u64).await?;
+    let last = read_unit(
+        local,
+        name,
+        capacity / UNIT_BYTES as u64 * UNIT_BYTES as u64 - UNIT_BYTES as u64,
+    )
+    .await?;
     let is_store = [&first, &last].iter().any(|unit| unit[4..12] == MAGIC);
     Ok((is_store, first.iter().any(|byte| *byte != 0)))
 }
 
 /// The newest valid superblock, with its features checked.
 pub(super) async fn load(local: &Local, name: &str) -> Result<Superblock> {
-    let refuse = |reason: String| Error::NotAStore { store: name.to_owned(), reason };
+    let refuse = |reason: String| Error::NotAStore {
+        store: name.to_owned(),
+        reason,
+    };
     let capacity = local.device().geometry().capacity;
     let units = capacity / UNIT_BYTES as u64;
     if units == 0 {
@@ -58,22 +76,35 @@ pub(super) async fn load(local: &Local, name: &str) -> Result<Superblock> {
     let last = Superblock::decode(&read_unit(local, name, Superblock::second_offset(end)).await?, 1);
     let block = match (first, last) {
         (Ok(first), Ok(last)) if last.store == first.store => {
-            if last.sequence > first.sequence { last } else { first }
+            if last.sequence > first.sequence {
+                last
+            } else {
+                first
+            }
         }
         (Ok(block), _) | (Err(_), Ok(block)) => block,
         (Err(SuperblockError::Version(version)), _) | (_, Err(SuperblockError::Version(version))) => {
-            return Err(refuse(format!("format version {version}; this program knows up to {VERSION}; use a newer one")));
+            return Err(refuse(format!(
+                "format version {version}; this program knows up to {VERSION}; use a newer one"
+            )));
         }
         (Err(SuperblockError::Foreign), Err(SuperblockError::Foreign)) => {
-            return Err(refuse("it holds other data; give the right address, or make a store with `helios init`".into()));
+            return Err(refuse(
+                "it holds other data; give the right address, or make a store with `helios init`".into(),
+            ));
         }
         (Err(first), Err(last)) => {
-            return Err(refuse(format!("both superblocks are unusable (first: {first}; last: {last}); restore a copy")));
+            return Err(refuse(format!(
+                "both superblocks are unusable (first: {first}; last: {last}); restore a copy"
+            )));
         }
     };
     let unknown = block.incompatible.get() & !INCOMPATIBLE_KNOWN;
     if unknown != 0 {
-        return Err(Error::Unsupported { store: name.to_owned(), bits: unknown });
+        return Err(Error::Unsupported {
+            store: name.to_owned(),
+            bits: unknown,
+        });
     }
     Ok(block)
 }
@@ -86,7 +117,12 @@ pub(super) fn is_read_only(block: &Superblock) -> bool {
 /// Makes `block` the truth: both copies, one after the other, durable. The caller has raised `sequence`.
 pub(super) async fn store(local: &Local, name: &str, block: &Superblock) -> Result<()> {
     for (copy, offset) in [(0, 0), (1, Superblock::second_offset(block.capacity_units.get()))] {
-        let failed = |source| Error::Device { device: name.to_owned(), operation: "write", offset, source };
+        let failed = |source| Error::Device {
+            device: name.to_owned(),
+            operation: "write",
+            offset,
+            source,
+        };
         let mut buffer = local.buffer(UNIT_BYTES)?;
         buffer[..UNIT_BYTES].copy_from_slice(&block.encode(copy));
         let (_, result) = local.write(offset, buffer, 0..UNIT_BYTES, true).await;

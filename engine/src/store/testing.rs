@@ -16,7 +16,11 @@ pub(crate) fn device(bytes: u64) -> Arc<SimDevice> {
 }
 
 fn runtime(device: &Arc<SimDevice>, reactors: usize) -> Runtime {
-    let config = Config { reactors, pin: false, ..Config::default() };
+    let config = Config {
+        reactors,
+        pin: false,
+        ..Config::default()
+    };
     Runtime::threads(device.clone(), &config).expect("a runtime on a simulated device")
 }
 
@@ -30,7 +34,10 @@ pub(crate) fn create(device: &Arc<SimDevice>, reactors: usize) -> Store {
 
 /// Opens the store on a device.
 pub(crate) fn open(device: &Arc<SimDevice>, reactors: usize) -> Store {
-    let options = OpenOptions { cache_bytes: 0, ..OpenOptions::default() };
+    let options = OpenOptions {
+        cache_bytes: 0,
+        ..OpenOptions::default()
+    };
     Store::open_on(&runtime(device, reactors), "sim:1", &options).expect("a store on the device")
 }
 
@@ -48,6 +55,43 @@ pub(crate) fn store() -> Store {
 
 /// An extent of user data.
 pub(crate) fn data(bytes: &Bytes) -> Extent {
-    let key = Key { domain: Domain(0), kind: Kind::Data, id: hash::content_id(bytes) };
-    Extent { key, bytes: bytes.clone() }
+    let key = Key {
+        domain: Domain(0),
+        kind: Kind::Data,
+        id: hash::content_id(bytes),
+    };
+    Extent {
+        key,
+        bytes: bytes.clone(),
+    }
+}
+
+/// Makes and opens a store that runs without threads, in virtual time.
+pub(crate) fn create_driven(device: &Arc<SimDevice>, reactors: usize, seed: u64) -> Store {
+    let config = Config {
+        reactors,
+        pin: false,
+        seed,
+        ..Config::default()
+    };
+    let runtime = Runtime::driver(device.clone(), &config).expect("a runtime without threads");
+    let options = CreateOptions {
+        seed: Some(seed),
+        ..CreateOptions::default()
+    };
+    Store::create_on(&runtime, "sim:driven", &options).expect("a new store");
+    Store::open_on(&runtime, "sim:driven", &OpenOptions::default()).expect("the store just made")
+}
+
+/// A simulated device whose misbehaviour follows from a seed.
+pub(crate) fn device_seeded(seed: u64, bytes: u64) -> Arc<SimDevice> {
+    SimDevice::new(seed, bytes)
+}
+
+/// Opens the store on a device without threads, in virtual time.
+pub(crate) fn open_driven(device: &Arc<SimDevice>, reactors: usize, seed: u64) -> crate::error::Result<Store> {
+    let config = Config { reactors, pin: false, seed, ..Config::default() };
+    let runtime = Runtime::driver(device.clone(), &config)?;
+    let options = OpenOptions { cache_bytes: 0, ..OpenOptions::default() };
+    Store::open_on(&runtime, "sim:driven", &options)
 }

@@ -289,6 +289,11 @@ impl<B: Buffer> Task<B> {
         self.lanes.iter().all(|lane| lane.state == State::Idle)
     }
 
+    /// It changes nothing.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self.work, Work::Read { .. })
+    }
+
     /// Starts nothing new: the queue is going away.
     pub(super) fn cancel(&mut self) {
         if let Work::Zeroes { next, end, .. } = &mut self.work {

@@ -158,12 +158,24 @@ fn figures(millions: u64) {
             black_box(index.upsert(key, slot(7)));
         }
     });
+    let mut fresh: Vec<IndexKey> = (count..count + 500_000)
+        .map(|number| key(&secret, number))
+        .collect();
+    let put = timed(fresh.len() as u64, || {
+        for keys in fresh.chunks(50) {
+            index.get_many(keys, &mut slots);
+            for key in keys {
+                let _ = black_box(index.insert_if_absent(key, slot(8)));
+            }
+        }
+    });
+    fresh.clear();
     let naming = timed(PROBES, || {
         (0..PROBES).for_each(|number| _ = black_box(key(&secret, number)))
     });
     println!(
         "{millions} M: {bytes:.2} bytes per extent counted, {resident:.2} resident; insert {insert:.0} ns (key \
-         included), replace {replace:.0} ns, key {naming:.0} ns; {:?}",
+         included), replace {replace:.0} ns, probe and insert {put:.0} ns, key {naming:.0} ns; {:?}",
         index.work()
     );
     assert!(

@@ -21,9 +21,13 @@ mod stripe;
 mod version;
 
 #[cfg(test)]
+mod concurrency_tests;
+#[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod version_tests;
 
 use std::sync::atomic::{self, AtomicBool, Ordering};
 

@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::FromZeros;
+use zerocopy::little_endian::{U16, U32, U64};
 
 use super::Queued;
 use crate::device::DmaBuffer;
@@ -17,12 +17,19 @@ use crate::format::{ContentId, Kind, LogId, Secret};
 use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
 
 /// Upper bound of what a batch takes in a segment, footer share included: the room it must be admitted with.
-pub(in crate::store) fn cost_of(extents: impl Iterator<Item = usize>, records: impl Iterator<Item = usize>) -> u64 {
+pub(in crate::store) fn cost_of(
+    extents: impl Iterator<Item = usize>,
+    records: impl Iterator<Item = usize>,
+) -> u64 {
     // One unit of rounding before the first aligned extent, one at the end of the frame, one for the footer.
     let mut bytes = frame::head_bytes(MAX_DEPENDENCIES, 0) + 3 * UNIT_BYTES;
     for len in extents.chain(records) {
         bytes += 2 * size_of::<Descriptor>();
-        bytes += if frame::is_aligned(len) { len.next_multiple_of(UNIT_BYTES) } else { len };
+        bytes += if frame::is_aligned(len) {
+            len.next_multiple_of(UNIT_BYTES)
+        } else {
+            len
+        };
     }
     bytes as u64
 }
@@ -88,8 +95,12 @@ impl Plan {
         let mut dependencies: Vec<(LogId, u64)> = Vec::new();
         let mut cost = 0;
         while let Some(front) = queue.front() {
-            let unmet: Vec<(LogId, u64)> =
-                front.depends_on.iter().copied().filter(|(log, sequence)| durable(*log) < *sequence).collect();
+            let unmet: Vec<(LogId, u64)> = front
+                .depends_on
+                .iter()
+                .copied()
+                .filter(|(log, sequence)| durable(*log) < *sequence)
+                .collect();
             let first = batches.is_empty();
             if !first && (!unmet.is_empty() || cost + front.cost > FRAME_BYTES_MAX as u64) {
                 break;
@@ -114,8 +125,16 @@ impl Plan {
             })
             .collect();
         let layout = Layout::new(dependencies.len(), lengths.iter().copied());
-        assert!(layout.units as usize * UNIT_BYTES <= FRAME_BYTES_MAX, "a frame was planned larger than allowed");
-        Some(Plan { batches, dependencies, layout, descriptors: lengths.len() })
+        assert!(
+            layout.units as usize * UNIT_BYTES <= FRAME_BYTES_MAX,
+            "a frame was planned larger than allowed"
+        );
+        Some(Plan {
+            batches,
+            dependencies,
+            layout,
+            descriptors: lengths.len(),
+        })
     }
 
     /// Units of the frame.

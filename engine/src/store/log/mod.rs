@@ -79,7 +79,11 @@ impl Log {
             id,
             handle,
             room: Room::default(),
-            intake: Mutex::new(Intake { next, queue: VecDeque::new(), closed: false }),
+            intake: Mutex::new(Intake {
+                next,
+                queue: VecDeque::new(),
+                closed: false,
+            }),
             bell,
             urgent: AtomicU64::new(0),
             acknowledged: AtomicU64::new(next - 1),
@@ -208,13 +212,20 @@ impl Log {
 
     /// Why it was fenced, if it was.
     pub fn fenced(&self) -> Option<Arc<str>> {
-        if self.is_fenced.load(Ordering::Acquire) { self.fence.lock().clone() } else { None }
+        if self.is_fenced.load(Ordering::Acquire) {
+            self.fence.lock().clone()
+        } else {
+            None
+        }
     }
 
     fn check_fence(&self) -> Result<()> {
         match self.fenced() {
             None => Ok(()),
-            Some(reason) => Err(Error::Fenced { device: self.device.clone(), reason: reason.to_string() }),
+            Some(reason) => Err(Error::Fenced {
+                device: self.device.clone(),
+                reason: reason.to_string(),
+            }),
         }
     }
 }

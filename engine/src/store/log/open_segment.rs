@@ -43,7 +43,15 @@ impl OpenSegment {
         descriptors: Vec<Descriptor>,
     ) -> OpenSegment {
         let ready = u64::from(ready_unit.clamp(next_unit, units)) * UNIT_BYTES as u64;
-        OpenSegment { at, next_unit, descriptors, units, ready, topping_up: true, zeroing: None }
+        OpenSegment {
+            at,
+            next_unit,
+            descriptors,
+            units,
+            ready,
+            topping_up: true,
+            zeroing: None,
+        }
     }
 
     /// Unit up to which the segment is ready for fast writes.
@@ -117,5 +125,4 @@ impl OpenSegment {
             self.ready = self.ready.max(to);
         }
     }
-
 }

@@ -206,8 +206,15 @@ impl Writer {
         poll_fn(|context| {
             let rung = bell.as_mut().poll(context).is_ready();
             let happened = events.poll(context.waker()).is_ready();
-            let late = timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(context).is_ready());
-            if rung || happened || late { Poll::Ready(()) } else { Poll::Pending }
+            let late = timer
+                .as_mut()
+                .as_pin_mut()
+                .is_some_and(|timer| timer.poll(context).is_ready());
+            if rung || happened || late {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -275,7 +282,9 @@ impl Writer {
                     offset: descriptor.offset.get(),
                     stored_len: descriptor.stored_len.get(),
                 };
-                self.shared.index.replace_if(&extent.index_key, queued.batch.slot_of(item), stored);
+                self.shared
+                    .index
+                    .replace_if(&extent.index_key, queued.batch.slot_of(item), stored);
             }
             for _ in &queued.records {
                 descriptors.next().expect("one descriptor per record");
@@ -287,7 +296,9 @@ impl Writer {
     }
 
     fn is_due(&self) -> bool {
-        let Some(front) = self.queue.front() else { return false };
+        let Some(front) = self.queue.front() else {
+            return false;
+        };
         let urgent = self.log.urgent.load(Ordering::Acquire) >= front.batch.sequence;
         let old = self.local.clock().now().since(front.since) >= VISIBLE_DELAY;
         urgent
@@ -327,7 +338,9 @@ impl Writer {
         }
         let next = self.next.take().expect("checked above");
         if let Some(full) = self.current.take() {
-            self.log.room.add(FRAME_BYTES_MAX as i64 - i64::try_from(full.left_bytes()).expect("below 2 GiB"));
+            self.log
+                .room
+                .add(FRAME_BYTES_MAX as i64 - i64::try_from(full.left_bytes()).expect("below 2 GiB"));
             self.seal(full);
         }
         self.open(next.at);
@@ -337,17 +350,32 @@ impl Writer {
     fn open(&mut self, at: SegmentUse) {
         let mut segments = self.shared.segments.lock();
         segments.set(at.segment, SegmentState::Open(self.log.id));
-        self.current = Some(OpenSegment::new(at, self.shared.places.segment_units, 1, 1, Vec::new()));
+        self.current = Some(OpenSegment::new(
+            at,
+            self.shared.places.segment_units,
+            1,
+            1,
+            Vec::new(),
+        ));
         // Reserved here and now, so that every frame of this segment names it.
-        self.next = segments.reserve_for(self.log.id).map(|at| Next { at, ready: false });
+        self.next = segments
+            .reserve_for(self.log.id)
+            .map(|at| Next { at, ready: false });
     }
 
     fn seal(&mut self, full: OpenSegment) {
         let identity = (&self.shared.store, &self.shared.secret);
         let (bytes, first_unit) = footer(&self.shared.places, identity, &full, self.log.id, self.log.last());
-        let state = SegmentState::Sealed { log: self.log.id, end_unit: full.next_unit, footer_unit: first_unit };
+        let state = SegmentState::Sealed {
+            log: self.log.id,
+            end_unit: full.next_unit,
+            footer_unit: first_unit,
+        };
         self.shared.segments.lock().set(full.id(), state);
-        let offset = self.shared.places.offset(full.id(), u64::from(first_unit) * UNIT_BYTES as u64);
+        let offset = self
+            .shared
+            .places
+            .offset(full.id(), u64::from(first_unit) * UNIT_BYTES as u64);
         let (local, events, zeroing) = (self.local.clone(), self.events.clone(), self.zeroing.clone());
         self.background += 1;
         self.local.spawn(async move {
@@ -385,10 +413,15 @@ impl Writer {
         let (checksum, descriptors) = plan.encode(header, &self.shared.secret, &mut buffer);
         self.predecessor = checksum;
         self.log.room.add(plan.refund(open.descriptors.len()));
-        let offset = self.shared.places.offset(open.id(), u64::from(open.next_unit) * UNIT_BYTES as u64);
+        let offset = self
+            .shared
+            .places
+            .offset(open.id(), u64::from(open.next_unit) * UNIT_BYTES as u64);
         let segment = open.id();
         let meets_zeroes = open.take(plan.units(), &descriptors);
-        self.shared.counters.frame(bytes as u64, plan.batches.len() as u64);
+        self.shared
+            .counters
+            .frame(bytes as u64, plan.batches.len() as u64);
         for (log, sequence) in &plan.dependencies {
             self.shared.hurry(*log, *sequence);
         }
@@ -434,8 +467,12 @@ impl Writer {
         let at = next.at;
         self.attaching = true;
         self.background += 1;
-        let (local, events, shared, log) =
-            (self.local.clone(), self.events.clone(), self.shared.clone(), self.log.id);
+        let (local, events, shared, log) = (
+            self.local.clone(),
+            self.events.clone(),
+            self.shared.clone(),
+            self.log.id,
+        );
         self.local.spawn(async move {
             let result = prepare(&local, &shared, at, log).await;
             events.push(Event::Attached(at, result));
@@ -449,13 +486,17 @@ impl Writer {
             Ok(()) => {
                 let next = self.next.as_mut().filter(|next| next.at == at);
                 next.expect("the segment being attached is the next one").ready = true;
-                self.log.room.attach(room::usable_bytes(self.shared.places.segment_bytes()));
+                self.log
+                    .room
+                    .attach(room::usable_bytes(self.shared.places.segment_bytes()));
             }
             // Still reserved: the next batch that asks for room tries again.
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 self.log.room.exhaust("the disk below the store is full");
             }
-            Err(error) => self.shared.fence_all(&format!("preparing segment {}: {error}", at.segment)),
+            Err(error) => self
+                .shared
+                .fence_all(&format!("preparing segment {}: {error}", at.segment)),
         }
     }
 
@@ -464,7 +505,9 @@ impl Writer {
         if !idle || self.log.is_closed() || !self.shared.zero_ahead {
             return;
         }
-        let Some((from, to)) = self.current.as_mut().and_then(OpenSegment::next_piece) else { return };
+        let Some((from, to)) = self.current.as_mut().and_then(OpenSegment::next_piece) else {
+            return;
+        };
         let segment = self.current.as_ref().expect("it gave a piece").id();
         let offset = self.shared.places.offset(segment, from);
         let (local, events, zeroing) = (self.local.clone(), self.events.clone(), self.zeroing.clone());
@@ -481,7 +524,9 @@ impl Writer {
 
 /// Claims the space of a segment and writes its header.
 async fn prepare(local: &Local, shared: &Shared, at: SegmentUse, log: LogId) -> std::io::Result<()> {
-    local.allocate(shared.places.offset(at.segment, 0), shared.places.segment_bytes()).await?;
+    local
+        .allocate(shared.places.offset(at.segment, 0), shared.places.segment_bytes())
+        .await?;
     let mut header = SegmentHeader::new_zeroed();
     header.holds = HOLDS_LOG;
     header.store = shared.store;
@@ -491,7 +536,12 @@ async fn prepare(local: &Local, shared: &Shared, at: SegmentUse, log: LogId) -> 
     header.physical = U32::new(at.segment.0);
     header.units = U32::new(shared.places.segment_units);
     header.incarnation = U64::new(shared.incarnation);
-    write_bytes(local, shared.places.offset(at.segment, 0), &header.encode(&shared.secret)).await
+    write_bytes(
+        local,
+        shared.places.offset(at.segment, 0),
+        &header.encode(&shared.secret),
+    )
+    .await
 }
 
 /// The footer of a segment and the unit where it starts.
