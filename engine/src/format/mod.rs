@@ -9,10 +9,7 @@ mod ids;
 #[cfg(test)]
 pub(crate) mod layout_check;
 pub mod manifest;
-<<<<<<< HEAD
 pub mod node;
-=======
->>>>>>> objects
 pub mod root_record;
 pub mod segment;
 pub mod superblock;
