@@ -43,7 +43,7 @@ fn build(entries: Vec<Entry>) -> (ContentId, Vec<Extent>) {
 }
 
 fn stored(extents: Vec<Extent>) -> Store {
-    let store = Store::scaffold();
+    let store = crate::store::testing::store();
     block_on(async {
         let mut batch = store.batch();
         batch.put(extents).await.unwrap();

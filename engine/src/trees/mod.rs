@@ -9,5 +9,6 @@ mod node;
 mod shape;
 
 pub use directory::{PendingDirectory, build_many};
+pub use directory_read::{entries, entries_many, find, list_from};
 pub use entry::{Attributes, Entry, EntryKind, FileTime, Xattr};
 pub use node::{content_kind, references};

@@ -155,7 +155,7 @@ fn putting_the_times_back_hides_nothing() {
     write(&path, "after!");
     let file = fs::File::options().write(true).open(&path).expect("writable");
     file.set_modified(stamp).expect("own file");
-    let second = commit_all(&store, directory.path(), first.cache);
+    let second = commit_all(&store, directory.path(), first.cache.clone());
     assert_eq!(second.scan.counts().read_files, 1);
     assert_ne!(first.root().id, second.root().id);
 }
@@ -211,7 +211,7 @@ fn hard_links_are_numbered_by_the_tree() {
     assert_eq!(group(b"single"), None);
     // One of the group fewer is another group only if the first path is gone.
     fs::remove_file(first.path().join("z")).expect("writable");
-    let three = commit(&store, first.path(), &options, one.cache).expect("readable");
+    let three = commit(&store, first.path(), &options, one.cache.clone()).expect("readable");
     let four = commit(&store, first.path(), &options, None).expect("readable");
     assert_eq!(three.root(), four.root());
 }
@@ -225,7 +225,7 @@ fn ignored_names_are_left_out() {
     let first = commit_all(&store, directory.path(), None);
     write(directory.path().join("a/.heliosignore"), "two\n");
     write(directory.path().join(".gitignore"), "one\n");
-    let second = commit_all(&store, directory.path(), first.cache);
+    let second = commit_all(&store, directory.path(), first.cache.clone());
     assert_eq!(second.scan.counts().files, 5, "one, link, three and the two ignore files");
     let options = ScanOptions {
         gitignore: true,
@@ -312,7 +312,7 @@ fn deep_directories() {
     let first = commit_all(&store, directory.path(), None);
     assert_eq!(first.scan.counts().directories, LEVELS as u64 + 1);
     assert_eq!(first.scan.counts().files, 1);
-    let second = commit_all(&store, directory.path(), first.cache);
+    let second = commit_all(&store, directory.path(), first.cache.clone());
     assert_eq!(second.root(), first.scan.root().expect("a root"));
     assert_eq!(second.scan.counts().built_directories, 0);
 }
@@ -334,6 +334,6 @@ fn many_names_of_any_bytes() {
         .block_on(crate::trees::entries(&store, Domain::default(), first.root().id))
         .expect("just committed");
     assert_eq!(entries.len(), 20_000);
-    let second = commit_all(&store, directory.path(), first.cache);
+    let second = commit_all(&store, directory.path(), first.cache.clone());
     assert_eq!(second.root(), first.scan.root().expect("a root"));
 }
