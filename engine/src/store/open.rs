@@ -5,7 +5,7 @@
 //! a log does not go on in gets its footer, every log a fresh segment, and a whole checkpoint is written.
 //! A log never goes on in a segment after a crash: a write of the dead owner may still land there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use zerocopy::little_endian::{U16, U32, U64};
@@ -525,8 +525,10 @@ async fn store_checkpoint(
     ends: &[LogEnd],
     state: impl FnOnce() -> RootsAndCounters,
 ) -> Result<()> {
-    let (roots, counters) = state();
-    let open: HashMap<SegmentId, &OpenSegment> = ends
+    let (mut roots, counters) = state();
+    // Maps have no order of their own; equal states give equal bytes.
+    roots.sort_unstable_by_key(|record| record.root);
+    let open: BTreeMap<SegmentId, &OpenSegment> = ends
         .iter()
         .filter_map(|end| end.current.as_ref())
         .map(|open| (open.id(), open))
