@@ -6,15 +6,35 @@ pub const UNIT_BYTES: usize = 4096;
 pub const EXTENT_BYTES_MAX: usize = 1 << 20;
 /// Largest frame, header and descriptors included, in bytes.
 pub const FRAME_BYTES_MAX: usize = EXTENT_BYTES_MAX + (64 << 10);
+/// Largest single transfer of a file or block device, in bytes.
+pub const TRANSFER_BYTES_MAX: usize = 2 << 20;
+/// Device memory one queue hands out before it falls back to the heap, in bytes.
+pub const QUEUE_MEMORY_BYTES: usize = 32 << 20;
 /// Content-defined chunks: smallest, average and largest, in bytes.
 pub const CHUNK_BYTES: [usize; 3] = [16 << 10, 64 << 10, 256 << 10];
+/// Shortest run of zero bytes that becomes a hole of a chunked content, in bytes; whole units.
+pub const HOLE_BYTES_MIN: usize = 64 << 10;
+/// Largest content, in bytes.
+pub const CONTENT_BYTES_MAX: u64 = 1 << 50;
+/// Largest content or range answered in one piece of memory, in bytes; larger ones are streamed.
+pub const GET_BYTES_MAX: u64 = 1 << 30;
 /// Longest name of one directory entry, in bytes (the same as Linux `NAME_MAX`).
 pub const NAME_BYTES_MAX: usize = 255;
 /// Longest name of a root (branch, tag, ...), in bytes.
 pub const ROOT_NAME_BYTES_MAX: usize = 255;
 /// Largest value stored inside a root record besides its target, in bytes.
 pub const ROOT_DATA_BYTES_MAX: usize = 2048;
+/// Smallest and largest segment, in bytes; both powers of two.
+pub const SEGMENT_BYTES: [u64; 2] = [4 << 20, 64 << 20];
+/// Size of a store whose maker gave none: sparse, so it only takes what it holds.
+pub const STORE_BYTES_DEFAULT: u64 = 100 << 30;
+/// Smallest store: room for two checkpoints of two copies and a few log segments.
+pub const STORE_BYTES_MIN: u64 = 48 << 20;
 
 const _: () = assert!(CHUNK_BYTES[0] < CHUNK_BYTES[1] && CHUNK_BYTES[1] < CHUNK_BYTES[2]);
 const _: () = assert!(CHUNK_BYTES[2] <= EXTENT_BYTES_MAX);
+const _: () = assert!(SEGMENT_BYTES[0] >= 2 * FRAME_BYTES_MAX as u64);
+const _: () = assert!(STORE_BYTES_MIN >= 10 * SEGMENT_BYTES[0]);
 const _: () = assert!(EXTENT_BYTES_MAX < FRAME_BYTES_MAX && FRAME_BYTES_MAX.is_multiple_of(UNIT_BYTES));
+const _: () = assert!(FRAME_BYTES_MAX <= TRANSFER_BYTES_MAX && TRANSFER_BYTES_MAX <= QUEUE_MEMORY_BYTES);
+const _: () = assert!(HOLE_BYTES_MIN.is_multiple_of(UNIT_BYTES) && HOLE_BYTES_MIN < EXTENT_BYTES_MAX);

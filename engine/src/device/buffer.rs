@@ -122,6 +122,20 @@ impl AsRef<[u8]> for DmaBuffer {
     }
 }
 
+impl AsMut<[u8]> for DmaBuffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+// SAFETY: the memory is named by address, so it stays where it is when the value moves; it is initialised, owned
+// by this value alone and kept by its home until the value is dropped.
+unsafe impl fallback_io::Buffer for DmaBuffer {
+    fn region(&self) -> Option<u16> {
+        self.region
+    }
+}
+
 impl fmt::Debug for DmaBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DmaBuffer({} bytes)", self.len)

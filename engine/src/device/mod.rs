@@ -7,11 +7,26 @@
 //! - No atomicity above one logical block is assumed, no ordering between commands in flight.
 //! - `durable` writes, and everything completed before a completed `Flush` was submitted, survive power loss.
 //! - `Allocate` makes later writes to the range immune to "no space"; failing there is how a host disk is full.
+//!   Where nothing can be reserved (`Unsupported`), `WriteZeroes` on unused ranges does the same.
+//! - Bad commands (outside the capacity, misaligned, too long) complete with an error.
+//! - A dropped queue waits for what is in flight; whether that took effect is unknown.
 
+mod adapter;
+mod address;
+mod arena;
 mod buffer;
+#[doc(hidden)]
+pub mod conformance;
+mod open;
 pub mod sim;
+mod threads;
+mod uring;
 
-pub use buffer::DmaBuffer;
+pub use address::Address;
+pub use buffer::{DmaBuffer, Home};
+pub use open::{Backend, OpenOptions, create, open};
+pub use threads::ThreadsDevice;
+pub use uring::UringDevice;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -61,7 +76,8 @@ pub trait Queue {
     fn next_completion_ns(&self) -> Option<u64> {
         None
     }
-    /// A zero-initialised buffer of at least `len` bytes (rounded up to whole units) that this queue moves fastest.
+    /// A buffer of at least `len` bytes (rounded up to whole units) that this queue moves fastest. Its contents
+    /// are initialised but unspecified: memory is reused without clearing it. It may outlive the queue.
     fn buffer(&mut self, len: usize) -> std::io::Result<DmaBuffer>;
 }
 
@@ -158,6 +174,11 @@ impl Doorbell {
         let mut count = [0u8; 8];
         // `WouldBlock` means it was silent.
         let _ = rustix::io::read(&self.0, &mut count);
+    }
+
+    /// For adapters that keep it open while they wait on it.
+    pub(crate) fn shared(&self) -> &Arc<rustix::fd::OwnedFd> {
+        &self.0
     }
 
     /// For adapters that wait on it.

@@ -1,5 +1,15 @@
 //! On-device structures: encodes and checks bytes, does no I/O. The byte tables are in `FORMAT.md`.
 
+pub mod checkpoint;
+pub mod checksum;
+pub mod frame;
 mod ids;
+#[cfg(test)]
+pub(crate) mod layout_check;
+pub mod manifest;
+pub mod root_record;
+pub mod segment;
+pub mod superblock;
 
+pub use checksum::Secret;
 pub use ids::{ContentId, Domain, Kind, LogId, ParseIdError, RootId, SegmentId, Sequence};

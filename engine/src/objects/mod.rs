@@ -1,1 +1,2 @@
 //! objects.
+mod chunker;

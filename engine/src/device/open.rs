@@ -1,0 +1,151 @@
+//! From an address to a device: which adapter, and what happens where io_uring is missing or forbidden.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fallback_io::{Options, Target};
+
+use super::{Address, Device, Geometry, Queue, ThreadsDevice, UringDevice};
+use crate::limits::{QUEUE_MEMORY_BYTES, TRANSFER_BYTES_MAX, UNIT_BYTES};
+
+/// How files and block devices are driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Backend {
+    /// io_uring where it can be used, worker threads (with a notice in the log) where not.
+    #[default]
+    Auto,
+    /// io_uring or an error.
+    Uring,
+    /// Worker threads.
+    Threads,
+}
+
+/// How to open a device.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// For files and block devices.
+    pub backend: Backend,
+    /// Open for reading only; commands that write complete with
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
+    pub read_only: bool,
+    /// Device memory each queue hands out before it falls back to the heap, in bytes. Taken as needed.
+    pub queue_memory_bytes: usize,
+}
+
+impl Default for OpenOptions {
+    fn default() -> OpenOptions {
+        OpenOptions {
+            backend: Backend::Auto,
+            read_only: false,
+            queue_memory_bytes: QUEUE_MEMORY_BYTES,
+        }
+    }
+}
+
+/// Opens the device at `address`.
+///
+/// Errors name the address and the reason: `NotFound`, `PermissionDenied`, `IsADirectory`, `ResourceBusy` (a block
+/// device that is mounted or opened elsewhere), `Unsupported` (a kind of device this build or machine lacks).
+pub fn open(address: &Address, options: &OpenOptions) -> io::Result<Arc<dyn Device>> {
+    match address {
+        Address::Path(path) => open_path(address.to_string(), path, options),
+        Address::Sim { .. } => Err(unsupported(address, "this build has no simulated devices")),
+        Address::Nvme { .. } | Address::NvmeTcp { .. } => Err(unsupported(
+            address,
+            "this build has no SPDK; use a build with it, or the device's path under /dev",
+        )),
+    }
+}
+
+/// Makes a sparse file of `size` bytes, a whole number of units, at `address`, readable by its owner only. Never
+/// overwrites: an existing file is `AlreadyExists`. Devices exist by themselves and are not made.
+pub fn create(address: &Address, size: u64) -> io::Result<()> {
+    let Address::Path(path) = address else {
+        return Err(unsupported(address, "only files can be made"));
+    };
+    if size == 0 || !size.is_multiple_of(UNIT_BYTES as u64) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{address}: its size must be a multiple of {UNIT_BYTES} bytes, not {size}"),
+        ));
+    }
+    Ok(fallback_io::create_sparse(path, size)?)
+}
+
+fn open_path(name: String, path: &Path, options: &OpenOptions) -> io::Result<Arc<dyn Device>> {
+    let target = Target::open(
+        path,
+        &Options {
+            read_only: options.read_only,
+            alignment: UNIT_BYTES as u32,
+            transfer_max: TRANSFER_BYTES_MAX as u32,
+        },
+    )?;
+    if !target.direct() {
+        tracing::info!(device = name, "no direct I/O here; using the page cache");
+    }
+    let target = Arc::new(target);
+    let memory = options.queue_memory_bytes;
+    let threads = ThreadsDevice::new(name.clone(), target.clone(), memory);
+    if options.backend == Backend::Threads {
+        return Ok(Arc::new(threads));
+    }
+    let uring = UringDevice::new(name, target, memory);
+    match uring.probe() {
+        Ok(()) if options.backend == Backend::Uring => Ok(Arc::new(uring)),
+        Ok(()) => Ok(Arc::new(UringOrThreads {
+            uring,
+            threads,
+            noticed: AtomicBool::new(false),
+        })),
+        Err(reason @ fallback_io::Error::Unusable { .. }) if options.backend == Backend::Auto => {
+            notice(threads.name(), &reason);
+            Ok(Arc::new(threads))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn notice(device: &str, reason: &fallback_io::Error) {
+    tracing::warn!(device, %reason, "using worker threads instead of io_uring, which is slower");
+}
+
+fn unsupported(address: &Address, reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("{address}: {reason}"))
+}
+
+/// Decides queue by queue: the first rings may use up the memory a process may lock, or a thread may run under
+/// stricter rules than the one that opened the device.
+struct UringOrThreads {
+    uring: UringDevice,
+    threads: ThreadsDevice,
+    noticed: AtomicBool,
+}
+
+impl Device for UringOrThreads {
+    fn name(&self) -> &str {
+        self.uring.name()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.uring.geometry()
+    }
+
+    fn open_queue(&self, depth: u32) -> io::Result<Box<dyn Queue>> {
+        match self.uring.queue(depth) {
+            Err(reason @ fallback_io::Error::Unusable { .. }) => {
+                if !self.noticed.swap(true, Ordering::Relaxed) {
+                    notice(self.name(), &reason);
+                }
+                self.threads.open_queue(depth)
+            }
+            opened => Ok(opened?),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

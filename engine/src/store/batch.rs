@@ -1,0 +1,378 @@
+//! A batch: extents and root changes on their way into the store.
+//!
+//! Extents are probed when they are offered. Misses are kept; a frame's worth of them is handed to the log at once
+//! (then `put` may wait for room), the rest together with the root changes by `submit`. All parts go to one log in
+//! order, so the last part's acknowledgement covers all of them.
+//! Invariant: nothing becomes visible before space for it has been taken, and root changes become visible only
+//! after every extent they need.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Store;
+use super::api::{BatchCounts, Extent, Key, RootChange, RootKind, RootUpdate};
+use super::index::{IndexKey, Slot};
+use super::leases::Lease;
+use super::log::{Log, Queued, cost_of};
+use super::pending::{PendingBatch, PendingExtent};
+use super::shared::Shared;
+use crate::error::{Error, Result};
+use crate::format::root_record::RootRecord;
+use crate::format::{Domain, LogId, Sequence};
+use crate::limits::FRAME_BYTES_MAX;
+
+/// Cost at which a part goes to the log on its own.
+const PART_COST: u64 = 512 << 10;
+
+/// Extents and root changes that go into the store together.
+pub struct Batch {
+    store: Store,
+    /// None when the store takes no writes.
+    log: Option<Arc<Log>>,
+    domain: Domain,
+    extents: Vec<PendingExtent>,
+    collected: HashSet<IndexKey>,
+    cost: u64,
+    depends_on: Vec<(LogId, u64)>,
+    roots: Vec<RootUpdate>,
+    counts: BatchCounts,
+    lease: Lease,
+    last: Option<u64>,
+}
+
+/// Proof that a batch is visible, and the way to wait until it is durable.
+#[derive(Clone)]
+pub struct Ack {
+    /// Log that carries it.
+    pub log: LogId,
+    /// Its place there; 0 if nothing had to be written.
+    pub sequence: Sequence,
+    /// Keeps its extents alive.
+    pub lease: Lease,
+    store: Store,
+    depends_on: Vec<(LogId, u64)>,
+}
+
+impl std::fmt::Debug for Ack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ack({}, {})", self.log, self.sequence)
+    }
+}
+
+impl Ack {
+    /// Completes when the batch survives power loss; an error means its outcome is unknown.
+    pub async fn durable(&self) -> Result<()> {
+        let logs = self.store.shared().logs();
+        for (log, sequence) in &self.depends_on {
+            logs[usize::from(log.0)].durable(*sequence).await?;
+        }
+        match logs.get(usize::from(self.log.0)) {
+            Some(log) => log.durable(self.sequence.0).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Batch {
+    pub(super) fn new(store: Store, log: Option<Arc<Log>>) -> Batch {
+        let lease = store.lease();
+        Batch {
+            store,
+            log,
+            domain: Domain::default(),
+            extents: Vec::new(),
+            collected: HashSet::new(),
+            cost: cost_of(std::iter::empty(), std::iter::empty()),
+            depends_on: Vec::new(),
+            roots: Vec::new(),
+            counts: BatchCounts::default(),
+            lease,
+            last: None,
+        }
+    }
+
+    /// The domain that roots made by this batch get (0 unless set).
+    pub fn in_domain(mut self, domain: Domain) -> Batch {
+        self.domain = domain;
+        self
+    }
+
+    /// Offers extents; those the store has cost one look-up and are held by the batch's lease.
+    pub async fn put(&mut self, extents: Vec<Extent>) -> Result<()> {
+        let shared = self.store.shared().clone();
+        let keys: Vec<IndexKey> = extents
+            .iter()
+            .map(|extent| shared.index_key(&extent.key))
+            .collect();
+        let mut slots = Vec::with_capacity(keys.len());
+        shared.index.get_many(&keys, &mut slots);
+        self.lease.hold_many(extents.iter().map(|extent| extent.key));
+        for ((extent, index_key), slot) in extents.into_iter().zip(keys).zip(slots) {
+            extent.check()?;
+            self.counts.offered += 1;
+            self.counts.offered_bytes += extent.bytes.len() as u64;
+            if slot.is_some() && self.refer(&shared, &extent.key, &index_key, slot) {
+                continue;
+            }
+            if !self.collected.insert(index_key) {
+                continue;
+            }
+            self.counts.new += 1;
+            self.counts.new_bytes += extent.bytes.len() as u64;
+            let cost = cost_of(std::iter::once(extent.bytes.len()), std::iter::empty());
+            if self.cost + cost > FRAME_BYTES_MAX as u64 {
+                self.send_part().await?;
+            }
+            self.cost += cost - cost_of(std::iter::empty(), std::iter::empty());
+            self.extents.push(PendingExtent {
+                index_key,
+                key: extent.key,
+                bytes: extent.bytes,
+            });
+            if self.cost > PART_COST {
+                self.send_part().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds extents the caller knows by id and will reference; false for those the store does not have.
+    pub fn hold(&mut self, keys: &[Key]) -> Vec<bool> {
+        let shared = self.store.shared().clone();
+        let index_keys: Vec<IndexKey> = keys.iter().map(|key| shared.index_key(key)).collect();
+        let mut slots = Vec::with_capacity(keys.len());
+        shared.index.get_many(&index_keys, &mut slots);
+        self.lease.hold_many(keys.iter().copied());
+        keys.iter()
+            .zip(&index_keys)
+            .zip(slots)
+            .map(|((key, index_key), slot)| {
+                self.collected.contains(index_key) || self.refer(&shared, key, index_key, slot)
+            })
+            .collect()
+    }
+
+    /// Notes what a hit depends on; false if there is no hit (any more).
+    fn refer(&mut self, shared: &Shared, key: &Key, index_key: &IndexKey, mut slot: Option<Slot>) -> bool {
+        loop {
+            match slot {
+                None => return false,
+                Some(Slot::Stored { .. }) => return true,
+                Some(Slot::Pending {
+                    slot: number, item, ..
+                }) => {
+                    if let Some(batch) = shared.pending.find(number, item, key) {
+                        self.depend(batch.log, batch.sequence);
+                        return true;
+                    }
+                    slot = shared.index.get(index_key);
+                }
+            }
+        }
+    }
+
+    fn depend(&mut self, log: LogId, sequence: u64) {
+        match self.depends_on.iter_mut().find(|(known, _)| *known == log) {
+            Some((_, highest)) => *highest = (*highest).max(sequence),
+            None => self.depends_on.push((log, sequence)),
+        }
+    }
+
+    /// Adds a root change.
+    pub fn set_root(&mut self, update: RootUpdate) {
+        self.roots.push(update);
+    }
+
+    /// What has been offered so far.
+    pub fn counts(&self) -> BatchCounts {
+        self.counts
+    }
+
+    /// The lease that keeps what the batch touches alive.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Makes everything visible at once and sends it to the log. On an error no root has changed.
+    pub async fn submit(mut self) -> Result<Ack> {
+        let shared = self.store.shared().clone();
+        shared.check_writable()?;
+        for update in &self.roots {
+            update.check()?;
+        }
+        let records = self.roots.iter().map(record_bytes_max);
+        let roots_cost = cost_of(std::iter::empty(), records);
+        if roots_cost > FRAME_BYTES_MAX as u64 {
+            let reason = format!(
+                "{} root changes do not fit one frame; use several batches",
+                self.roots.len()
+            );
+            return Err(Error::invalid("batch", reason));
+        }
+        if !self.roots.is_empty() {
+            shared.roots.read().check(&self.roots)?;
+        }
+        if self.cost + roots_cost > FRAME_BYTES_MAX as u64 {
+            self.send_part().await?;
+        }
+        if !self.roots.is_empty() || !self.extents.is_empty() {
+            self.cost += roots_cost;
+            self.send_part().await?;
+        }
+        shared.counters.batch(&self.counts);
+        let own = self.log.as_ref().map_or(LogId(u16::MAX), |log| log.id);
+        // What was written to the own log covers everything before it there.
+        let covered = self.last.is_some();
+        self.depends_on
+            .retain(|(log, sequence)| !(covered && *log == own) && shared.acknowledged(*log) < *sequence);
+        Ok(Ack {
+            log: own,
+            sequence: Sequence(self.last.unwrap_or(0)),
+            lease: self.lease,
+            store: self.store,
+            depends_on: self.depends_on,
+        })
+    }
+
+    /// Hands what has been collected, and the root changes if any, to the log.
+    async fn send_part(&mut self) -> Result<()> {
+        let shared = self.store.shared().clone();
+        shared.check_writable()?;
+        let extents = std::mem::take(&mut self.extents);
+        let updates = std::mem::take(&mut self.roots);
+        let cost = std::mem::replace(&mut self.cost, cost_of(std::iter::empty(), std::iter::empty()));
+        self.collected.clear();
+        let bytes: usize = extents.iter().map(|extent| extent.bytes.len()).sum();
+        let removal = extents.is_empty()
+            && updates
+                .iter()
+                .all(|update| matches!(update.change, RootChange::Delete));
+        let log = self.log.clone().ok_or(Error::Closed)?;
+        let asked = log.room.take(cost, removal, || log.hurry()).await;
+        if let Err(no_room) = asked {
+            shared.check_writable()?;
+            return Err(Error::Full {
+                device: format!("{} ({})", shared.name, no_room.reason),
+                needed: cost,
+                free: no_room.free,
+            });
+        }
+        let mut admitted = Admitted {
+            shared: &shared,
+            log: &log,
+            cost,
+            slot: None,
+            bytes,
+        };
+        let slot = if extents.is_empty() {
+            u32::MAX
+        } else {
+            let Some(slot) = shared.pending.reserve(bytes).await else {
+                shared.check_writable()?;
+                return Err(Error::Closed);
+            };
+            admitted.slot = Some(slot);
+            slot
+        };
+        let now_ns = self.store.now_ns();
+        let since = self.store.runtime().clock().now();
+        let depends_on: Vec<(LogId, u64)> = self.depends_on.clone();
+        let moves_branch = updates
+            .iter()
+            .any(|update| update.kind == RootKind::Branch && matches!(update.change, RootChange::Set { .. }));
+        let domain = self.domain;
+        let place = |sequence: u64| {
+            let batch = Arc::new(PendingBatch {
+                log: log.id,
+                sequence,
+                slot,
+                extents,
+                bytes,
+            });
+            if !batch.extents.is_empty() {
+                shared.pending.fill(batch.clone());
+                for (item, extent) in (0..).zip(&batch.extents) {
+                    // Somebody else's equal extent may have come first; then this copy is never referred to.
+                    let _ = shared
+                        .index
+                        .insert_if_absent(&extent.index_key, batch.slot_of(item));
+                }
+            }
+            let mut depends_on = depends_on;
+            let mut records: Vec<(Domain, RootRecord)> = Vec::new();
+            let mut outcome = Ok(());
+            if !updates.is_empty() {
+                let mut roots = shared.roots.write();
+                outcome = roots.check(&updates);
+                if outcome.is_ok() {
+                    let accepted = roots.apply(updates, now_ns, domain, (log.id, sequence));
+                    depends_on.extend(accepted.depends_on);
+                    records.extend(accepted.records.into_iter().map(|record| (record.domain, record)));
+                    if roots.unsettled() > 1024 {
+                        roots.settle(|log| shared.acknowledged(log));
+                    }
+                }
+            }
+            depends_on
+                .retain(|(other, sequence)| *other != log.id && shared.acknowledged(*other) < *sequence);
+            (
+                Queued {
+                    batch,
+                    records,
+                    depends_on,
+                    cost,
+                    since,
+                },
+                outcome,
+            )
+        };
+        let (sequence, outcome) = log.append(place)?;
+        admitted.keep();
+        self.last = Some(sequence);
+        log.nudge();
+        if outcome.is_ok() && moves_branch {
+            shared.counters.commits.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
+/// Upper bound of the bytes of an update's record.
+fn record_bytes_max(update: &RootUpdate) -> usize {
+    let (name, data) = match &update.change {
+        RootChange::Set { data, .. } => (update.name.len(), data.len()),
+        RootChange::Rename { to } => (to.len(), crate::limits::ROOT_DATA_BYTES_MAX),
+        RootChange::Delete => (update.name.len(), crate::limits::ROOT_DATA_BYTES_MAX),
+    };
+    size_of::<crate::format::root_record::RootHeader>() + name + data
+}
+
+/// Room and slot taken for a part, given back if the part does not reach the log.
+struct Admitted<'a> {
+    shared: &'a Shared,
+    log: &'a Log,
+    cost: u64,
+    slot: Option<u32>,
+    bytes: usize,
+}
+
+impl Admitted<'_> {
+    fn keep(mut self) {
+        self.cost = 0;
+        self.slot = None;
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        if self.cost > 0 {
+            self.log
+                .room
+                .add(i64::try_from(self.cost).expect("bounded by a frame"));
+        }
+        if let Some(slot) = self.slot {
+            self.shared.pending.cancel(slot, self.bytes);
+        }
+    }
+}

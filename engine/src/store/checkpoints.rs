@@ -1,0 +1,240 @@
+//! Reads and writes checkpoints: two copies in segments of their own, named by the superblock.
+//!
+//! A new checkpoint goes to free segments; the superblock that names it is written when both copies are durable;
+//! only then are the segments of the old one free. A crash in between leaves the old checkpoint in force.
+
+use zerocopy::FromZeros;
+use zerocopy::little_endian::{U16, U32, U64};
+
+use super::log::write_bytes;
+use super::segments::{Places, SegmentTable, SegmentUse};
+use super::superblocks::{self, read};
+use crate::error::{Error, Result};
+use crate::format::SegmentId;
+use crate::format::checkpoint::{Checkpoint, PartHeader};
+use crate::format::checksum::crc32c;
+use crate::format::segment::{HOLDS_CHECKPOINT, SegmentHeader};
+use crate::format::superblock::{CheckpointPlace, Superblock};
+use crate::limits::UNIT_BYTES;
+use crate::reactor::Local;
+
+/// Body bytes that fit one segment behind its header and the part header.
+fn part_bytes_max(places: &Places) -> usize {
+    let room = places.segment_bytes() - UNIT_BYTES as u64 - size_of::<PartHeader>() as u64;
+    usize::try_from(room).expect("a segment is below 2 GiB")
+}
+
+/// Parts that a body of that many bytes takes.
+pub(super) fn parts(places: &Places, body: usize) -> usize {
+    body.div_ceil(part_bytes_max(places)).max(1)
+}
+
+/// Reads the checkpoint that `block` names, from whichever copy is whole.
+pub(super) async fn load(local: &Local, name: &str, block: &Superblock) -> Result<Checkpoint> {
+    let places = Places::of(block);
+    let mut reasons = Vec::new();
+    for copy in 0..2 {
+        match load_copy(local, name, block, &places, copy).await {
+            Ok(body) => match Checkpoint::decode(&body) {
+                Ok(checkpoint) => return Ok(checkpoint),
+                Err(reason) => reasons.push(format!("copy {copy}: {reason}")),
+            },
+            Err(reason) => reasons.push(format!("copy {copy}: {reason}")),
+        }
+    }
+    let reason = format!(
+        "both copies of its checkpoint are unusable ({}); restore a copy",
+        reasons.join("; ")
+    );
+    Err(Error::NotAStore {
+        store: name.to_owned(),
+        reason,
+    })
+}
+
+async fn load_copy(
+    local: &Local,
+    name: &str,
+    block: &Superblock,
+    places: &Places,
+    copy: u16,
+) -> Result<Vec<u8>, String> {
+    let place = block.checkpoints[usize::from(copy)];
+    let mut at = (place.segment.get(), place.generation.get(), place.physical.get());
+    let mut body: Vec<u8> = Vec::new();
+    let mut expected = 0;
+    loop {
+        if at.2 >= places.segment_count {
+            return Err(format!("segment {} lies outside the device", at.2));
+        }
+        let start = places.offset(SegmentId(at.2), 0);
+        let head = read(local, name, start, 2 * UNIT_BYTES)
+            .await
+            .map_err(|error| error.to_string())?;
+        let header = SegmentHeader::decode(&head, &block.secret())
+            .filter(|header| {
+                header.holds == HOLDS_CHECKPOINT
+                    && header.store == block.store
+                    && header.segment == at.0
+                    && header.generation == at.1
+                    && header.physical == at.2
+            })
+            .ok_or_else(|| format!("no checkpoint in segment {}", at.0))?;
+        debug_assert_eq!(header.units.get(), places.segment_units);
+        let part = PartHeader::decode(&head[UNIT_BYTES..], &block.secret())
+            .filter(|part| {
+                part.store == block.store
+                    && part.sequence == block.checkpoint_sequence
+                    && part.copy == copy
+                    && part.part == expected
+                    && part.part_bytes.get() <= part_bytes_max(places) as u64
+            })
+            .ok_or_else(|| format!("part {expected} is damaged"))?;
+        let len = usize::try_from(part.part_bytes.get()).map_err(|_| "too long".to_owned())?;
+        let bytes = read_long(
+            local,
+            name,
+            start + UNIT_BYTES as u64,
+            size_of::<PartHeader>() + len,
+        )
+        .await?;
+        let bytes = &bytes[size_of::<PartHeader>()..];
+        if crc32c(bytes) != part.part_checksum.get() {
+            return Err(format!("the bytes of part {expected} are damaged"));
+        }
+        body.extend_from_slice(bytes);
+        expected += 1;
+        if expected == part.parts.get() {
+            let whole =
+                body.len() as u64 == part.body_bytes.get() && crc32c(&body) == part.body_checksum.get();
+            return if whole {
+                Ok(body)
+            } else {
+                Err("its parts do not fit together".into())
+            };
+        }
+        at = (
+            part.next_segment.get(),
+            part.next_generation.get(),
+            part.next_physical.get(),
+        );
+    }
+}
+
+async fn read_long(local: &Local, name: &str, offset: u64, len: usize) -> Result<Vec<u8>, String> {
+    const PIECE: usize = 1 << 20;
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let piece = (len - bytes.len()).min(PIECE);
+        let buffer = read(local, name, offset + bytes.len() as u64, piece)
+            .await
+            .map_err(|error| error.to_string())?;
+        bytes.extend_from_slice(&buffer[..piece]);
+    }
+    Ok(bytes)
+}
+
+/// Writes `checkpoint`, then the superblock that names it, and frees the old one's segments in `table`.
+///
+/// `build` is called once the new segments are taken, so that the checkpoint lists them. `block` is changed to what
+/// is on the device: the caller sets incarnation and `closed` before the call.
+pub(super) async fn store(
+    local: &Local,
+    name: &str,
+    block: &mut Superblock,
+    table: &parking_lot::Mutex<SegmentTable>,
+    build: impl Fn(&SegmentTable, &[SegmentId]) -> Checkpoint,
+) -> Result<()> {
+    let places = Places::of(block);
+    let failed = |source| Error::Device {
+        device: name.to_owned(),
+        operation: "write",
+        offset: 0,
+        source,
+    };
+    let old = table.lock().checkpoint_segments();
+    let (body, segments) = {
+        let mut table = table.lock();
+        let estimate = build(&table, &old).encode().len() + 8 * 32;
+        let count = parts(&places, estimate);
+        let segments = table.reserve_for_checkpoint(count).ok_or_else(|| Error::Full {
+            device: name.to_owned(),
+            needed: places.segment_bytes() * 2 * count as u64,
+            free: 0,
+        })?;
+        // The new checkpoint speaks of the time when the old one's segments are free.
+        (build(&table, &old).encode(), segments)
+    };
+    block.checkpoint_sequence = U64::new(block.checkpoint_sequence.get() + 1);
+    let (first, second) = segments.split_at(segments.len() / 2);
+    for (copy, segments) in [(0u16, first), (1, second)] {
+        store_copy(local, block, &places, copy, segments, &body)
+            .await
+            .map_err(failed)?;
+        block.checkpoints[usize::from(copy)] = place_of(segments[0]);
+    }
+    local.flush().await.map_err(failed)?;
+    block.sequence = U64::new(block.sequence.get() + 1);
+    superblocks::store(local, name, block).await?;
+    let mut table = table.lock();
+    old.into_iter().for_each(|segment| table.release(segment));
+    Ok(())
+}
+
+fn place_of(at: SegmentUse) -> CheckpointPlace {
+    CheckpointPlace {
+        segment: U32::new(at.segment.0),
+        generation: U32::new(at.generation),
+        physical: U32::new(at.segment.0),
+    }
+}
+
+async fn store_copy(
+    local: &Local,
+    block: &Superblock,
+    places: &Places,
+    copy: u16,
+    segments: &[SegmentUse],
+    body: &[u8],
+) -> std::io::Result<()> {
+    let chunks: Vec<&[u8]> = body.chunks(part_bytes_max(places)).collect();
+    assert!(
+        chunks.len() <= segments.len(),
+        "a checkpoint outgrew its segments while it was built"
+    );
+    let parts = chunks.len();
+    for (number, (chunk, at)) in chunks.into_iter().zip(segments).enumerate() {
+        let next = segments[(number + 1).min(parts - 1)];
+        let mut header = SegmentHeader::new_zeroed();
+        header.holds = HOLDS_CHECKPOINT;
+        header.store = block.store;
+        header.segment = U32::new(at.segment.0);
+        header.generation = U32::new(at.generation);
+        header.physical = U32::new(at.segment.0);
+        header.units = block.segment_units;
+        header.incarnation = block.incarnation;
+        let mut part = PartHeader::new_zeroed();
+        part.copy = U16::new(copy);
+        part.store = block.store;
+        part.sequence = block.checkpoint_sequence;
+        part.part = U32::new(u32::try_from(number).expect("few parts"));
+        part.parts = U32::new(u32::try_from(parts).expect("few parts"));
+        part.part_bytes = U64::new(chunk.len() as u64);
+        part.body_bytes = U64::new(body.len() as u64);
+        part.body_checksum = U32::new(crc32c(body));
+        part.next_segment = U32::new(next.segment.0);
+        part.next_generation = U32::new(next.generation);
+        part.next_physical = U32::new(next.segment.0);
+        let bytes = [
+            &*header.encode(&block.secret()),
+            &part.encode(chunk, &block.secret()),
+        ]
+        .concat();
+        let start = places.offset(at.segment, 0);
+        local
+            .allocate(start, (bytes.len() as u64).next_multiple_of(UNIT_BYTES as u64))
+            .await?;
+        write_bytes(local, start, &bytes).await?;
+    }
+    Ok(())
+}

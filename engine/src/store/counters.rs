@@ -1,0 +1,135 @@
+//! What a store counts. Totals since the store was made go into checkpoints; the rest is of this opening.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use zerocopy::little_endian::U64;
+
+use super::api::BatchCounts;
+use crate::format::checkpoint;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Counters of one opening.
+        #[derive(Debug, Default)]
+        pub(super) struct Counters {
+            /// Totals of earlier openings.
+            before: Totals,
+            $($(#[$doc])* pub $name: AtomicU64,)*
+        }
+    };
+}
+
+counters!(
+    /// Extents offered.
+    offered,
+    /// Extents that were new.
+    new,
+    /// Bytes offered.
+    offered_bytes,
+    /// Bytes of new extents.
+    new_bytes,
+    /// Frames written.
+    frames,
+    /// Bytes of frames.
+    frame_bytes,
+    /// Batches in frames.
+    batches,
+    /// Device reads for extents.
+    reads,
+    /// Bytes of device reads.
+    read_bytes,
+    /// Extents served from memory before they were durable.
+    pending_hits,
+    /// Batches that moved a branch.
+    commits,
+);
+
+/// Totals since the store was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Totals {
+    /// Extents offered.
+    pub offered: u64,
+    /// Extents that were new.
+    pub new: u64,
+    /// Bytes offered.
+    pub offered_bytes: u64,
+    /// Bytes of new extents.
+    pub new_bytes: u64,
+    /// Bytes of frames, padding included.
+    pub frame_bytes: u64,
+    /// Batches that moved a branch.
+    pub commits: u64,
+}
+
+impl Counters {
+    /// Counters that go on from a checkpoint's.
+    pub fn after(counters: &checkpoint::Counters) -> Counters {
+        let before = Totals {
+            offered: counters.offered.get(),
+            new: counters.new.get(),
+            offered_bytes: counters.offered_bytes.get(),
+            new_bytes: counters.new_bytes.get(),
+            frame_bytes: counters.frame_bytes.get(),
+            commits: counters.commits.get(),
+        };
+        Counters {
+            before,
+            ..Counters::default()
+        }
+    }
+
+    /// A frame of that many bytes and batches was written.
+    pub fn frame(&self, bytes: u64, batches: u64) {
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.frame_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.batches.fetch_add(batches, Ordering::Relaxed);
+    }
+
+    /// A device read of that many bytes was asked for.
+    pub fn read(&self, bytes: u64) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// An extent was served from memory before it was durable.
+    pub fn pending_hit(&self) {
+        self.pending_hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A batch was submitted.
+    pub fn batch(&self, counts: &BatchCounts) {
+        self.offered.fetch_add(counts.offered, Ordering::Relaxed);
+        self.new.fetch_add(counts.new, Ordering::Relaxed);
+        self.offered_bytes
+            .fetch_add(counts.offered_bytes, Ordering::Relaxed);
+        self.new_bytes.fetch_add(counts.new_bytes, Ordering::Relaxed);
+    }
+
+    /// Totals since the store was made.
+    pub fn totals(&self) -> Totals {
+        let now = |before: u64, counter: &AtomicU64| before + counter.load(Ordering::Relaxed);
+        Totals {
+            offered: now(self.before.offered, &self.offered),
+            new: now(self.before.new, &self.new),
+            offered_bytes: now(self.before.offered_bytes, &self.offered_bytes),
+            new_bytes: now(self.before.new_bytes, &self.new_bytes),
+            frame_bytes: now(self.before.frame_bytes, &self.frame_bytes),
+            commits: now(self.before.commits, &self.commits),
+        }
+    }
+
+    /// Totals as a checkpoint keeps them.
+    pub fn record(&self, next_root: u64) -> checkpoint::Counters {
+        let totals = self.totals();
+        checkpoint::Counters {
+            next_root: U64::new(next_root),
+            offered: U64::new(totals.offered),
+            new: U64::new(totals.new),
+            offered_bytes: U64::new(totals.offered_bytes),
+            new_bytes: U64::new(totals.new_bytes),
+            frame_bytes: U64::new(totals.frame_bytes),
+            commits: U64::new(totals.commits),
+            reserved: U64::new(0),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The names the index works with: keyed pseudo-random images of (domain, kind, id).
+//!
+//! Owns the function from a name to 128 bits and how those bits are spent. Invariant: no bit of an [`IndexKey`] can
+//! be predicted without the store's secret, so nobody can choose contents that meet in one stripe or bucket.
+//! Rejected: a prefix of the id (ids can be ground), a full 256-bit id per entry (16 bytes more for each extent).
+
+use std::fmt;
+
+use siphasher::sip128::SipHasher24;
+
+use crate::format::{ContentId, Domain, Kind};
+
+/// How many independently locked parts the index has.
+pub const STRIPES: usize = 1024;
+
+/// What the derived key is bound to, so that the other uses of a store's secret say nothing about it.
+const CONTEXT: &str = "helios 2026 index key";
+/// Kind, domain, id.
+const MESSAGE_BYTES: usize = 1 + 4 + 32;
+
+/// The key of the pseudo-random function, derived from a store's secret.
+#[derive(Clone)]
+pub struct Secret(SipHasher24);
+
+impl Secret {
+    /// Derives the index's own key from the secret in the superblock (any length; its entropy is what counts).
+    pub fn derive(store_secret: &[u8]) -> Secret {
+        let derived = blake3::derive_key(CONTEXT, store_secret);
+        let mut key = [0u8; 16];
+        key.copy_from_slice(&derived[..16]);
+        Secret(SipHasher24::new_with_key(&key))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// The name of one extent as the index knows it: SipHash-2-4-128 of domain, kind and full id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IndexKey {
+    high: u64,
+    low: u64,
+}
+
+impl IndexKey {
+    /// The key of an extent under a store's secret.
+    #[inline]
+    pub fn new(secret: &Secret, domain: Domain, kind: Kind, id: &ContentId) -> IndexKey {
+        let mut message = [0u8; MESSAGE_BYTES];
+        message[..32].copy_from_slice(&id.0);
+        message[32..36].copy_from_slice(&domain.0.to_le_bytes());
+        message[36] = kind as u8;
+        let image = secret.0.hash(&message);
+        IndexKey {
+            high: image.h1,
+            low: image.h2,
+        }
+    }
+
+    /// Stripe the key belongs to, below [`STRIPES`].
+    #[inline]
+    pub fn stripe(&self) -> usize {
+        // The shift leaves log2(STRIPES) bits.
+        (self.high >> (64 - STRIPES.trailing_zeros())) as usize
+    }
+
+    /// Bits that choose a bucket within the stripe, lowest first.
+    #[inline]
+    pub(super) fn spread(&self) -> u32 {
+        self.low as u32
+    }
+
+    /// Byte compared before the whole key is; shares no bit with the stripe or the spread.
+    #[inline]
+    pub(super) fn print(&self) -> u8 {
+        self.high as u8
+    }
+
+    /// The key as an entry stores it.
+    #[inline]
+    pub(super) fn words(&self) -> [u32; 4] {
+        [
+            self.low as u32,
+            (self.low >> 32) as u32,
+            self.high as u32,
+            (self.high >> 32) as u32,
+        ]
+    }
+
+    /// Inverse of [`words`](Self::words).
+    #[inline]
+    pub(super) fn from_words(words: [u32; 4]) -> IndexKey {
+        IndexKey {
+            low: u64::from(words[0]) | u64::from(words[1]) << 32,
+            high: u64::from(words[2]) | u64::from(words[3]) << 32,
+        }
+    }
+
+    /// A 64-bit digest for hash tables that hold few keys beside this index (the cache, pending tables).
+    #[inline]
+    pub fn digest(&self) -> u64 {
+        self.low ^ self.high.rotate_left(32)
+    }
+}
+
+impl fmt::Debug for IndexKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.high, self.low)
+    }
+}
+
+const _: () = assert!(STRIPES.is_power_of_two() && STRIPES <= 1 << 10);

@@ -1,0 +1,313 @@
+//! The index: from (domain, kind, id) to where an extent's bytes are, for every extent of a store, in memory.
+//!
+//! Owns the map and its memory; knows no I/O. Four levels: `key` turns names into keyed pseudo-random bits; those
+//! choose one of [`STRIPES`] stripes (`stripe`: a directory for readers, a lock for writers), the directory leads to
+//! a bucket (`bucket`: up to 32 entries, 32 to 36 bytes each with all overhead), whose memory comes from `arena`.
+//!
+//! Invariants: look-ups take no lock and write no shared line (`version`); a writer locks one stripe and moves the
+//! entries of at most one bucket, however large the index; keys cannot be chosen to meet without the secret.
+//! Callers see keys, slots and flags only, so that a compact form (16 bytes per extent, hits confirmed against
+//! descriptors) can take this one's place.
+//!
+//! Rejected: `hashbrown` per stripe (55 bytes per entry, and growth copies a whole table while a put waits),
+//! `dashmap` and kin (reader locks), partitioning by core (a hop per object).
+
+mod arena;
+mod bucket;
+mod key;
+mod scan;
+mod slot;
+mod stripe;
+mod version;
+
+#[cfg(test)]
+mod concurrency_tests;
+#[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod version_tests;
+
+use std::sync::atomic::{self, AtomicBool, Ordering};
+
+use arena::Arena;
+use bucket::{Bucket, Found, Item};
+pub use key::{IndexKey, STRIPES, Secret};
+pub use scan::Entries;
+pub use slot::{Entry, Flag, Raised, STORED_BYTES_MAX, Slot};
+pub use stripe::Work;
+use stripe::{Directory, Gate, Writer};
+
+/// Look-ups in flight at once in [`Index::get_many`].
+const BATCH: usize = 32;
+/// Optimistic reads of one key before the reader waits for the writer instead.
+const ATTEMPTS: usize = 64;
+
+/// Largest number of extents one index can hold; the configured bound of a store is below it.
+pub const EXTENTS_MAX: u64 = 1_500_000_000;
+
+/// RAM the index needs for this many extents, in bytes: an upper bound, checked by tests from 1 M entries up.
+pub fn memory_for(extents: u64) -> u64 {
+    const FIXED_BYTES: u64 = 3 << 20;
+    const ENTRY_BYTES: u64 = 36;
+    FIXED_BYTES + extents.saturating_mul(ENTRY_BYTES)
+}
+
+/// The map of a store's extents. Share it by reference or `Arc`; every method may be called from any thread.
+pub struct Index {
+    arena: Arena,
+    directories: Box<[Directory]>,
+    gates: Box<[Gate]>,
+    born_marked: AtomicBool,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Index::new()
+    }
+}
+
+impl Index {
+    /// An empty index.
+    pub fn new() -> Index {
+        let arena = Arena::new();
+        Index {
+            directories: (0..STRIPES)
+                .map(|stripe| Directory::new(&arena, stripe))
+                .collect(),
+            gates: (0..STRIPES).map(|_| Gate::default()).collect(),
+            arena,
+            born_marked: AtomicBool::new(false),
+        }
+    }
+
+    /// Where the extent's bytes are.
+    #[inline]
+    pub fn get(&self, key: &IndexKey) -> Option<Slot> {
+        match self.look(key) {
+            Found::At(_, slot) => Some(Slot::unpack(slot)),
+            _ => None,
+        }
+    }
+
+    /// [`get`](Self::get) for many keys at once, several times as fast: `slots` becomes the answers in the order asked.
+    pub fn get_many(&self, keys: &[IndexKey], slots: &mut Vec<Option<Slot>>) {
+        slots.clear();
+        slots.reserve(keys.len());
+        for keys in keys.chunks(BATCH) {
+            self.get_batch(keys, slots);
+        }
+    }
+
+    /// Each step touches memory that the step before has asked for, so that the misses of a batch overlap.
+    fn get_batch(&self, keys: &[IndexKey], slots: &mut Vec<Option<Slot>>) {
+        #[derive(Clone, Copy, Default)]
+        struct Step {
+            bucket: arena::Name,
+            version: Option<u64>,
+            candidates: u32,
+        }
+        let mut steps = [Step::default(); BATCH];
+        for key in keys {
+            self.directories[key.stripe()].prefetch(&self.arena, key.spread());
+        }
+        for (key, step) in keys.iter().zip(&mut steps) {
+            let bucket = self.directories[key.stripe()].bucket(&self.arena, key.spread());
+            bucket.prefetch();
+            step.bucket = bucket.name();
+        }
+        for (key, step) in keys.iter().zip(&mut steps) {
+            let bucket = Bucket::at(&self.arena, step.bucket);
+            if let Some(version) = version::begin_read(bucket.version())
+                && let Some(candidates) = bucket.candidates(key)
+            {
+                bucket.prefetch_entry(candidates);
+                step.version = Some(version);
+                step.candidates = candidates;
+            }
+        }
+        for (key, step) in keys.iter().zip(&steps) {
+            let bucket = Bucket::at(&self.arena, step.bucket);
+            let found = step.version.map(|seen| {
+                (
+                    bucket.choose(key, step.candidates),
+                    version::unchanged(bucket.version(), seen),
+                )
+            });
+            slots.push(match found {
+                Some((Found::At(_, slot), true)) => Some(Slot::unpack(slot)),
+                Some((Found::Absent, true)) => None,
+                _ => self.get(key),
+            });
+        }
+    }
+
+    /// Adds an entry, or says which slot the key has already.
+    pub fn insert_if_absent(&self, key: &IndexKey, slot: Slot) -> Result<(), Slot> {
+        let mut writer = self.writer(key.stripe());
+        match writer.find(key) {
+            (_, Some((_, existing))) => Err(Slot::unpack(existing)),
+            (_, None) => {
+                writer.insert(&self.item(key, slot));
+                Ok(())
+            }
+        }
+    }
+
+    /// Sets the slot of a key, present or not; returns the one it had. Flags stay.
+    pub fn upsert(&self, key: &IndexKey, slot: Slot) -> Option<Slot> {
+        let mut writer = self.writer(key.stripe());
+        match writer.find(key) {
+            (bucket, Some((position, existing))) => {
+                bucket.set_slot(position, slot);
+                Some(Slot::unpack(existing))
+            }
+            (_, None) => {
+                writer.insert(&self.item(key, slot));
+                None
+            }
+        }
+    }
+
+    /// Sets the slot of a key if it is `expected` now. Flags stay.
+    pub fn replace_if(&self, key: &IndexKey, expected: Slot, new: Slot) -> bool {
+        let writer = self.writer(key.stripe());
+        match writer.find(key) {
+            (bucket, Some((position, existing))) if Slot::unpack(existing) == expected => {
+                bucket.set_slot(position, new);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes an entry if its slot is `expected` now.
+    pub fn remove_if(&self, key: &IndexKey, expected: Slot) -> bool {
+        let mut writer = self.writer(key.stripe());
+        match writer.find(key) {
+            (bucket, Some((position, existing))) if Slot::unpack(existing) == expected => {
+                writer.remove(bucket, position);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Raises a flag of an entry. Tests before it sets: an entry whose flag is up costs a look-up and no write.
+    pub fn raise(&self, key: &IndexKey, flag: Flag) -> Raised {
+        match self.look(key) {
+            Found::At(_, slot) if slot[2] & flag.bit() != 0 => return Raised::Already,
+            Found::At(..) => {}
+            _ => return Raised::Absent,
+        }
+        let writer = self.writer(key.stripe());
+        match writer.find(key) {
+            (_, None) => Raised::Absent,
+            (_, Some((_, slot))) if slot[2] & flag.bit() != 0 => Raised::Already,
+            (bucket, Some((position, _))) => {
+                bucket.raise(flag, position);
+                Raised::Now
+            }
+        }
+    }
+
+    /// Lowers a flag of every entry that is there before the call (a bucket at a time).
+    pub fn lower_all(&self, flag: Flag) {
+        for stripe in 0..STRIPES {
+            let mut spread = Some(0);
+            while let Some(at) = spread {
+                // The lock is let go between buckets, so that no put waits for a whole stripe.
+                let writer = self.writer(stripe);
+                let bucket = writer.bucket(at);
+                bucket.lower(flag);
+                spread = stripe::after(bucket.identity());
+            }
+        }
+    }
+
+    /// Whether entries inserted from now on have [`Flag::Marked`] up.
+    pub fn set_born_marked(&self, marked: bool) {
+        self.born_marked.store(marked, Ordering::Release);
+    }
+
+    /// The entries of one stripe (below [`STRIPES`]), in no order. Holds no lock between steps; an entry that stays
+    /// is yielded exactly once, one that comes or goes meanwhile at most once.
+    pub fn entries(&self, stripe: usize) -> Entries<'_> {
+        Entries::new(self, stripe)
+    }
+
+    /// Removes everything; memory is kept for reuse. Each stripe empties at once, the index stripe by stripe.
+    pub fn clear(&self) {
+        for stripe in 0..STRIPES {
+            self.writer(stripe).clear();
+        }
+    }
+
+    /// Number of entries. Adds up all stripes: for reports, not for hot paths.
+    pub fn len(&self) -> u64 {
+        self.gates.iter().map(|gate| gate.entries() as u64).sum()
+    }
+
+    /// Whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of RAM the index takes: buckets in use and kept for reuse, directories, locks and tables.
+    pub fn memory_bytes(&self) -> u64 {
+        let tables = size_of_val::<[Directory]>(&self.directories) + size_of_val::<[Gate]>(&self.gates);
+        (self.arena.memory_bytes() + tables + size_of::<Index>()) as u64
+    }
+
+    /// What growth and shrinkage have cost so far, over all stripes.
+    pub fn work(&self) -> Work {
+        (0..STRIPES)
+            .map(|stripe| self.writer(stripe).work())
+            .fold(Work::default(), |sum, work| Work {
+                splits: sum.splits + work.splits,
+                merges: sum.merges + work.merges,
+                entries_max: sum.entries_max.max(work.entries_max),
+                words_max: sum.words_max.max(work.words_max),
+            })
+    }
+
+    /// What the index holds of a key at one moment during the call; never `Elsewhere`.
+    #[inline]
+    fn look(&self, key: &IndexKey) -> Found {
+        let directory = &self.directories[key.stripe()];
+        for _ in 0..ATTEMPTS {
+            let bucket = directory.bucket(&self.arena, key.spread());
+            if let Some(seen) = version::begin_read(bucket.version()) {
+                let found = bucket.find(key);
+                if version::unchanged(bucket.version(), seen) && found != Found::Elsewhere {
+                    return found;
+                }
+            }
+            std::hint::spin_loop();
+        }
+        // A writer was preempted in the middle of a change, or writes without end: wait for it.
+        let writer = self.writer(key.stripe());
+        writer.bucket(key.spread()).find(key)
+    }
+
+    fn item(&self, key: &IndexKey, slot: Slot) -> Item {
+        let mut words = slot.pack();
+        if self.born_marked.load(Ordering::Acquire) {
+            words[2] |= Flag::Marked.bit();
+        }
+        Item {
+            key: *key,
+            slot: words,
+        }
+    }
+
+    fn writer(&self, stripe: usize) -> Writer<'_> {
+        Writer::lock(
+            &self.arena,
+            &self.directories[stripe],
+            &self.gates[stripe],
+            stripe,
+        )
+    }
+}

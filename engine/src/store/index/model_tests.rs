@@ -1,0 +1,328 @@
+//! The index against a `HashMap`, and what its keys promise.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
+
+use super::arena::BUCKET_ENTRIES;
+use super::*;
+use crate::format::{ContentId, Domain, Kind, SegmentId};
+
+/// A key for a number, under a fixed secret.
+pub(super) fn key(secret: &Secret, number: u64) -> IndexKey {
+    let mut id = [0u8; 32];
+    id[..8].copy_from_slice(&number.to_le_bytes());
+    IndexKey::new(secret, Domain(0), Kind::Data, &ContentId(id))
+}
+
+pub(super) fn secret() -> Secret {
+    Secret::derive(b"the secret of a store under test")
+}
+
+/// A key of stripe 0 with a chosen spread: what an attacker who knew the secret could make.
+fn crowded(number: u32) -> IndexKey {
+    IndexKey::from_words([number, 77, number & 3, 0])
+}
+
+fn stored(number: u32) -> Slot {
+    Slot::Stored {
+        segment: SegmentId(number),
+        offset: number.wrapping_mul(3),
+        stored_len: number & STORED_BYTES_MAX,
+    }
+}
+
+fn slots() -> impl Strategy<Value = Slot> {
+    prop_oneof![
+        (any::<u32>(), any::<u32>(), 0..=STORED_BYTES_MAX).prop_map(|(segment, offset, stored_len)| {
+            Slot::Stored {
+                segment: SegmentId(segment),
+                offset,
+                stored_len,
+            }
+        }),
+        (any::<u32>(), any::<u32>(), any::<u16>()).prop_map(|(slot, item, generation)| Slot::Pending {
+            slot,
+            item,
+            generation
+        }),
+    ]
+}
+
+proptest! {
+    /// Goal: a slot survives packing. Method: any slot there and back.
+    #[test]
+    fn slots_survive_packing(slot in slots()) {
+        prop_assert_eq!(Slot::unpack(slot.pack()), slot);
+    }
+
+    /// Goal: keys survive being stored as words. Method: any words there and back.
+    #[test]
+    fn keys_survive_packing(words in any::<[u32; 4]>()) {
+        prop_assert_eq!(IndexKey::from_words(words).words(), words);
+    }
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Debug)]
+struct Flags {
+    marked: bool,
+    shared: bool,
+}
+
+type Model = HashMap<IndexKey, (Slot, Flags)>;
+
+/// Compares everything observable.
+fn compare(index: &Index, model: &Model, keys: &[IndexKey]) {
+    assert_eq!(index.len(), model.len() as u64);
+    let mut many = Vec::new();
+    index.get_many(keys, &mut many);
+    for (key, found) in keys.iter().zip(many) {
+        let expected = model.get(key).map(|(slot, _)| *slot);
+        assert_eq!(found, expected, "get_many {key:?}");
+        assert_eq!(index.get(key), expected, "get {key:?}");
+    }
+    let mut yielded = 0;
+    for entry in (0..STRIPES).flat_map(|stripe| index.entries(stripe)) {
+        yielded += 1;
+        let flags = Flags {
+            marked: entry.marked,
+            shared: entry.shared,
+        };
+        assert_eq!(
+            model.get(&entry.key),
+            Some(&(entry.slot, flags)),
+            "{:?}",
+            entry.key
+        );
+    }
+    assert_eq!(yielded, model.len(), "an entry was yielded twice or not at all");
+}
+
+fn random_operations(seed: u64, keys: &[IndexKey], steps: usize, grow: impl Fn(usize) -> f64) {
+    println!("seed {seed}");
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let index = Index::new();
+    let mut model = Model::new();
+    let mut born = false;
+    for step in 0..steps {
+        let key = keys.choose(&mut rng).expect("there are keys");
+        let new = stored(rng.random());
+        let had = model.get(key).map(|(slot, _)| *slot);
+        let newborn = Flags {
+            marked: born,
+            shared: false,
+        };
+        let guess = if rng.random_bool(0.9) {
+            had.unwrap_or(new)
+        } else {
+            stored(1)
+        };
+        if rng.random_bool(grow(step)) {
+            match rng.random_range(0..4) {
+                0 | 1 => {
+                    let result = index.insert_if_absent(key, new);
+                    assert_eq!(result, had.map_or(Ok(()), Err), "insert_if_absent");
+                    model.entry(*key).or_insert((new, newborn));
+                }
+                2 => {
+                    assert_eq!(index.upsert(key, new), had, "upsert");
+                    model.entry(*key).or_insert((new, newborn)).0 = new;
+                }
+                _ => {
+                    assert_eq!(
+                        index.replace_if(key, guess, new),
+                        had == Some(guess),
+                        "replace_if"
+                    );
+                    if had == Some(guess) {
+                        model.insert(*key, (new, model[key].1));
+                    }
+                }
+            }
+        } else {
+            assert_eq!(index.remove_if(key, guess), had == Some(guess), "remove_if");
+            if had == Some(guess) {
+                model.remove(key);
+            }
+        }
+        let flag = if rng.random() { Flag::Marked } else { Flag::Shared };
+        let key = keys.choose(&mut rng).expect("there are keys");
+        let raised = index.raise(key, flag);
+        let expected = model.get_mut(key).map_or(Raised::Absent, |(_, flags)| {
+            let bit = if flag == Flag::Marked {
+                &mut flags.marked
+            } else {
+                &mut flags.shared
+            };
+            if std::mem::replace(bit, true) {
+                Raised::Already
+            } else {
+                Raised::Now
+            }
+        });
+        assert_eq!(raised, expected, "raise {flag:?}");
+        if rng.random_ratio(1, 5_000) {
+            born = rng.random();
+            index.set_born_marked(born);
+            index.lower_all(Flag::Marked);
+            model.values_mut().for_each(|(_, flags)| flags.marked = false);
+        }
+        if rng.random_ratio(1, 20_000) {
+            index.clear();
+            model.clear();
+        }
+        if step % 4_000 == 0 {
+            compare(&index, &model, keys);
+        }
+    }
+    compare(&index, &model, keys);
+    let work = index.work();
+    assert!(
+        work.splits > 0 && work.merges > 0,
+        "the run was meant to split and merge: {work:?}"
+    );
+}
+
+/// Goal: the index does what a map does. Method: random operations on keys that crowd one stripe, so that buckets
+/// split and merge often, in waves of growth and shrinkage, compared with a `HashMap`.
+#[test]
+fn it_behaves_like_a_map_in_one_stripe() {
+    let keys: Vec<IndexKey> = (0..3_000).map(crowded).collect();
+    for seed in 0..4 {
+        random_operations(seed, &keys, 60_000, |step| {
+            if step / 6_000 % 2 == 0 { 0.85 } else { 0.12 }
+        });
+    }
+}
+
+/// Goal: the same over all stripes, absent keys included. Method: as above, keys as stores make them.
+#[test]
+fn it_behaves_like_a_map_in_all_stripes() {
+    let secret = secret();
+    let keys: Vec<IndexKey> = (0..200_000).map(|number| key(&secret, number)).collect();
+    let (index, mut model) = (Index::new(), Model::new());
+    for (number, key) in (0u32..).zip(&keys[..150_000]) {
+        assert_eq!(index.insert_if_absent(key, stored(number)), Ok(()));
+        model.insert(*key, (stored(number), Flags::default()));
+    }
+    compare(&index, &model, &keys);
+    for key in &keys[1_000..150_000] {
+        let (slot, _) = model.remove(key).expect("inserted above");
+        assert!(index.remove_if(key, slot));
+    }
+    compare(&index, &model, &keys);
+    assert!(index.work().merges > 0);
+}
+
+/// Goal: kinds and domains are name spaces of their own, and the secret matters. Method: one id under every kind,
+/// several domains and two secrets; all keys differ in every part the index uses.
+#[test]
+fn equal_ids_of_other_kinds_domains_and_stores_are_other_keys() {
+    let id = ContentId([7; 32]);
+    let mut keys = Vec::new();
+    for secret in [Secret::derive(b"one"), Secret::derive(b"two")] {
+        for domain in [0, 1, 2, 256, u32::MAX] {
+            for kind in [
+                Kind::Data,
+                Kind::Manifest,
+                Kind::Node,
+                Kind::Commit,
+                Kind::VolumeNode,
+            ] {
+                keys.push(IndexKey::new(&secret, Domain(domain), kind, &id));
+            }
+        }
+    }
+    let index = Index::new();
+    for (number, key) in (0u32..).zip(&keys) {
+        assert_eq!(
+            index.insert_if_absent(key, stored(number)),
+            Ok(()),
+            "key {number} met another"
+        );
+    }
+    for (number, key) in (0u32..).zip(&keys) {
+        assert_eq!(index.get(key), Some(stored(number)));
+    }
+}
+
+/// Goal: every bit of the id counts. Method: flip each of the 256; no two keys agree.
+#[test]
+fn every_bit_of_the_id_changes_the_key() {
+    let secret = secret();
+    let mut seen = std::collections::HashSet::new();
+    seen.insert(IndexKey::new(&secret, Domain(0), Kind::Data, &ContentId([0; 32])));
+    for bit in 0..256 {
+        let mut id = [0u8; 32];
+        id[bit / 8] = 1 << (bit % 8);
+        assert!(seen.insert(IndexKey::new(&secret, Domain(0), Kind::Data, &ContentId(id))));
+    }
+}
+
+/// Goal: ids cannot be ground to flood a stripe. Method: ids that share a 28-byte prefix or suffix, are consecutive,
+/// or all fell into one stripe under another secret, spread like random keys: chi-squared over 1,024 stripes stays
+/// within six standard deviations of its mean.
+#[test]
+fn chosen_ids_do_not_flood_a_stripe() {
+    let (ours, theirs) = (secret(), Secret::derive(b"a secret the attacker owns"));
+    let keyed = |secret: &Secret, id: [u8; 32]| IndexKey::new(secret, Domain(0), Kind::Data, &ContentId(id));
+    let tail = |number: u32| {
+        let mut id = [0xaa; 32];
+        id[28..].copy_from_slice(&number.to_le_bytes());
+        id
+    };
+    let head = |number: u32| {
+        let mut id = [0xbb; 32];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        id
+    };
+    let ground: Vec<[u8; 32]> = (0u32..)
+        .map(head)
+        .filter(|id| keyed(&theirs, *id).stripe() == 5)
+        .take(20_000)
+        .collect();
+    for ids in [
+        (0..100_000).map(tail).collect(),
+        (0..100_000).map(head).collect::<Vec<_>>(),
+        ground,
+    ] {
+        let mut counts = vec![0f64; STRIPES];
+        for id in &ids {
+            counts[keyed(&ours, *id).stripe()] += 1.0;
+        }
+        let mean = ids.len() as f64 / STRIPES as f64;
+        let chi: f64 = counts.iter().map(|count| (count - mean).powi(2) / mean).sum();
+        let freedom = (STRIPES - 1) as f64;
+        let deviation = (chi - freedom).abs() / (2.0 * freedom).sqrt();
+        assert!(
+            deviation < 6.0,
+            "chi-squared {chi} with {freedom} degrees of freedom"
+        );
+    }
+}
+
+/// Goal: growth and shrinkage are bounded work. Method: fill and empty; the counters say that no single change moved
+/// more than one bucket or wrote more directory words than one stripe has.
+#[test]
+fn no_change_moves_more_than_one_bucket() {
+    let secret = secret();
+    let index = Index::new();
+    for number in 0..400_000 {
+        let _ = index.insert_if_absent(&key(&secret, number), stored(1));
+    }
+    for number in 0..400_000 {
+        assert!(index.remove_if(&key(&secret, number), stored(1)));
+    }
+    let work = index.work();
+    assert!(
+        work.splits > 4 * STRIPES as u64 && work.merges > STRIPES as u64,
+        "{work:?}"
+    );
+    assert!(work.entries_max <= BUCKET_ENTRIES, "{work:?}");
+    assert!(
+        work.words_max <= 64,
+        "400 entries per stripe have at most 64 words: {work:?}"
+    );
+    assert!(index.is_empty());
+}

@@ -1,0 +1,581 @@
+//! The writer task of one log: frames out, acknowledgements in order, segments attached ahead of need.
+//!
+//! Invariants:
+//! - A frame is acknowledged only when it is durable, every earlier frame of the log is acknowledged, and every
+//!   sequence in its dependency vector is acknowledged.
+//! - Every frame names the segment where the log goes on, so replay can follow without a table.
+//! - After a failed write nothing is written or acknowledged any more (the outcome of the failed write is unknown).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use zerocopy::FromZeros;
+use zerocopy::little_endian::{U16, U32, U64};
+
+use super::frame::{Plan, blank_header};
+use super::latch::Latch;
+use super::open_segment::OpenSegment;
+use super::{Log, Queued};
+use crate::format::frame::{Descriptor, NO_SEGMENT};
+use crate::format::segment::{self, HOLDS_LOG, SegmentHeader, Trailer};
+use crate::format::{LogId, Secret, SegmentId};
+use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
+use crate::reactor::{Local, mailbox};
+use crate::store::index::Slot;
+use crate::store::room;
+use crate::store::segments::{Places, SegmentState, SegmentUse};
+use crate::store::shared::Shared;
+
+/// Visible data is written within this time, asked or not.
+const VISIBLE_DELAY: Duration = Duration::from_millis(5);
+/// Queued bytes that are worth a frame before the delay is over.
+const EAGER_BYTES: u64 = 256 << 10;
+/// Frames in flight at once.
+const FRAMES_IN_FLIGHT_MAX: usize = 6;
+
+/// Where a log stands after its last frame.
+pub(in crate::store) struct LogEnd {
+    pub log: LogId,
+    pub current: Option<OpenSegment>,
+    pub next: Option<SegmentUse>,
+    pub predecessor: u32,
+    pub next_sequence: u64,
+}
+
+enum Event {
+    Written(u64, std::io::Result<()>),
+    Attached(SegmentUse, std::io::Result<()>),
+    Zeroed(SegmentId),
+    Sealed(std::io::Result<()>),
+}
+
+#[derive(Default)]
+struct Events {
+    queue: VecDeque<Event>,
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Default)]
+struct EventQueue(Rc<RefCell<Events>>);
+
+impl EventQueue {
+    fn push(&self, event: Event) {
+        let mut events = self.0.borrow_mut();
+        events.queue.push_back(event);
+        if let Some(waker) = events.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn pop(&self) -> Option<Event> {
+        self.0.borrow_mut().queue.pop_front()
+    }
+
+    fn poll(&self, waker: &Waker) -> Poll<()> {
+        let mut events = self.0.borrow_mut();
+        if !events.queue.is_empty() {
+            return Poll::Ready(());
+        }
+        events.waker = Some(waker.clone());
+        Poll::Pending
+    }
+}
+
+struct InFlight {
+    number: u64,
+    last: u64,
+    dependencies: Vec<(LogId, u64)>,
+    durable: bool,
+    segment: SegmentId,
+    batches: Vec<Queued>,
+    descriptors: Vec<Descriptor>,
+}
+
+/// The segment where the log goes on: its number is in the frames before it is ready to take any.
+struct Next {
+    at: SegmentUse,
+    ready: bool,
+}
+
+/// The task that owns the writing end of a log.
+pub(in crate::store) struct Writer {
+    shared: Arc<Shared>,
+    log: Arc<Log>,
+    local: Local,
+    bell: mailbox::Receiver<()>,
+    queue: VecDeque<Queued>,
+    planned: Option<Plan>,
+    current: Option<OpenSegment>,
+    next: Option<Next>,
+    predecessor: u32,
+    in_flight: VecDeque<InFlight>,
+    frames: u64,
+    events: EventQueue,
+    attaching: bool,
+    zeroing: Latch,
+    /// Footers, headers and zeroes under way.
+    background: usize,
+}
+
+impl Writer {
+    /// A writer that goes on where `end` says.
+    pub fn new(
+        shared: Arc<Shared>,
+        log: Arc<Log>,
+        local: Local,
+        bell: mailbox::Receiver<()>,
+        end: LogEnd,
+    ) -> Writer {
+        if let Some(open) = &end.current {
+            let left = i64::try_from(open.left_bytes()).expect("below 2 GiB");
+            log.room.add(left - FRAME_BYTES_MAX as i64);
+        }
+        Writer {
+            shared,
+            log,
+            local,
+            bell,
+            queue: VecDeque::new(),
+            planned: None,
+            current: end.current,
+            next: end.next.map(|at| Next { at, ready: false }),
+            predecessor: end.predecessor,
+            in_flight: VecDeque::new(),
+            frames: 0,
+            events: EventQueue::default(),
+            attaching: false,
+            zeroing: Latch::default(),
+            background: 0,
+        }
+    }
+
+    /// Runs until the log is closed and everything in it is acknowledged, or until it is fenced and closed.
+    pub async fn run(mut self) -> LogEnd {
+        loop {
+            self.log.take_queue(&mut self.queue);
+            self.handle_events();
+            self.acknowledge();
+            if self.log.fenced().is_none() {
+                self.start_frames();
+                self.attach_segments();
+                self.zero_ahead();
+            } else {
+                self.queue.clear();
+                self.planned = None;
+            }
+            if self.log.is_closed() && self.is_quiet() {
+                self.log.take_queue(&mut self.queue);
+                if self.queue.is_empty() {
+                    return LogEnd {
+                        log: self.log.id,
+                        current: self.current,
+                        next: self.next.map(|next| next.at),
+                        predecessor: self.predecessor,
+                        next_sequence: self.log.last() + 1,
+                    };
+                }
+            }
+            self.wait().await;
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let fenced = self.log.fenced().is_some();
+        let written = self.queue.is_empty() && self.planned.is_none() && self.in_flight.is_empty();
+        (written || fenced) && self.background == 0
+    }
+
+    async fn wait(&mut self) {
+        let due = match self.queue.front() {
+            Some(front) if self.in_flight.len() < FRAMES_IN_FLIGHT_MAX && self.planned.is_none() => {
+                let age = self.local.clock().now().since(front.since);
+                Some(VISIBLE_DELAY.saturating_sub(age))
+            }
+            _ => None,
+        };
+        let events = self.events.clone();
+        let mut bell = pin!(self.bell.recv());
+        let mut timer = pin!(due.map(|delay| self.local.sleep(delay)));
+        poll_fn(|context| {
+            let rung = bell.as_mut().poll(context).is_ready();
+            let happened = events.poll(context.waker()).is_ready();
+            let late = timer
+                .as_mut()
+                .as_pin_mut()
+                .is_some_and(|timer| timer.poll(context).is_ready());
+            if rung || happened || late {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    fn handle_events(&mut self) {
+        while let Some(event) = self.events.pop() {
+            match event {
+                Event::Written(number, Ok(())) => {
+                    let frame = self.in_flight.iter_mut().find(|frame| frame.number == number);
+                    frame.expect("a frame stays in flight until acknowledged").durable = true;
+                }
+                Event::Written(_, Err(error)) => {
+                    self.in_flight.clear();
+                    self.shared.fence_all(&format!("writing a frame: {error}"));
+                }
+                Event::Attached(at, result) => self.attached(at, result),
+                Event::Zeroed(segment) => {
+                    self.background -= 1;
+                    if let Some(open) = self.current.as_mut().filter(|open| open.id() == segment) {
+                        open.zeroed();
+                    }
+                }
+                Event::Sealed(result) => {
+                    self.background -= 1;
+                    if let Err(error) = result {
+                        self.shared.fence_all(&format!("writing a footer: {error}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        let mut advanced = false;
+        while let Some(front) = self.in_flight.front() {
+            if !front.durable {
+                break;
+            }
+            let unmet = |(log, sequence): &(LogId, u64)| self.shared.acknowledged(*log) < *sequence;
+            if front.dependencies.iter().any(unmet) {
+                // Announced before the second look, so that the other log rings if it gets there in between.
+                self.log.waits_for_others.store(true, Ordering::SeqCst);
+                if front.dependencies.iter().any(unmet) {
+                    break;
+                }
+            }
+            let frame = self.in_flight.pop_front().expect("looked at above");
+            self.log.acknowledge(frame.last);
+            advanced = true;
+            self.settle(frame);
+        }
+        if advanced {
+            self.shared.ring_waiting_logs(self.log.id);
+        }
+    }
+
+    /// Points the index at the device and gives the memory back.
+    fn settle(&self, frame: InFlight) {
+        let mut descriptors = frame.descriptors.iter();
+        for queued in frame.batches {
+            for (item, extent) in (0..).zip(&queued.batch.extents) {
+                let descriptor = descriptors.next().expect("one descriptor per extent");
+                let stored = Slot::Stored {
+                    segment: frame.segment,
+                    offset: descriptor.offset.get(),
+                    stored_len: descriptor.stored_len.get(),
+                };
+                self.shared
+                    .index
+                    .replace_if(&extent.index_key, queued.batch.slot_of(item), stored);
+            }
+            for _ in &queued.records {
+                descriptors.next().expect("one descriptor per record");
+            }
+            if !queued.batch.extents.is_empty() {
+                self.shared.pending.release(&queued.batch);
+            }
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let Some(front) = self.queue.front() else {
+            return false;
+        };
+        let urgent = self.log.urgent.load(Ordering::Acquire) >= front.batch.sequence;
+        let old = self.local.clock().now().since(front.since) >= VISIBLE_DELAY;
+        urgent
+            || old
+            || self.log.is_closed()
+            || self.queue.iter().map(|queued| queued.cost).sum::<u64>() >= EAGER_BYTES
+    }
+
+    fn start_frames(&mut self) {
+        while self.in_flight.len() < FRAMES_IN_FLIGHT_MAX {
+            let plan = match self.planned.take() {
+                Some(plan) => plan,
+                None if self.is_due() => {
+                    let shared = &self.shared;
+                    match Plan::take(&mut self.queue, |log| shared.acknowledged(log)) {
+                        Some(plan) => plan,
+                        None => return,
+                    }
+                }
+                None => return,
+            };
+            let fits = |open: &OpenSegment| open.fits(plan.units(), plan.descriptors());
+            if !self.current.as_ref().is_some_and(fits) && !self.go_on_in_next_segment() {
+                self.planned = Some(plan);
+                return;
+            }
+            if !self.start_frame(plan) {
+                return;
+            }
+        }
+    }
+
+    /// Seals the current segment and turns to the next one; false while that is not ready.
+    fn go_on_in_next_segment(&mut self) -> bool {
+        if !self.next.as_ref().is_some_and(|next| next.ready) {
+            return false;
+        }
+        let next = self.next.take().expect("checked above");
+        if let Some(full) = self.current.take() {
+            self.log
+                .room
+                .add(FRAME_BYTES_MAX as i64 - i64::try_from(full.left_bytes()).expect("below 2 GiB"));
+            self.seal(full);
+        }
+        self.open(next.at);
+        true
+    }
+
+    fn open(&mut self, at: SegmentUse) {
+        let mut segments = self.shared.segments.lock();
+        segments.set(at.segment, SegmentState::Open(self.log.id));
+        self.current = Some(OpenSegment::new(
+            at,
+            self.shared.places.segment_units,
+            1,
+            1,
+            Vec::new(),
+        ));
+        // Reserved here and now, so that every frame of this segment names it.
+        self.next = segments
+            .reserve_for(self.log.id)
+            .map(|at| Next { at, ready: false });
+    }
+
+    fn seal(&mut self, full: OpenSegment) {
+        let identity = (&self.shared.store, &self.shared.secret);
+        let (bytes, first_unit) = footer(&self.shared.places, identity, &full, self.log.id, self.log.last());
+        let state = SegmentState::Sealed {
+            log: self.log.id,
+            end_unit: full.next_unit,
+            footer_unit: first_unit,
+        };
+        self.shared.segments.lock().set(full.id(), state);
+        let offset = self
+            .shared
+            .places
+            .offset(full.id(), u64::from(first_unit) * UNIT_BYTES as u64);
+        let (local, events, zeroing) = (self.local.clone(), self.events.clone(), self.zeroing.clone());
+        self.background += 1;
+        self.local.spawn(async move {
+            zeroing.opened().await;
+            let result = write_bytes(&local, offset, &bytes).await;
+            events.push(Event::Sealed(result));
+        });
+    }
+
+    /// Places a frame in the current segment and writes it; false if it could not be started.
+    fn start_frame(&mut self, plan: Plan) -> bool {
+        let bytes = plan.units() as usize * UNIT_BYTES;
+        let mut buffer = match self.local.buffer(bytes) {
+            Ok(buffer) => buffer,
+            Err(error) => {
+                self.shared.fence_all(&format!("no memory for a frame: {error}"));
+                return false;
+            }
+        };
+        let open = self.current.as_mut().expect("the caller made room");
+        let (first, last) = plan.sequences();
+        let mut header = blank_header();
+        header.store = self.shared.store;
+        header.log = U16::new(self.log.id.0);
+        header.segment = U32::new(open.at.segment.0);
+        header.generation = U32::new(open.at.generation);
+        header.unit = U32::new(open.next_unit);
+        header.incarnation = U64::new(self.shared.incarnation);
+        header.first = U64::new(first);
+        header.last = U64::new(last);
+        header.acknowledged = U64::new(self.log.acknowledged());
+        header.predecessor = U32::new(self.predecessor);
+        header.next_segment = U32::new(self.next.as_ref().map_or(NO_SEGMENT, |next| next.at.segment.0));
+        header.next_generation = U32::new(self.next.as_ref().map_or(0, |next| next.at.generation));
+        let (checksum, descriptors) = plan.encode(header, &self.shared.secret, &mut buffer);
+        self.predecessor = checksum;
+        self.log.room.add(plan.refund(open.descriptors.len()));
+        let offset = self
+            .shared
+            .places
+            .offset(open.id(), u64::from(open.next_unit) * UNIT_BYTES as u64);
+        let segment = open.id();
+        let meets_zeroes = open.take(plan.units(), &descriptors);
+        self.shared
+            .counters
+            .frame(bytes as u64, plan.batches.len() as u64);
+        for (log, sequence) in &plan.dependencies {
+            self.shared.hurry(*log, *sequence);
+        }
+        let number = self.frames;
+        self.frames += 1;
+        self.in_flight.push_back(InFlight {
+            number,
+            last,
+            dependencies: plan.dependencies,
+            durable: false,
+            segment,
+            batches: plan.batches,
+            descriptors,
+        });
+        let (local, events) = (self.local.clone(), self.events.clone());
+        let zeroes = meets_zeroes.then(|| self.zeroing.clone());
+        self.local.spawn(async move {
+            if let Some(zeroing) = zeroes {
+                zeroing.opened().await;
+            }
+            let (_, result) = local.write(offset, buffer, 0..bytes, true).await;
+            events.push(Event::Written(number, result));
+        });
+        true
+    }
+
+    /// Makes the next segment ready, or the first one of a log that had none.
+    fn attach_segments(&mut self) {
+        let wanted = self.current.is_some() || self.planned.is_some() || self.log.room.is_wanted();
+        let ready = self.next.as_ref().is_some_and(|next| next.ready);
+        if !wanted || self.attaching || (ready && self.current.is_some()) {
+            return;
+        }
+        if ready {
+            // The first segment of a log that had none.
+            self.go_on_in_next_segment();
+        }
+        // Only a segment that frames or the checkpoint name can be found by replay: none is reserved here.
+        let Some(next) = &self.next else {
+            self.log.room.exhaust("no free segment");
+            return;
+        };
+        let at = next.at;
+        self.attaching = true;
+        self.background += 1;
+        let (local, events, shared, log) = (
+            self.local.clone(),
+            self.events.clone(),
+            self.shared.clone(),
+            self.log.id,
+        );
+        self.local.spawn(async move {
+            let result = prepare(&local, &shared, at, log).await;
+            events.push(Event::Attached(at, result));
+        });
+    }
+
+    fn attached(&mut self, at: SegmentUse, result: std::io::Result<()>) {
+        self.attaching = false;
+        self.background -= 1;
+        match result {
+            Ok(()) => {
+                let next = self.next.as_mut().filter(|next| next.at == at);
+                next.expect("the segment being attached is the next one").ready = true;
+                self.log
+                    .room
+                    .attach(room::usable_bytes(self.shared.places.segment_bytes()));
+            }
+            // Still reserved: the next batch that asks for room tries again.
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                self.log.room.exhaust("the disk below the store is full");
+            }
+            Err(error) => self
+                .shared
+                .fence_all(&format!("preparing segment {}: {error}", at.segment)),
+        }
+    }
+
+    fn zero_ahead(&mut self) {
+        let idle = self.in_flight.is_empty() && self.queue.is_empty() && self.planned.is_none();
+        if !idle || self.log.is_closed() || !self.shared.zero_ahead {
+            return;
+        }
+        let Some((from, to)) = self.current.as_mut().and_then(OpenSegment::next_piece) else {
+            return;
+        };
+        let segment = self.current.as_ref().expect("it gave a piece").id();
+        let offset = self.shared.places.offset(segment, from);
+        let (local, events, zeroing) = (self.local.clone(), self.events.clone(), self.zeroing.clone());
+        zeroing.hold();
+        self.background += 1;
+        self.local.spawn(async move {
+            // A failure only costs speed: the range stays allocated and unwritten.
+            let _ = local.write_zeroes(offset, to - from).await;
+            zeroing.open();
+            events.push(Event::Zeroed(segment));
+        });
+    }
+}
+
+/// Claims the space of a segment and writes its header.
+async fn prepare(local: &Local, shared: &Shared, at: SegmentUse, log: LogId) -> std::io::Result<()> {
+    local
+        .allocate(shared.places.offset(at.segment, 0), shared.places.segment_bytes())
+        .await?;
+    let mut header = SegmentHeader::new_zeroed();
+    header.holds = HOLDS_LOG;
+    header.store = shared.store;
+    header.segment = U32::new(at.segment.0);
+    header.generation = U32::new(at.generation);
+    header.log = U16::new(log.0);
+    header.physical = U32::new(at.segment.0);
+    header.units = U32::new(shared.places.segment_units);
+    header.incarnation = U64::new(shared.incarnation);
+    write_bytes(
+        local,
+        shared.places.offset(at.segment, 0),
+        &header.encode(&shared.secret),
+    )
+    .await
+}
+
+/// The footer of a segment and the unit where it starts.
+pub(in crate::store) fn footer(
+    places: &Places,
+    (store, secret): (&[u8; 16], &Secret),
+    full: &OpenSegment,
+    log: LogId,
+    last: u64,
+) -> (Vec<u8>, u32) {
+    let mut trailer = Trailer::new_zeroed();
+    trailer.store = *store;
+    trailer.log = U16::new(log.0);
+    trailer.segment = U32::new(full.at.segment.0);
+    trailer.generation = U32::new(full.at.generation);
+    trailer.end_unit = U32::new(full.next_unit);
+    trailer.last = U64::new(last);
+    let bytes = segment::encode_footer(&full.descriptors, trailer, places.segment_units, secret);
+    let first_unit = places.segment_units - segment::footer_units(full.descriptors.len());
+    (bytes, first_unit)
+}
+
+/// Writes whole units, not yet durable.
+pub(in crate::store) async fn write_bytes(local: &Local, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let len = (bytes.len() - done).min(FRAME_BYTES_MAX);
+        let mut buffer = local.buffer(len).map_err(std::io::Error::other)?;
+        buffer[..len].copy_from_slice(&bytes[done..done + len]);
+        let padded = len.next_multiple_of(UNIT_BYTES);
+        buffer[len..padded].fill(0);
+        let (_, result) = local.write(offset + done as u64, buffer, 0..padded, false).await;
+        result?;
+        done += len;
+    }
+    Ok(())
+}

@@ -1,0 +1,450 @@
+//! Replays the logs after an unclean end, frame by frame, from where the checkpoint saw them.
+//!
+//! Rules (DESIGN 8): a bad frame at or below a sequence known to be acknowledged is damage: named, skipped, and
+//! replay goes on at the next frame that proves it. Any other bad frame is the tail of its log. A frame whose
+//! dependency vector is unmet is ignored together with everything after it, and with everything that depends on
+//! those, until nothing changes.
+//! Payload is checked (by the extents' checksums) only where no acknowledgement is known: in the tail.
+//! Rejected: stopping at the first bad frame; it would silently drop acknowledged work behind one rotten sector.
+
+use std::collections::HashMap;
+
+use zerocopy::FromBytes;
+
+use super::log::OpenSegment;
+use super::recovery::Damage;
+use super::segments::{Places, SegmentUse};
+use super::superblocks::read;
+use crate::device::DmaBuffer;
+use crate::error::Result;
+use crate::format::checkpoint::Checkpoint;
+use crate::format::checksum::crc32c;
+use crate::format::frame::{
+    Dependency, Descriptor, FrameHeader, Head, NO_SEGMENT, Place, decode_head, head_bytes_hint,
+};
+use crate::format::root_record::RootRecord;
+use crate::format::superblock::Superblock;
+use crate::format::{Kind, LogId, SegmentId};
+use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
+use crate::reactor::Local;
+
+/// What the logs hold beyond the checkpoint.
+pub(super) struct Replayed {
+    /// Accepted descriptors by segment.
+    pub extents: Vec<(SegmentId, Vec<Descriptor>)>,
+    /// Accepted root records, in log order.
+    pub records: Vec<RootRecord>,
+    /// Every segment that took frames or might have, with what is accepted in it.
+    pub segments: Vec<(LogId, OpenSegment)>,
+    pub damage: Vec<Damage>,
+    pub frames: u64,
+}
+
+/// A frame found in a log.
+struct Found {
+    at: SegmentUse,
+    unit: u32,
+    header: FrameHeader,
+    dependencies: Vec<Dependency>,
+    descriptors: Vec<Descriptor>,
+}
+
+/// One log as found.
+struct FoundLog {
+    log: LogId,
+    frames: Vec<Found>,
+    /// Highest sequence known to be acknowledged.
+    acknowledged: u64,
+    /// Highest sequence before the first frame.
+    base: u64,
+    segments: Vec<(SegmentUse, u32, Vec<Descriptor>)>,
+}
+
+struct Reader<'a> {
+    local: &'a Local,
+    name: &'a str,
+    superblock: &'a Superblock,
+    places: Places,
+    window: Option<(u64, usize, DmaBuffer)>,
+}
+
+/// Bytes read at once while following a log.
+const WINDOW_BYTES: usize = 256 << 10;
+
+impl Reader<'_> {
+    /// `len` bytes from a unit of a segment; short at the segment's end. Unreadable bytes read as zeroes, which no
+    /// structure accepts.
+    async fn bytes(&mut self, segment: SegmentId, unit: u32, len: usize) -> &[u8] {
+        let at = u64::from(unit) * UNIT_BYTES as u64;
+        let room = usize::try_from(self.places.segment_bytes() - at).expect("a segment is below 2 GiB");
+        let len = len.min(room);
+        let offset = self.places.offset(segment, at);
+        let covered = self
+            .window
+            .as_ref()
+            .is_some_and(|(from, have, _)| *from <= offset && offset + len as u64 <= from + *have as u64);
+        if !covered {
+            let want = len.max(WINDOW_BYTES.min(room));
+            let buffer = read(self.local, self.name, offset, want).await;
+            self.window = Some(match buffer {
+                Ok(buffer) => (offset, want, buffer),
+                Err(_) => (offset, want, DmaBuffer::heap(want)),
+            });
+        }
+        let (from, _, buffer) = self.window.as_ref().expect("just filled");
+        let start = usize::try_from(offset - from).expect("inside the window");
+        &buffer[start..start + len]
+    }
+
+    /// The frame at a unit, if a head of this store, place and log holds there.
+    async fn frame(&mut self, log: LogId, at: SegmentUse, unit: u32) -> Option<Found> {
+        if unit >= self.places.segment_units {
+            return None;
+        }
+        let place = Place {
+            store: self.superblock.store,
+            segment: at.segment.0,
+            generation: at.generation,
+            log: log.0,
+        };
+        let secret = self.superblock.secret();
+        let segment_units = self.places.segment_units;
+        let head_len = head_bytes_hint(self.bytes(at.segment, unit, UNIT_BYTES).await)?;
+        let bytes = self.bytes(at.segment, unit, head_len).await;
+        let Head {
+            header,
+            dependencies,
+            descriptors,
+        } = decode_head(bytes, &place, unit, &secret).ok()?;
+        if unit + header.units.get() > segment_units {
+            return None;
+        }
+        Some(Found {
+            at,
+            unit,
+            dependencies: dependencies.to_vec(),
+            descriptors: descriptors.to_vec(),
+            header,
+        })
+    }
+
+    /// Whether every stored byte of a frame has its checksum.
+    async fn payload_holds(&mut self, frame: &Found) -> bool {
+        let len = frame.header.units.get() as usize * UNIT_BYTES;
+        let bytes = self.bytes(frame.at.segment, frame.unit, len).await;
+        let start = frame.unit as usize * UNIT_BYTES;
+        frame.descriptors.iter().all(|descriptor| {
+            let from = descriptor.offset.get() as usize - start;
+            let to = from + descriptor.stored_len.get() as usize;
+            bytes
+                .get(from..to)
+                .is_some_and(|stored| crc32c(stored) == descriptor.checksum.get())
+        })
+    }
+
+    async fn records(&mut self, frame: &Found, damage: &mut Vec<Damage>) -> Vec<RootRecord> {
+        let mut records = Vec::new();
+        for descriptor in frame
+            .descriptors
+            .iter()
+            .filter(|descriptor| descriptor.kind() == Some(Kind::Root))
+        {
+            let offset = descriptor.offset.get();
+            let unit = offset / u32::try_from(UNIT_BYTES).expect("4096");
+            let skip = offset as usize % UNIT_BYTES;
+            let len = descriptor.stored_len.get() as usize;
+            let bytes = &self.bytes(frame.at.segment, unit, skip + len).await[skip..];
+            let whole = bytes.len() == len && crc32c(bytes) == descriptor.checksum.get();
+            match whole.then(|| RootRecord::decode(bytes)).flatten() {
+                Some((record, _)) => records.push(record),
+                None => damage.push(Damage {
+                    segment: frame.at.segment,
+                    offset: u64::from(offset),
+                    what: "a root record is damaged; its root keeps an older state".into(),
+                }),
+            }
+        }
+        records
+    }
+}
+
+/// Reads all logs beyond the checkpoint. `open` gives (and gives up) the descriptors of segments open at its time.
+pub(super) async fn replay(
+    local: &Local,
+    name: &str,
+    superblock: &Superblock,
+    checkpoint: &Checkpoint,
+    open: &mut HashMap<u32, Vec<Descriptor>>,
+) -> Result<Replayed> {
+    let places = Places::of(superblock);
+    let mut reader = Reader {
+        local,
+        name,
+        superblock,
+        places,
+        window: None,
+    };
+    let mut damage = Vec::new();
+    let mut logs = Vec::new();
+    for record in &checkpoint.logs {
+        let at = SegmentUse {
+            segment: SegmentId(record.segment.get()),
+            generation: record.generation.get(),
+        };
+        let next = SegmentUse {
+            segment: SegmentId(record.next_segment.get()),
+            generation: record.next_generation.get(),
+        };
+        let start = Cursor {
+            at,
+            unit: record.unit.get(),
+            next: record.next.get().max(1),
+            predecessor: record.predecessor.get(),
+            following: (next.segment.0 != NO_SEGMENT).then_some(next),
+        };
+        let carried = open.remove(&at.segment.0).unwrap_or_default();
+        logs.push(follow(&mut reader, LogId(record.log.get()), start, carried, &mut damage).await);
+    }
+    for log in &mut logs {
+        cut_torn_tail(&mut reader, log).await;
+    }
+    cut_unmet(&mut logs);
+    let mut replayed = Replayed {
+        extents: Vec::new(),
+        records: Vec::new(),
+        segments: Vec::new(),
+        damage: Vec::new(),
+        frames: 0,
+    };
+    for log in logs {
+        let mut segments: Vec<OpenSegment> = log
+            .segments
+            .into_iter()
+            .map(|(at, unit, carried)| OpenSegment::new(at, places.segment_units, unit, unit, carried))
+            .collect();
+        for frame in &log.frames {
+            replayed.frames += 1;
+            replayed.records.extend(reader.records(frame, &mut damage).await);
+            replayed
+                .extents
+                .push((frame.at.segment, frame.descriptors.clone()));
+            let segment = segments.iter_mut().find(|open| open.at == frame.at);
+            segment
+                .expect("every frame lies in a segment of its log")
+                .accept(frame.unit + frame.header.units.get(), &frame.descriptors);
+        }
+        replayed
+            .segments
+            .extend(segments.into_iter().map(|segment| (log.log, segment)));
+    }
+    replayed.damage = damage;
+    Ok(replayed)
+}
+
+/// Where the next frame of a log is expected.
+struct Cursor {
+    at: SegmentUse,
+    unit: u32,
+    next: u64,
+    predecessor: u32,
+    following: Option<SegmentUse>,
+}
+
+async fn follow(
+    reader: &mut Reader<'_>,
+    log: LogId,
+    mut cursor: Cursor,
+    carried: Vec<Descriptor>,
+    damage: &mut Vec<Damage>,
+) -> FoundLog {
+    let mut found = FoundLog {
+        log,
+        frames: Vec::new(),
+        acknowledged: cursor.next - 1,
+        base: cursor.next - 1,
+        segments: Vec::new(),
+    };
+    if cursor.at.segment.0 >= reader.places.segment_count {
+        return found;
+    }
+    found.segments.push((cursor.at, cursor.unit, carried));
+    let incarnation = reader.superblock.incarnation;
+    loop {
+        let follows = |frame: &Found, cursor: &Cursor| {
+            frame.header.incarnation == incarnation
+                && frame.header.first == cursor.next
+                && frame.header.predecessor == cursor.predecessor
+        };
+        let mut frame = reader
+            .frame(log, cursor.at, cursor.unit)
+            .await
+            .filter(|frame| follows(frame, &cursor));
+        let following = cursor
+            .following
+            .filter(|next| next.segment.0 < reader.places.segment_count);
+        if frame.is_none()
+            && let Some(next) = following
+        {
+            frame = reader
+                .frame(log, next, 1)
+                .await
+                .filter(|frame| follows(frame, &cursor));
+        }
+        if frame.is_none() {
+            frame = proof_beyond(reader, log, &cursor).await;
+            if let Some(proof) = &frame {
+                damage.push(Damage {
+                    segment: cursor.at.segment,
+                    offset: u64::from(cursor.unit) * UNIT_BYTES as u64,
+                    what: format!(
+                        "log {log}: acknowledged batches {} to {} are unreadable",
+                        cursor.next,
+                        proof.header.first.get() - 1
+                    ),
+                });
+            }
+        }
+        let Some(frame) = frame else { return found };
+        if frame.at != cursor.at {
+            found.segments.push((frame.at, 1, Vec::new()));
+        }
+        let header = &frame.header;
+        let next = SegmentUse {
+            segment: SegmentId(header.next_segment.get()),
+            generation: header.next_generation.get(),
+        };
+        cursor = Cursor {
+            at: frame.at,
+            unit: frame.unit + header.units.get(),
+            next: header.last.get() + 1,
+            predecessor: header.checksum.get(),
+            following: (next.segment.0 != NO_SEGMENT).then_some(next),
+        };
+        found.acknowledged = found.acknowledged.max(header.acknowledged.get());
+        found.frames.push(frame);
+    }
+}
+
+/// A later frame of the log that says the missing ones were acknowledged: they are damage, not the tail.
+///
+/// Looks at every unit of the rest of the segment and at the segment after it. A head binds its own place, log and
+/// opening, so payload cannot pass for one.
+async fn proof_beyond(reader: &mut Reader<'_>, log: LogId, cursor: &Cursor) -> Option<Found> {
+    let incarnation = reader.superblock.incarnation;
+    let proves = |frame: &Found| {
+        frame.header.incarnation == incarnation
+            && frame.header.first.get() > cursor.next
+            && frame.header.acknowledged.get() >= cursor.next
+    };
+    let mut places = vec![(cursor.at, cursor.unit + 1)];
+    places.extend(cursor.following.map(|next| (next, 1)));
+    for (at, from) in places {
+        if at.segment.0 >= reader.places.segment_count {
+            continue;
+        }
+        let mut unit = from;
+        while unit < reader.places.segment_units {
+            match reader.frame(log, at, unit).await {
+                Some(frame) if proves(&frame) => return Some(frame),
+                // A frame too early to prove anything: a later one may.
+                Some(frame) => unit += frame.header.units.get().max(1),
+                None => unit += 1,
+            }
+        }
+    }
+    None
+}
+
+/// Ends a log before its first frame that is neither acknowledged nor whole.
+async fn cut_torn_tail(reader: &mut Reader<'_>, log: &mut FoundLog) {
+    for number in 0..log.frames.len() {
+        let frame = &log.frames[number];
+        if frame.header.last.get() > log.acknowledged && !reader.payload_holds(frame).await {
+            log.frames.truncate(number);
+            return;
+        }
+    }
+}
+
+/// Ends logs before their first frame that depends on something no log has, until nothing changes.
+fn cut_unmet(logs: &mut [FoundLog]) {
+    loop {
+        let reached: HashMap<LogId, u64> = logs
+            .iter()
+            .map(|log| {
+                (
+                    log.log,
+                    log.frames
+                        .last()
+                        .map_or(log.base, |frame| frame.header.last.get()),
+                )
+            })
+            .collect();
+        let mut changed = false;
+        for log in logs.iter_mut() {
+            let unmet = |dependency: &Dependency| {
+                reached
+                    .get(&LogId(dependency.log.get()))
+                    .is_none_or(|last| *last < dependency.sequence.get())
+            };
+            if let Some(cut) = log
+                .frames
+                .iter()
+                .position(|frame| frame.dependencies.iter().any(unmet))
+            {
+                log.frames.truncate(cut);
+                changed = true;
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// Reads a sealed segment frame by frame, for want of its footer. Unreadable parts are reported.
+pub(super) async fn scan_segment(
+    local: &Local,
+    name: &str,
+    superblock: &Superblock,
+    at: SegmentUse,
+    end_unit: u32,
+    damage: &mut Vec<Damage>,
+) -> Result<Vec<Descriptor>> {
+    let places = Places::of(superblock);
+    let mut reader = Reader {
+        local,
+        name,
+        superblock,
+        places,
+        window: None,
+    };
+    let mut descriptors = Vec::new();
+    let mut unit = 1;
+    let mut gap = false;
+    while unit < end_unit.min(places.segment_units) {
+        let log = FrameHeader::read_from_prefix(reader.bytes(at.segment, unit, UNIT_BYTES).await)
+            .map_or(LogId(0), |(header, _)| LogId(header.log.get()));
+        match reader.frame(log, at, unit).await {
+            Some(frame) => {
+                unit += frame.header.units.get().max(1);
+                descriptors.extend(frame.descriptors);
+                gap = false;
+            }
+            None => {
+                if !gap {
+                    let offset = u64::from(unit) * UNIT_BYTES as u64;
+                    damage.push(Damage {
+                        segment: at.segment,
+                        offset,
+                        what: "unreadable frames".into(),
+                    });
+                }
+                gap = true;
+                unit += 1;
+            }
+        }
+    }
+    debug_assert!(descriptors.len() <= FRAME_BYTES_MAX * places.segment_units as usize);
+    Ok(descriptors)
+}

@@ -1,0 +1,163 @@
+//! What a store says about itself: counters, space, health.
+
+use std::sync::atomic::Ordering;
+
+use super::Store;
+use super::cache::CacheStats;
+use super::counters::Totals;
+use super::index;
+use super::recovery::Damage;
+use super::segments::SegmentState;
+use crate::limits::UNIT_BYTES;
+
+/// Counters of this opening, and totals since the store was made.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Stats {
+    /// The cache of verified extents.
+    pub cache: CacheStats,
+    /// Totals since the store was made.
+    pub totals: Totals,
+    /// Extents offered.
+    pub offered: u64,
+    /// Extents that were new.
+    pub new_objects: u64,
+    /// Bytes offered.
+    pub offered_bytes: u64,
+    /// Bytes of new extents.
+    pub new_bytes: u64,
+    /// Frames written.
+    pub frames: u64,
+    /// Bytes of frames, padding included.
+    pub frame_bytes: u64,
+    /// Batches in frames.
+    pub batches: u64,
+    /// Device reads for extents.
+    pub reads: u64,
+    /// Bytes of device reads.
+    pub read_bytes: u64,
+    /// Extents served from memory before they were durable.
+    pub pending_hits: u64,
+    /// Bytes visible and not yet durable.
+    pub pending_bytes: u64,
+    /// How often a batch waited for room among the pending.
+    pub pending_waits: u64,
+    /// Extents in the index.
+    pub index_entries: u64,
+    /// Bytes of memory the index takes.
+    pub index_bytes: u64,
+    /// Living leases.
+    pub leases: u64,
+    /// Roots of all kinds.
+    pub roots: u64,
+}
+
+/// How the device is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Space {
+    /// Bytes of the device.
+    pub capacity: u64,
+    /// Bytes of one segment.
+    pub segment_bytes: u64,
+    /// Segments in all.
+    pub segments: u64,
+    /// Segments in no use.
+    pub segments_free: u64,
+    /// Segments that are full.
+    pub segments_sealed: u64,
+    /// Segments that take frames or are next in line.
+    pub segments_open: u64,
+    /// Segments that hold checkpoints.
+    pub segments_checkpoint: u64,
+    /// Bytes that can still be written, about.
+    pub free: u64,
+    /// Extents a full store may hold, at 4 KiB each.
+    pub extents_max: u64,
+    /// Bytes of memory the index of a full store takes.
+    pub index_bytes_max: u64,
+}
+
+/// Whether the store does what it should.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Health {
+    /// Random name of the store, in hexadecimal.
+    pub store: String,
+    /// When it was made: nanoseconds since 1970.
+    pub created_ns: u64,
+    /// Number of openings for writing.
+    pub incarnation: u64,
+    /// Format version.
+    pub format_version: u16,
+    /// Why no writes are taken, if none are.
+    pub read_only: Option<String>,
+    /// What opening could not read.
+    pub damage: Vec<Damage>,
+    /// Frames read again when the store was opened; 0 after a clean close.
+    pub replayed_frames: u64,
+}
+
+impl Store {
+    /// Counters of this opening, and totals.
+    pub fn stats(&self) -> Stats {
+        let shared = self.shared();
+        let counters = &shared.counters;
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            cache: shared.cache.stats(),
+            totals: counters.totals(),
+            offered: read(&counters.offered),
+            new_objects: read(&counters.new),
+            offered_bytes: read(&counters.offered_bytes),
+            new_bytes: read(&counters.new_bytes),
+            frames: read(&counters.frames),
+            frame_bytes: read(&counters.frame_bytes),
+            batches: read(&counters.batches),
+            reads: read(&counters.reads),
+            read_bytes: read(&counters.read_bytes),
+            pending_hits: read(&counters.pending_hits),
+            pending_bytes: shared.pending.bytes(),
+            pending_waits: shared.pending.waits(),
+            index_entries: shared.index.len(),
+            index_bytes: shared.index.memory_bytes(),
+            leases: shared.leases.count() as u64,
+            roots: shared.roots.read().len() as u64,
+        }
+    }
+
+    /// How the device is used.
+    pub fn space(&self) -> Space {
+        let shared = self.shared();
+        let table = shared.segments.lock();
+        let count = |wanted: fn(SegmentState) -> bool| table.find(wanted).len() as u64;
+        let segment_bytes = shared.places.segment_bytes();
+        let room: u64 = shared.logs().iter().map(|log| log.room.left()).sum();
+        let capacity = self.0.superblock.lock().capacity_units.get() * UNIT_BYTES as u64;
+        let extents_max = segment_bytes * table.len() as u64 / UNIT_BYTES as u64;
+        Space {
+            capacity,
+            segment_bytes,
+            segments: table.len() as u64,
+            segments_free: count(|state| state == SegmentState::Free),
+            segments_sealed: count(|state| matches!(state, SegmentState::Sealed { .. })),
+            segments_open: count(|state| matches!(state, SegmentState::Open(_) | SegmentState::Reserved(_))),
+            segments_checkpoint: count(|state| state == SegmentState::Checkpoint),
+            free: table.free_for_logs() as u64 * segment_bytes + room,
+            extents_max,
+            index_bytes_max: index::memory_for(extents_max),
+        }
+    }
+
+    /// Whether the store does what it should.
+    pub fn health(&self) -> Health {
+        let shared = self.shared();
+        let read_only = shared.check_writable().err().map(|error| error.to_string());
+        Health {
+            store: shared.store.iter().map(|byte| format!("{byte:02x}")).collect(),
+            created_ns: shared.created_ns,
+            incarnation: shared.incarnation,
+            format_version: crate::format::superblock::VERSION,
+            read_only,
+            damage: shared.damage.clone(),
+            replayed_frames: self.0.replayed_frames,
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The store as its callers see it: visibility, durability, roots, reopening, fullness.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::testing::{self, data};
+use super::*;
+use crate::error::Error;
+use crate::format::{Domain, Kind};
+
+fn set(name: &str, expect: Expect, data: &[u8]) -> RootUpdate {
+    RootUpdate {
+        kind: RootKind::Branch,
+        name: Arc::from(name.as_bytes()),
+        expect,
+        change: RootChange::Set {
+            target: None,
+            data: Bytes::copy_from_slice(data),
+        },
+    }
+}
+
+async fn put(store: &Store, contents: &[Bytes]) -> Result<Ack> {
+    let mut batch = store.batch();
+    batch
+        .put(contents.iter().map(|bytes| data(bytes)).collect())
+        .await?;
+    batch.submit().await
+}
+
+fn contents(count: usize, len: usize) -> Vec<Bytes> {
+    (0..count)
+        .map(|number| {
+            let mut bytes = vec![u8::try_from(number % 251).expect("below 251"); len];
+            bytes[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            Bytes::from(bytes)
+        })
+        .collect()
+}
+
+/// Goal: what was put is read back, visible at once and durable later, whatever its length.
+/// Method: lengths around units and alignment, read before and after the acknowledgement and after reopening.
+#[test]
+fn contents_survive_visibility_durability_and_reopening() {
+    let device = testing::device(256 << 20);
+    let store = testing::create(&device, 2);
+    let lengths = [
+        0,
+        1,
+        100,
+        4095,
+        4096,
+        4097,
+        8192,
+        32 << 10,
+        (32 << 10) + 1,
+        1 << 20,
+    ];
+    let all: Vec<Bytes> = lengths
+        .iter()
+        .map(|len| Bytes::from((0..*len).map(|at| (at % 251) as u8).collect::<Vec<_>>()))
+        .collect();
+    let keys: Vec<Key> = all.iter().map(|bytes| data(bytes).key).collect();
+    let ack = store.block_on(put(&store, &all)).unwrap();
+    let check = |store: &Store| {
+        for (answer, expected) in store.block_on(store.get_many(&keys)).into_iter().zip(&all) {
+            assert_eq!(answer.unwrap(), *expected);
+        }
+    };
+    check(&store);
+    store.block_on(ack.durable()).unwrap();
+    check(&store);
+    assert!(store.contains(&keys).into_iter().all(|known| known));
+    store.close().unwrap();
+    let store = testing::open(&device, 2);
+    check(&store);
+    assert_eq!(store.health().replayed_frames, 0);
+    store.close().unwrap();
+}
+
+/// Goal: a durable acknowledgement survives the end of the process without a close, with any number of reactors.
+/// Method: put, wait, drop the store, reopen with other reactor counts, five times over.
+#[test]
+fn durable_batches_survive_a_store_that_was_never_closed() {
+    let device = testing::device(256 << 20);
+    let mut store = testing::create(&device, 1);
+    let mut keys = Vec::new();
+    for round in 0..5usize {
+        let all: Vec<Bytes> = contents(200, 5000 + round);
+        let ack = store.block_on(put(&store, &all)).unwrap();
+        let mut batch = store.batch();
+        batch.set_root(set(&format!("branch-{round}"), Expect::Absent, b"x"));
+        let root = store.block_on(batch.submit()).unwrap();
+        store.block_on(ack.durable()).unwrap();
+        store.block_on(root.durable()).unwrap();
+        keys.extend(all.iter().map(|bytes| data(bytes).key));
+        testing::abandon(store);
+        store = testing::open(&device, 1 + round % 3);
+        assert!(store.health().replayed_frames > 0, "round {round}");
+        assert!(store.health().damage.is_empty());
+        for answer in store.block_on(store.get_many(&keys)) {
+            answer.unwrap();
+        }
+        assert_eq!(store.roots(RootKind::Branch).len(), round + 1);
+    }
+    store.close().unwrap();
+    let store = testing::open(&device, 2);
+    assert!(
+        store
+            .block_on(store.get_many(&keys))
+            .into_iter()
+            .all(|answer| answer.is_ok())
+    );
+}
+
+/// Goal: equal bytes are stored once, within a batch, across batches and across reopening.
+#[test]
+fn equal_extents_are_stored_once() {
+    let device = testing::device(256 << 20);
+    let store = testing::create(&device, 2);
+    let all = contents(10, 4096);
+    let twice: Vec<Bytes> = all.iter().chain(&all).cloned().collect();
+    for (round, expected) in [(0, 10), (1, 0)] {
+        let mut batch = store.batch();
+        store
+            .block_on(batch.put(twice.iter().map(|bytes| data(bytes)).collect()))
+            .unwrap();
+        assert_eq!(
+            (batch.counts().offered, batch.counts().new),
+            (20, expected),
+            "round {round}"
+        );
+        let ack = store.block_on(batch.submit()).unwrap();
+        store.block_on(ack.durable()).unwrap();
+    }
+    assert_eq!(store.stats().index_entries, 10);
+    // Another domain and another kind are other extents.
+    let mut other = data(&all[0]);
+    other.key.domain = Domain(7);
+    assert_eq!(store.contains(&[other.key]), [false]);
+    other.key = Key {
+        kind: Kind::Node,
+        ..data(&all[0]).key
+    };
+    assert_eq!(store.contains(&[other.key]), [false]);
+}
+
+/// Goal: root updates are atomic compare-and-swap. Method: every expectation met and unmet, and a batch half of
+/// which cannot be done.
+#[test]
+fn root_updates_happen_together_or_not_at_all() {
+    let store = testing::store();
+    let submit = |updates: Vec<RootUpdate>| {
+        let mut batch = store.batch();
+        updates.into_iter().for_each(|update| batch.set_root(update));
+        store.block_on(batch.submit())
+    };
+    submit(vec![set("a", Expect::Absent, b"1")]).unwrap();
+    let root = store.root(RootKind::Branch, b"a").unwrap();
+    assert!(matches!(
+        submit(vec![set("a", Expect::Absent, b"2")]),
+        Err(Error::Exists { .. })
+    ));
+    assert!(matches!(
+        submit(vec![set("b", Expect::Present, b"2")]),
+        Err(Error::NotFound { .. })
+    ));
+    submit(vec![set("a", Expect::Sequence(root.sequence), b"2")]).unwrap();
+    let stale = submit(vec![
+        set("c", Expect::Absent, b""),
+        set("a", Expect::Sequence(root.sequence), b"3"),
+    ]);
+    assert!(matches!(stale, Err(Error::Conflict { .. })));
+    assert!(
+        store.root(RootKind::Branch, b"c").is_none(),
+        "half a batch became visible"
+    );
+    let rename = RootUpdate {
+        change: RootChange::Rename {
+            to: Arc::from(&b"z"[..]),
+        },
+        ..set("a", Expect::Present, b"")
+    };
+    submit(vec![rename]).unwrap();
+    let renamed = store.root(RootKind::Branch, b"z").unwrap();
+    assert_eq!((renamed.id, &renamed.data[..]), (root.id, &b"2"[..]));
+    let delete = RootUpdate {
+        change: RootChange::Delete,
+        ..set("z", Expect::Present, b"")
+    };
+    submit(vec![delete]).unwrap();
+    submit(vec![set("z", Expect::Absent, b"new")]).unwrap();
+    assert_ne!(
+        store.root(RootKind::Branch, b"z").unwrap().id,
+        root.id,
+        "root ids are never reused"
+    );
+}
+
+/// Goal: a full store refuses clearly, keeps what it took, still deletes, and still closes and opens (P8).
+/// Method: fill a small store to the brim, with one-megabyte and with small extents.
+#[test]
+fn a_full_store_refuses_and_keeps_what_it_took() {
+    for len in [1 << 20, 6000] {
+        let device = testing::device(64 << 20);
+        let store = testing::create(&device, 1);
+        let mut batch = store.batch();
+        batch.set_root(set("doomed", Expect::Absent, b""));
+        store.block_on(batch.submit()).unwrap();
+        let mut kept: Vec<Key> = Vec::new();
+        let mut refused = None;
+        for number in 0..60_000u64 {
+            let mut bytes = vec![7; len];
+            bytes[..8].copy_from_slice(&number.to_le_bytes());
+            let extent = data(&Bytes::from(bytes));
+            let key = extent.key;
+            let mut batch = store.batch();
+            let done = store.block_on(async {
+                batch.put(vec![extent]).await?;
+                batch.submit().await
+            });
+            match done {
+                Ok(_) => kept.push(key),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        assert!(matches!(refused, Some(Error::Full { .. })), "{refused:?}");
+        assert!(
+            kept.len() * len > 20 << 20,
+            "only {} x {len} bytes fitted into 64 MiB",
+            kept.len()
+        );
+        store.block_on(store.flush()).unwrap();
+        let mut batch = store.batch();
+        batch.set_root(RootUpdate {
+            change: RootChange::Delete,
+            ..set("doomed", Expect::Present, b"")
+        });
+        let ack = store.block_on(batch.submit()).unwrap();
+        store.block_on(ack.durable()).unwrap();
+        store.close().unwrap();
+        let store = testing::open(&device, 1);
+        assert!(store.roots(RootKind::Branch).is_empty());
+        for group in kept.chunks(64) {
+            store
+                .block_on(store.get_many(group))
+                .into_iter()
+                .for_each(|answer| drop(answer.unwrap()));
+        }
+    }
+}
+
+/// Goal: many threads putting equal and different extents end with every one readable and durable.
+/// Method: threads over a shared set of contents on several reactors, so that batches depend on other logs.
+#[test]
+fn concurrent_batches_depend_on_each_other_and_all_become_durable() {
+    let device = testing::device(256 << 20);
+    let store = testing::create(&device, 3);
+    let all = contents(600, 3000);
+    std::thread::scope(|scope| {
+        for thread in 0..6usize {
+            let (store, all) = (&store, &all);
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let from = (thread * 37 + round * 11) % 560;
+                    let ack = store.block_on(put(store, &all[from..from + 40])).unwrap();
+                    if round % 5 == 0 {
+                        store.block_on(ack.durable()).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    store.block_on(store.flush()).unwrap();
+    let keys: Vec<Key> = all.iter().map(|bytes| data(bytes).key).collect();
+    let known = store.contains(&keys).into_iter().filter(|known| *known).count();
+    testing::abandon(store);
+    let store = testing::open(&device, 2);
+    assert_eq!(
+        store.contains(&keys).into_iter().filter(|known| *known).count(),
+        known
+    );
+}
+
+/// Goal: the same engine runs with no threads at all, and the same seed gives the same bytes.
+/// Method: a workload under the single-threaded driver with virtual time, twice; the images must be equal.
+#[test]
+fn the_engine_runs_without_threads_and_repeats_itself() {
+    let run = |seed: u64| {
+        let device = testing::device(64 << 20);
+        let store = testing::create_driven(&device, 2, seed);
+        let mut keys = Vec::new();
+        for round in 0..20usize {
+            let all = contents(10, 1000 + round * 500);
+            keys.extend(all.iter().map(|bytes| data(bytes).key));
+            let mut batch = store.batch_on(round);
+            let ack = store.block_on(async {
+                batch.put(all.iter().map(data).collect()).await?;
+                batch.set_root(set(&format!("b{round}"), Expect::Absent, b""));
+                batch.submit().await
+            });
+            if round % 3 == 0 {
+                store.block_on(ack.unwrap().durable()).unwrap();
+            }
+        }
+        store
+            .block_on(store.get_many(&keys))
+            .into_iter()
+            .for_each(|answer| drop(answer.unwrap()));
+        store.close().unwrap();
+        device.image()
+    };
+    let first = run(7);
+    assert!(first == run(7), "the same seed gave another image");
+}
