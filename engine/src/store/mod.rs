@@ -3,6 +3,7 @@
 //! SCAFFOLD of the interface (in memory), replaced by the real store; the signatures stay.
 
 pub mod index;
+pub mod owner;
 
 use std::collections::HashMap;
 use std::sync::Arc;
