@@ -17,6 +17,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 
@@ -61,11 +62,14 @@ pub struct Owner {
 
 /// Times a lock file may vanish under us (each time another owner has come and gone).
 const ATTEMPTS: usize = 100;
+/// How often, and how far apart, a block device's lock is tried.
+const PROBER_ATTEMPTS: u32 = 20;
+const PROBER_WAIT: Duration = Duration::from_millis(10);
 /// Longest record a lock file may hold, in bytes.
 const RECORD_BYTES_MAX: usize = 8192;
 
 impl Owner {
-    /// Takes the store, or says who has it. Never waits.
+    /// Takes the store, or says who has it. Waits for nobody (on a block device 0.2 s, for the device manager).
     ///
     /// # Errors
     /// [`Error::InUse`] names the process; [`Error::Refused`] if something that cannot be named holds the store
@@ -163,11 +167,24 @@ fn lock_store(path: &Path, access: Access) -> Result<File> {
             Some(code) if code == rustix::io::Errno::BUSY.raw_os_error() => busy(path, None),
             _ => Error::path("open", path, error),
         })?;
-    match try_lock(&file, access) {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(busy(path, Some(&file))),
-        Err(TryLockError::Error(error)) => Err(Error::path("lock", path, error)),
+    for attempt in 0.. {
+        match try_lock(&file, access) {
+            Ok(()) => break,
+            // The device manager locks block devices for a moment while it looks what is on them.
+            Err(TryLockError::WouldBlock) if block && attempt < PROBER_ATTEMPTS => wait_for_prober(),
+            Err(TryLockError::WouldBlock) => return Err(busy(path, Some(&file))),
+            Err(TryLockError::Error(error)) => return Err(Error::path("lock", path, error)),
+        }
     }
+    Ok(file)
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "before the store is open there is no reactor to wait in"
+)]
+fn wait_for_prober() {
+    std::thread::sleep(PROBER_WAIT);
 }
 
 /// The error for a store at `path` that somebody else has; `file` is what could not be locked.

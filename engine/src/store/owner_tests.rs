@@ -278,3 +278,41 @@ fn what_cannot_be_locked_is_named() {
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("ours");
     assert!(path.exists());
 }
+
+/// Goal: a block device is owned under all its names, and its lock lies in the runtime directory. Method: as root, a
+/// loop device and a symbolic link to it; skipped with a note otherwise.
+#[test]
+fn a_block_device_is_owned_under_all_its_names() {
+    let (directory, _, path) = store();
+    fs::write(&path, vec![0; 1 << 20]).expect("a file");
+    let made = Command::new("losetup")
+        .args(["--find", "--show"])
+        .arg(&path)
+        .output();
+    let Some(made) = made.ok().filter(|output| output.status.success()) else {
+        println!("skipped: no loop device can be made here (needs root)");
+        return;
+    };
+    let device = PathBuf::from(String::from_utf8(made.stdout).expect("a path").trim());
+    let link = directory.path().join("link");
+    symlink(&device, &link).expect("a link");
+    let subjects = [Subject::Path(device.clone()), Subject::Path(link)];
+    let outcome = std::panic::catch_unwind(|| {
+        let other = Other::start(&subjects[0], Access::Exclusive);
+        for subject in &subjects {
+            assert_in_use_by(Owner::acquire(subject, Access::Exclusive), other.pid());
+            assert_in_use_by(Owner::acquire(subject, Access::Shared), other.pid());
+        }
+        other.kill();
+        for subject in &subjects {
+            Owner::acquire(subject, Access::Exclusive).expect("its owner is dead");
+            Owner::acquire(subject, Access::Shared).expect("nobody has it");
+        }
+        assert!(
+            !Path::new(&format!("{}.lock", device.display())).exists(),
+            "a lock file in /dev"
+        );
+    });
+    let _ = Command::new("losetup").arg("--detach").arg(&device).status();
+    outcome.expect("the assertions above hold");
+}
