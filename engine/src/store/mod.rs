@@ -2,8 +2,11 @@
 //!
 //! SCAFFOLD of the interface (in memory), replaced by the real store; the signatures stay.
 
+pub mod cache;
+pub mod histogram;
 pub mod index;
 pub mod owner;
+mod sharded;
 
 use std::collections::HashMap;
 use std::sync::Arc;
