@@ -39,6 +39,25 @@ pub enum Error {
         /// What was wrong.
         damage: String,
     },
+    /// What was read back does not fit together: a manifest, or the chunks it lists. Restore it from another copy.
+    #[error("{kind} {id} does not hold together: {damage}")]
+    Inconsistent {
+        /// Content the extents belong to.
+        id: ContentId,
+        /// What it was read as.
+        kind: Kind,
+        /// What was wrong, and where.
+        damage: String,
+    },
+    /// The reader or writer that a caller handed over failed.
+    #[error("{operation} failed: {source}")]
+    Stream {
+        /// What was done with it: `reading the content`, ...
+        operation: &'static str,
+        /// What it said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The store holds no such content, branch, tag, revision or path.
     #[error("{what} not found")]
     NotFound {
