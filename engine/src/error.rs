@@ -168,6 +168,17 @@ pub enum Error {
         /// What the device said.
         reason: String,
     },
+    /// Files of a directory could not be read, or kept changing while they were: nothing was committed.
+    #[error("{count} of the files can't be committed: {list}; make them readable, exclude them, or skip what can't be read")]
+    Unreadable {
+        /// How many.
+        count: u64,
+        /// The first of them with what the system said, ready to print.
+        list: String,
+    },
+    /// The caller asked the operation to end. What it had begun is undone or can be repeated.
+    #[error("cancelled")]
+    Cancelled,
     /// The store is closed or closing.
     #[error("the store is closed")]
     Closed,

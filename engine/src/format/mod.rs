@@ -1,5 +1,7 @@
 //! On-device structures: encodes and checks bytes, does no I/O. The byte tables are in `FORMAT.md`.
 
+pub mod branch;
+pub mod commit;
 pub mod checkpoint;
 pub mod checksum;
 pub mod frame;
@@ -7,6 +9,7 @@ mod ids;
 #[cfg(test)]
 pub(crate) mod layout_check;
 pub mod manifest;
+pub mod node;
 pub mod root_record;
 pub mod segment;
 pub mod superblock;

@@ -3,34 +3,7 @@
 use bytes::Bytes;
 
 use crate::format::ContentId;
-
-/// What a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[repr(u8)]
-pub enum EntryKind {
-    /// Regular file; `id` is its content.
-    File = 1,
-    /// Directory; `id` is its root node.
-    Directory = 2,
-    /// Symbolic link; `id` is the content that holds its target.
-    Symlink = 3,
-    /// Named pipe; no content.
-    Fifo = 4,
-    /// Character device; no content.
-    CharDevice = 5,
-    /// Block device; no content.
-    BlockDevice = 6,
-}
-
-/// A point in time as file systems keep it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-pub struct FileTime {
-    /// Seconds since 1970, negative before.
-    pub seconds: i64,
-    /// 0 to 999,999,999.
-    pub nanoseconds: u32,
-}
+pub use crate::format::node::{EntryKind, FileTime};
 
 /// One extended attribute; ACLs are the ones named `system.posix_acl_*`.
 #[derive(Debug, Clone, PartialEq, Eq)]

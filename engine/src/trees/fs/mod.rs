@@ -1,0 +1,19 @@
+//! Real directories: to a tree ([`scan`]), from a tree ([`materialize`], [`restore`]), and compared ([`status`]).
+
+mod control;
+mod folder;
+mod ignore_rules;
+mod known;
+mod links;
+mod listing;
+mod parallel;
+mod platform;
+mod read;
+mod scan;
+mod stat_cache;
+mod stream;
+mod walk;
+
+pub use control::{Cancel, Control, Doubt, Phase, Progress, Report, Warnings};
+pub use platform::FileId;
+pub use scan::{Scan, ScanCounts, ScanOptions, inspect, scan};
