@@ -15,7 +15,7 @@ use crate::store::{Expect, Extent, RootChange, RootKind, RootUpdate, Store};
 
 /// Trees of an empty store in memory.
 pub(super) fn trees() -> Trees {
-    Trees::new(Store::scaffold(), Domain(0))
+    Trees::new(crate::store::testing::store(), Domain(0))
 }
 
 /// A moment after everything before and before everything after: the clock of the store moves on, as every change of
