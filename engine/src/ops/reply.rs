@@ -154,16 +154,16 @@ pub struct CacheStats {
 }
 
 /// Latencies of one class of commits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// How many.
     pub commits: u64,
-    /// Half were faster, in microseconds.
-    pub commit_latency_us_p50: u64,
-    /// 95 of 100 were faster.
-    pub commit_latency_us_p95: u64,
-    /// 99 of 100 were faster.
-    pub commit_latency_us_p99: u64,
+    /// Half took at most this long, in microseconds.
+    pub commit_latency_us_p50: f64,
+    /// 95 of 100 took at most this long.
+    pub commit_latency_us_p95: f64,
+    /// 99 of 100 took at most this long.
+    pub commit_latency_us_p99: f64,
 }
 
 /// What a check found.

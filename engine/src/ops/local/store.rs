@@ -2,8 +2,9 @@
 
 use super::open::{Access, Engine};
 use crate::error::Result;
-use crate::ops::{CacheStats, Durability, Info, Stats, Totals};
+use crate::ops::{CacheStats, Info, Latency, Stats, Totals};
 use crate::store::RootKind;
+use crate::store::histogram::Summary;
 
 impl Engine {
     pub fn info(&self) -> Result<Info> {
@@ -62,8 +63,8 @@ impl Engine {
                 size: stats.cache.bytes,
                 items: stats.cache.items,
             },
-            visible: self.latencies.summary(Durability::Visible),
-            durable: self.latencies.summary(Durability::Durable),
+            visible: latency(&stats.commit_latency_visible),
+            durable: latency(&stats.commit_latency_durable),
             new_objects: stats.new_objects,
             new_bytes: stats.new_bytes,
             dedup_ratio: dedup_ratio(stats.offered_bytes, stats.new_bytes),
@@ -78,6 +79,15 @@ impl Engine {
                 dedup_ratio: dedup_ratio(stats.totals.offered_bytes, stats.totals.new_bytes),
             },
         })
+    }
+}
+
+fn latency(summary: &Summary) -> Latency {
+    Latency {
+        commits: summary.count,
+        commit_latency_us_p50: summary.us_p50,
+        commit_latency_us_p95: summary.us_p95,
+        commit_latency_us_p99: summary.us_p99,
     }
 }
 
