@@ -2,6 +2,7 @@
 
 mod branches;
 mod commit;
+mod diff;
 pub mod directory;
 mod directory_read;
 mod entry;
@@ -20,6 +21,7 @@ mod tree;
 
 pub use branches::{Reference, branch_references};
 pub use commit::{Commit, CommitOptions, CommitOutcome, ExpectHead, TreeCounts, commit_references};
+pub use diff::{Change, Changed, Difference};
 pub use directory::{PendingDirectory, build_many};
 pub use entry::{Attributes, Entry, EntryKind, FileTime, Xattr};
 pub use handle::Trees;
