@@ -209,7 +209,7 @@ fn shared_nodes_are_never_read() {
     let build = |files: &BTreeMap<String, String>| {
         let files: Vec<(&str, &str)> = files
             .iter()
-            .map(|(path, content)| (path.as_str(), *content))
+            .map(|(path, content)| (path.as_str(), content.as_str()))
             .collect();
         Plan::of(&files).build()
     };
