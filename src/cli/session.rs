@@ -105,10 +105,11 @@ impl Session {
         Ok(client.call(Request::Init(request), &mut terminal)?)
     }
 
-    /// Prints what is left; a command is done only when this is.
+    /// Closes the store and prints what is left; a command is done only when this is.
     pub fn finish(&mut self) -> Result<(), Stop> {
-        self.client = None;
-        Ok(self.output.flush()?)
+        let closed = self.client.take().map_or(Ok(()), |client| client.close());
+        self.output.flush()?;
+        Ok(closed?)
     }
 
     fn terminal<'a>(&self) -> Terminal<'a> {

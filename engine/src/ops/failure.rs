@@ -114,14 +114,20 @@ fn class(error: &Error) -> Class {
 fn hint(error: &Error) -> Option<String> {
     let text = match error {
         Error::Full { .. } => "delete branches or tags, or use a larger store",
-        Error::Damaged { .. } | Error::Inconsistent { .. } => "`helios check --read-data` lists everything that is damaged",
+        Error::Damaged { .. } | Error::Inconsistent { .. } => {
+            "`helios check --read-data` lists everything that is damaged"
+        }
         Error::Ambiguous { .. } => "give more digits of the id, or a branch or tag",
         Error::Conflict { .. } => "look at the new state (`helios log`), then try again on top of it",
         Error::InUse { .. } => "wait for it to finish, or stop it",
         Error::Unsupported { .. } => "use a newer helios",
         Error::Fenced { .. } => "check the device and its log, then `helios check`",
         Error::Unreadable { .. } => "make them readable, or leave them out with --exclude",
-        Error::Path { operation: OPEN_STORE, source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+        Error::Path {
+            operation: OPEN_STORE,
+            source,
+            ..
+        } if source.kind() == std::io::ErrorKind::NotFound => {
             "create it with `helios init`, or name another with --store"
         }
         Error::Device { source, .. } | Error::Path { source, .. } => match source.kind() {

@@ -333,6 +333,26 @@ pub enum ChangeKind {
     Metadata,
 }
 
+/// What of an entry differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Bytes of a file, target of a link.
+    Content,
+    /// Permission bits.
+    Mode,
+    /// Owner or group.
+    Owner,
+    /// Time of last change.
+    Mtime,
+    /// Extended attributes, ACLs among them.
+    Xattrs,
+    /// Device numbers.
+    Device,
+    /// Which names are links to one file.
+    Links,
+}
+
 /// One side of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -356,10 +376,13 @@ pub struct Node {
 /// One name that differs between two states.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Relative to the compared directories.
+    /// Relative to the compared directories; `.` for these themselves.
     pub path: ByteString,
     /// What happened.
     pub change: ChangeKind,
+    /// What differs, for `modified` and `metadata`.
+    #[serde(default)]
+    pub parts: Vec<Part>,
     /// Before; absent for `added`.
     pub from: Option<Node>,
     /// After; absent for `removed`.

@@ -120,9 +120,19 @@ pub fn stats(session: &mut Session) -> Result<Exit, Stop> {
         ("I/O reduction", format!("{:.1} %", stats.io_reduction_percent)),
         ("index entries", count(stats.index_entries)),
         ("index memory", show(stats.index_bytes)),
-        ("ever committed", plural(stats.totals.commits, "commit", "commits")),
+        (
+            "ever committed",
+            plural(stats.totals.commits, "commit", "commits"),
+        ),
         ("ever offered", show(stats.totals.offered_bytes)),
-        ("ever stored", format!("{}, {}", count(stats.totals.new_objects), show(stats.totals.new_bytes))),
+        (
+            "ever stored",
+            format!(
+                "{}, {}",
+                count(stats.totals.new_objects),
+                show(stats.totals.new_bytes)
+            ),
+        ),
         ("dedup ratio, all", format!("{:.2}", stats.totals.dedup_ratio)),
     ];
     table(session, &rows)?;

@@ -50,7 +50,10 @@ impl Engine {
             ..OpenOptions::default()
         };
         if let Some(reactors) = options.reactors {
-            wanted.reactors = Config { reactors, ..wanted.reactors };
+            wanted.reactors = Config {
+                reactors,
+                ..wanted.reactors
+            };
         }
         if let Some(cache_bytes) = options.cache_bytes {
             wanted.cache_bytes = cache_bytes;

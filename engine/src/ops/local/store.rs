@@ -14,7 +14,12 @@ impl Engine {
         let mut notes: Vec<String> = health
             .damage
             .iter()
-            .map(|damage| format!("segment {} at byte {}: {}", damage.segment, damage.offset, damage.what))
+            .map(|damage| {
+                format!(
+                    "segment {} at byte {}: {}",
+                    damage.segment, damage.offset, damage.what
+                )
+            })
             .collect();
         // Opened for reading it takes no writes by design; that says nothing about the store.
         let read_only = health.read_only.filter(|_| self.access == Access::Write);
@@ -94,9 +99,17 @@ fn latency(summary: &Summary) -> Latency {
 /// Bytes offered per byte stored; 1 while nothing was offered. Everything offered and nothing stored counts as if
 /// one byte had been, so that the figure stays finite.
 fn dedup_ratio(offered: u64, stored: u64) -> f64 {
-    if offered == 0 { 1.0 } else { offered as f64 / stored.max(1) as f64 }
+    if offered == 0 {
+        1.0
+    } else {
+        offered as f64 / stored.max(1) as f64
+    }
 }
 
 fn reduction_percent(offered: u64, stored: u64) -> f64 {
-    if offered == 0 { 0.0 } else { offered.saturating_sub(stored) as f64 * 100.0 / offered as f64 }
+    if offered == 0 {
+        0.0
+    } else {
+        offered.saturating_sub(stored) as f64 * 100.0 / offered as f64
+    }
 }
