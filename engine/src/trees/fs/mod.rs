@@ -6,14 +6,20 @@ mod ignore_rules;
 mod known;
 mod links;
 mod listing;
+mod materialize;
 mod parallel;
 mod platform;
 mod read;
+mod remove;
 mod scan;
 mod stat_cache;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod walk;
+mod writer;
 
 pub use control::{Cancel, Control, Doubt, Phase, Progress, Report, Warnings};
+pub use materialize::{MaterializeOptions, Materialized, materialize};
 pub use platform::FileId;
 pub use scan::{Scan, ScanCounts, ScanOptions, inspect, scan};
