@@ -6,35 +6,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::reply::Warning;
-
-/// A shared wish to stop: set once, seen by everyone who holds a clone.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// A flag that is not set.
-    pub fn new() -> Cancel {
-        Cancel::default()
-    }
-
-    /// Asks whatever holds a clone to stop. Only an atomic store: safe in a signal handler.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether someone asked.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// The flag itself, for layers that know nothing of requests.
-    pub fn flag(&self) -> &Arc<AtomicBool> {
-        &self.0
-    }
-}
+use crate::trees::fs::Cancel;
 
 /// What an operation is doing just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -21,19 +21,22 @@ mod reply;
 mod request;
 
 pub use bytestring::ByteString;
-pub use exchange::{Cancel, Exchange, Reporter, Silent, Stage, Step};
+pub use exchange::{Exchange, Reporter, Silent, Stage, Step};
 pub use failure::{Class, Failure};
 pub use local::{Local, StoreOptions};
 pub use reply::{
     CacheStats, Change, ChangeKind, Checked, CommitRecord, Committed, Compared, Content, Created, Damage, Found,
     Headcount, History, Info, Latency, Listed, ListedEntry, Materialized, Node, PinCount, Pinned, Presence,
-    Reference, References, Reply, Restored, Stats, Status, Warning, Warnings,
+    Reference, References, Reply, Restored, Stats, Status, Totals, Warning, Warnings,
 };
 pub use request::{
     BranchRequest, CatRequest, CheckRequest, CommitRequest, ContentRequest, DiffRequest, Durability, ExtraFiles,
     GetRequest, InitRequest, ListRequest, LogRequest, MaterializeRequest, PutRequest, Request, RestoreRequest,
     Side, StatusRequest, TagRequest,
 };
+
+pub use crate::device::Backend;
+pub use crate::trees::fs::Cancel;
 
 /// Runs requests: in this process, or wherever the store is owned.
 pub trait Client {

@@ -96,7 +96,7 @@ pub struct Info {
     pub workspaces: u64,
 }
 
-/// Counters since the store was opened by the process that answers.
+/// Counters since the store was opened by the process that answers, and totals.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
     /// How long that has been, in milliseconds. Counters and latencies cover this time only.
@@ -119,6 +119,23 @@ pub struct Stats {
     pub index_entries: u64,
     /// Memory of the index now.
     pub index_bytes: u64,
+    /// The same since the store was made.
+    pub totals: Totals,
+}
+
+/// Totals since a store was made, as of its last clean close and what this process added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Commits.
+    pub commits: u64,
+    /// Extents stored that the store did not have.
+    pub new_objects: u64,
+    /// Bytes of those.
+    pub new_bytes: u64,
+    /// Bytes offered.
+    pub offered_bytes: u64,
+    /// Bytes offered divided by bytes stored.
+    pub dedup_ratio: f64,
 }
 
 /// Cache of extents.
@@ -180,10 +197,8 @@ pub struct Content {
     pub size: u64,
     /// Bytes that went through the exchange.
     pub bytes: u64,
-    /// Extents the store did not have; 0 for reads.
-    pub new_objects: u64,
-    /// Bytes of those.
-    pub new_bytes: u64,
+    /// The store did not have it before; false for reads.
+    pub new: bool,
 }
 
 /// Which contents are stored.
@@ -279,14 +294,10 @@ pub struct Committed {
 /// What a tree holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Headcount {
-    /// Regular files.
+    /// Names other than directories.
     pub files: u64,
     /// Directories.
     pub directories: u64,
-    /// Symbolic links.
-    pub symlinks: u64,
-    /// Pipes and devices.
-    pub others: u64,
     /// Bytes of all files.
     pub bytes: u64,
 }
@@ -391,8 +402,12 @@ pub struct CommitRecord {
     pub parents: Vec<ContentId>,
     /// When it was made.
     pub time_ns: u64,
-    /// Its message.
-    pub message: ByteString,
+    /// Who made it; may be empty.
+    pub author: String,
+    /// Its message; may be empty.
+    pub message: String,
+    /// The commit whose state this one took back, for the automatic commits of restores.
+    pub replaces: Option<ContentId>,
 }
 
 /// A directory of a revision.

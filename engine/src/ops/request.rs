@@ -120,6 +120,9 @@ pub struct CommitRequest {
     /// Free text.
     #[serde(default)]
     pub message: String,
+    /// Who commits; free text.
+    #[serde(default)]
+    pub author: String,
     /// Glob patterns of paths to leave out, as in ignore files.
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -175,10 +178,8 @@ pub enum BranchRequest {
     Rename {
         /// Present name.
         from: ByteString,
-        /// New name.
+        /// New name; must be free.
         to: ByteString,
-        /// Replaces a branch that has the new name.
-        force: bool,
     },
 }
 

@@ -110,9 +110,9 @@ pub struct BranchArgs {
     #[arg(short, long, value_name = "NAME", num_args = 1..)]
     pub delete: Vec<Name>,
     /// Rename a branch
-    #[arg(short = 'm', long = "rename", value_names = ["OLD", "NEW"], num_args = 2, conflicts_with = "delete")]
+    #[arg(short = 'm', long = "rename", value_names = ["OLD", "NEW"], num_args = 2, conflicts_with_all = ["delete", "force"])]
     pub rename: Vec<Name>,
-    /// Move or replace a branch that exists
+    /// Move a branch that exists
     #[arg(short, long)]
     pub force: bool,
     /// Make this many; `{n}` in the name counts from 0, without it the number follows after a dash

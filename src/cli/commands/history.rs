@@ -13,6 +13,7 @@ use crate::cli::output::{Ink, Output};
 use crate::cli::quote;
 use crate::cli::session::{Session, Stop, working_directory};
 use crate::cli::time;
+use helios_engine::trees::format_utc;
 
 pub fn log(session: &mut Session, args: LogArgs) -> Result<Exit, Stop> {
     let request = Request::Log(LogRequest {
@@ -33,7 +34,7 @@ pub fn log(session: &mut Session, args: LogArgs) -> Result<Exit, Stop> {
             let names: Vec<String> = names.iter().map(|name| out.ink(Ink::Name, name)).collect();
             format!(" ({})", names.join(", "))
         });
-        let message = record.message.lossy();
+        let message = &record.message;
         if args.oneline {
             let id = out.ink(Ink::Id, &record.commit.short());
             let first = quote_line(message.lines().next().unwrap_or(""));
@@ -45,7 +46,10 @@ pub fn log(session: &mut Session, args: LogArgs) -> Result<Exit, Stop> {
         }
         let id = out.ink(Ink::Id, &record.commit.to_string());
         out.line(format!("commit {id}{names}"))?;
-        out.line(format!("date   {}", time::show(record.time_ns)))?;
+        if !record.author.is_empty() {
+            out.line(format!("author {}", quote_line(&record.author)))?;
+        }
+        out.line(format!("date   {}", format_utc(record.time_ns)))?;
         for line in message.lines() {
             out.line(format!("    {}", quote_line(line)).trim_end())?;
         }

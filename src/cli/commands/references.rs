@@ -8,7 +8,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Ink;
 use crate::cli::quote;
 use crate::cli::session::{Session, Stop, working_directory};
-use crate::cli::time;
+use helios_engine::trees::format_utc;
 
 /// Lists of this many new names are printed in full; longer ones are summed up.
 const NAMES_SHOWN: usize = 10;
@@ -19,7 +19,6 @@ pub fn branch(session: &mut Session, args: BranchArgs) -> Result<Exit, Stop> {
         let request = BranchRequest::Rename {
             from: from.into(),
             to: to.into(),
-            force: args.force,
         };
         (request, "renamed to")
     } else if !args.delete.is_empty() {
@@ -82,7 +81,7 @@ fn list(session: &mut Session, request: Request) -> Result<Exit, Stop> {
     for (reference, name) in references.iter().zip(names) {
         let name = out.ink(Ink::Name, &format!("{name:width$}"));
         let id = out.ink(Ink::Id, &reference.commit.short());
-        out.line(format!("{name}  {id}  {}", time::show(reference.changed_ns)))?;
+        out.line(format!("{name}  {id}  {}", format_utc(reference.changed_ns)))?;
     }
     Ok(Exit::Success)
 }
