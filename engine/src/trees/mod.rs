@@ -2,6 +2,7 @@
 
 mod branches;
 mod commit;
+mod diff;
 pub mod directory;
 mod directory_read;
 mod entry;
@@ -21,6 +22,7 @@ mod tree;
 
 pub use branches::{Reference, branch_references};
 pub use commit::{Commit, CommitOptions, CommitOutcome, ExpectHead, TreeCounts, commit_references};
+pub use diff::{Change, Changed, Difference};
 pub use directory::{PendingDirectory, build_many};
 pub use directory_read::{entries, entries_many, find, list_from};
 pub use entry::{Attributes, Entry, EntryKind, FileTime, Xattr};
