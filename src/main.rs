@@ -1,2 +1,7 @@
-//! Helios command line.
-fn main() {}
+//! The `helios` program; everything it does is in [`helios::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    helios::cli::main()
+}

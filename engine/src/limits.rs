@@ -50,6 +50,8 @@ pub const COMMIT_FIELDS_MAX: usize = 64;
 pub const COMMIT_FIELD_BYTES_MAX: usize = 64 << 10;
 /// Moves of a branch head, other than new commits on top, that are remembered.
 pub const BRANCH_JUMPS_MAX: usize = 40;
+/// Branches made by one batch.
+pub const BRANCHES_AT_ONCE_MAX: u64 = 4096;
 
 const _: () = assert!(CHUNK_BYTES[0] < CHUNK_BYTES[1] && CHUNK_BYTES[1] < CHUNK_BYTES[2]);
 const _: () = assert!(CHUNK_BYTES[2] <= EXTENT_BYTES_MAX);

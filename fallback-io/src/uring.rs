@@ -38,7 +38,7 @@ use crate::memory::{Buffer, Mapping, zeroes};
 use crate::queue::{Queue, sleep_on};
 use crate::target::Target;
 use crate::{Error, Result};
-use setup::REGIONS_MAX;
+use setup::{REGIONS_MAX, SETUPS, Setup};
 use task::{LANES, Region, Task};
 
 /// Largest queue.
@@ -80,6 +80,10 @@ struct Watch {
 impl<B: Buffer> Uring<B> {
     /// A queue for at most `depth` commands in flight. [`Error::Unusable`] where there is no io_uring.
     pub fn open(target: Arc<Target>, depth: u32) -> Result<Uring<B>> {
+        Uring::open_with(target, depth, &SETUPS)
+    }
+
+    fn open_with(target: Arc<Target>, depth: u32, setups: &[Setup]) -> Result<Uring<B>> {
         if depth == 0 || depth > DEPTH_MAX {
             return Err(Error::Resources {
                 what: "open a queue",
@@ -89,7 +93,7 @@ impl<B: Buffer> Uring<B> {
                 ),
             });
         }
-        let ring = setup::ring(depth + LANES as u32)?;
+        let ring = setup::ring(depth + LANES as u32, setups)?;
         let submitter = ring.submitter();
         submitter
             .register_files(&[target.as_fd().as_raw_fd()])

@@ -16,7 +16,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::{driver, turn};
+use super::{current, driver};
 
 /// Longest spin.
 const SPIN_MAX: Duration = Duration::from_micros(250);
@@ -68,7 +68,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Panics when the thread is running a reactor.
 pub(super) fn refuse_on_reactor() {
-    if let Some(id) = turn::current_id() {
+    if let Some(id) = current::current_id() {
         panic!("block_on was called on reactor {id}, which would stop it; await the future instead");
     }
 }

@@ -25,9 +25,9 @@ use parking_lot::Mutex;
 use crate::device::sim::Random;
 
 use super::clock::{Clock, Nanos};
+use super::current;
 use super::executor::Core;
 use super::shared::Payload;
-use super::turn;
 
 /// Virtual cost of a round that found work.
 const ROUND: Duration = Duration::from_micros(1);
@@ -108,7 +108,7 @@ impl Drop for Driver {
             core.shared.close();
         }
         for core in &self.cores {
-            let _entered = turn::enter(core);
+            let _entered = current::enter(core);
             core.close();
         }
     }
@@ -195,7 +195,7 @@ impl Driver {
         for index in order {
             let budget = 1 + self.random.below(BUDGET_MAX);
             let core = &self.cores[index];
-            let entered = turn::enter(core);
+            let entered = current::enter(core);
             worked |= core.turn(usize::try_from(budget).unwrap_or(1));
             drop(entered);
             self.resume_panic();

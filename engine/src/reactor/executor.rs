@@ -107,6 +107,7 @@ impl Core {
                     let local = Local::new(Rc::clone(self));
                     self.catch(|| start(local));
                 }
+                Some(Remote::Wake(receiving)) => receiving.grant(),
                 None => return taken > 0,
             }
         }
@@ -192,6 +193,7 @@ impl Core {
             match self.shared.pop() {
                 Some(Remote::Run(runnable)) => self.run(runnable),
                 Some(Remote::Start(start)) => self.catch(|| drop(start)),
+                Some(Remote::Wake(_)) => {}
                 // Another thread has claimed the wake-up of a task and is about to push it.
                 None => std::thread::yield_now(),
             }

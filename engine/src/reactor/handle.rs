@@ -5,9 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::counters::CounterValues;
+use super::current;
 use super::local::Local;
 use super::shared::{Remote, Shared};
-use super::turn;
 
 /// Number of a reactor in its runtime, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -50,7 +50,7 @@ impl Handle {
 
     /// True on the reactor's own thread (under a driver: while it is being stepped).
     pub fn is_current(&self) -> bool {
-        turn::is_current(&self.0)
+        current::is_current(&self.0)
     }
 
     /// What the reactor has done so far.

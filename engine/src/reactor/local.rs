@@ -13,11 +13,11 @@ use crate::device::{Device, DmaBuffer, Operation};
 use crate::error::{Error, Result};
 
 use super::clock::Clock;
+use super::current;
 use super::executor::Core;
 use super::handle::{Handle, ReactorId};
 use super::io::{Plain, Transfer};
 use super::timer::Sleep;
-use super::turn;
 
 /// The reactor a task runs on. Never leaves its thread.
 ///
@@ -32,7 +32,7 @@ impl Local {
 
     /// The reactor the current task runs on, if the caller is on one.
     pub fn current() -> Option<Local> {
-        turn::current().map(Local)
+        current::current().map(Local)
     }
 
     /// The reactor as other threads see it.

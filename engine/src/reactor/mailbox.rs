@@ -4,7 +4,7 @@
 //! its task woken, and only when its reactor sleeps is the doorbell rung.
 //!
 //! Waiting on either side uses the same pattern as `doze`: the waiter registers, fences, and looks again; the other
-//! side acts, fences, and looks for waiters. One of the two sees the other.
+//! side acts, fences, and looks for waiters. One of the two sees the other. The receiver's side is `receiving`.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,7 +18,7 @@ use crossbeam::queue::ArrayQueue;
 use parking_lot::Mutex;
 
 use super::handle::Handle;
-use super::shared::lazily;
+use super::receiving::Receiving;
 
 /// A message that was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,36 +27,6 @@ pub enum SendError<T> {
     Full(T),
     /// The receiver is gone.
     Closed(T),
-}
-
-/// The waiting receiver.
-#[derive(Default)]
-struct Receiving {
-    waits: AtomicBool,
-    waker: Mutex<Option<Waker>>,
-}
-
-impl Receiving {
-    /// The caller looks for messages once more afterwards.
-    fn register(&self, waker: &Waker) {
-        let mut place = self.waker.lock();
-        match place.as_mut() {
-            Some(present) => present.clone_from(waker),
-            None => *place = Some(waker.clone()),
-        }
-        drop(place);
-        self.waits.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-    }
-
-    /// Called after a message was pushed or the last sender has gone.
-    fn wake(&self) {
-        fence(Ordering::SeqCst);
-        if self.waits.load(Ordering::Relaxed) && self.waits.swap(false, Ordering::AcqRel) {
-            let waker = self.waker.lock().take();
-            waker.into_iter().for_each(Waker::wake);
-        }
-    }
 }
 
 /// Senders waiting for room, longest first.
@@ -109,23 +79,33 @@ impl Blocked {
     }
 }
 
+/// Whether a sleeping reactor is woken for a message.
+#[derive(Clone, Copy)]
+enum Urgency {
+    Now,
+    Lazy,
+}
+
 struct Mailbox<T> {
     ring: ArrayQueue<T>,
     handle: Handle,
-    receiving: Receiving,
+    receiving: Arc<Receiving>,
     blocked: Blocked,
     senders: AtomicUsize,
     closed: AtomicBool,
 }
 
 impl<T> Mailbox<T> {
-    fn push(&self, message: T) -> Result<(), SendError<T>> {
+    fn push(&self, message: T, urgency: Urgency) -> Result<(), SendError<T>> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(SendError::Closed(message));
         }
         self.ring.push(message).map_err(SendError::Full)?;
-        self.receiving.wake();
-        // After the fence in `wake`: either this sees the receiver's end, or its last drain saw the message.
+        match urgency {
+            Urgency::Now => self.receiving.wake(),
+            Urgency::Lazy => self.receiving.wake_lazily(&self.handle.0),
+        }
+        // After the fence of the wake-up: either this sees the receiver's end, or its last drain saw the message.
         if self.closed.load(Ordering::Relaxed) {
             self.drop_messages();
         }
@@ -153,7 +133,7 @@ pub fn mailbox<T: Send>(handle: &Handle, capacity: usize) -> (Sender<T>, Receive
     let mailbox = Arc::new(Mailbox {
         ring: ArrayQueue::new(capacity.max(1)),
         handle: handle.clone(),
-        receiving: Receiving::default(),
+        receiving: Arc::default(),
         blocked: Blocked::default(),
         senders: AtomicUsize::new(1),
         closed: AtomicBool::new(false),
@@ -167,13 +147,13 @@ pub struct Sender<T>(Arc<Mailbox<T>>);
 impl<T: Send> Sender<T> {
     /// Sends without waiting; rings the doorbell if the reactor sleeps.
     pub fn try_send(&self, message: T) -> Result<(), SendError<T>> {
-        self.0.push(message)
+        self.0.push(message, Urgency::Now)
     }
 
     /// Sends without waiting; a reactor in its light sleep is left to find the message when that ends, at most
     /// `Config::light_sleep` later. Saves the sender the system call while the store is in use.
     pub fn try_send_lazy(&self, message: T) -> Result<(), SendError<T>> {
-        lazily(|| self.0.push(message))
+        self.0.push(message, Urgency::Lazy)
     }
 
     /// Sends, waiting for room. Gives the message back when the receiver is gone.
@@ -248,13 +228,13 @@ impl<T> Future for Sending<'_, T> {
             mailbox.blocked.unregister(number);
         }
         let message = self.message.take().expect("a future is not polled after its end");
-        let message = match mailbox.push(message) {
+        let message = match mailbox.push(message, Urgency::Now) {
             Ok(()) => return Poll::Ready(Ok(())),
             Err(SendError::Closed(message)) => return Poll::Ready(Err(message)),
             Err(SendError::Full(message)) => message,
         };
         let number = mailbox.blocked.register(context.waker());
-        match mailbox.push(message) {
+        match mailbox.push(message, Urgency::Now) {
             Ok(()) => {
                 self.pass_on(number);
                 Poll::Ready(Ok(()))

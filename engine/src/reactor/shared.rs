@@ -7,7 +7,6 @@
 //!   last drain sees `closed` and drains again.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
@@ -17,11 +16,12 @@ use parking_lot::Mutex;
 use crate::device::Doorbell;
 
 use super::counters::Counters;
+use super::current;
 use super::doze::Doze;
 use super::handle::ReactorId;
 use super::local::Local;
+use super::receiving::Receiving;
 use super::slab::SlabKey;
-use super::turn;
 
 /// A task ready to be polled; it knows its place among the reactor's tasks.
 pub(super) type Runnable = async_task::Runnable<SlabKey>;
@@ -34,6 +34,7 @@ pub(super) type Payload = Box<dyn Any + Send>;
 pub(super) enum Remote {
     Run(Runnable),
     Start(Start),
+    Wake(Arc<Receiving>),
 }
 
 /// No core.
@@ -50,23 +51,6 @@ pub(super) struct Shared {
     closed: AtomicBool,
     /// The first panic of a task of this runtime.
     failure: Arc<Mutex<Option<Payload>>>,
-}
-
-thread_local! {
-    /// Set while a lazy sender wakes: the wake-up goes through a `Waker`, which carries no argument.
-    static LAZY: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `wake` so that a lightly sleeping reactor is not disturbed by it.
-pub(super) fn lazily<T>(wake: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            let _ = LAZY.try_with(|lazy| lazy.set(self.0));
-        }
-    }
-    let _restore = Restore(LAZY.replace(true));
-    wake()
 }
 
 impl Shared {
@@ -90,16 +74,24 @@ impl Shared {
 
     /// Queues a task that was woken: locally on the reactor's own thread, remotely elsewhere.
     pub(super) fn schedule(self: &Arc<Self>, runnable: Runnable) {
-        if let Err(runnable) = turn::push_local(self, runnable) {
+        if let Err(runnable) = current::push_local(self, runnable) {
             self.push(Remote::Run(runnable));
         }
     }
 
     /// Queues work from any thread and wakes the reactor if it sleeps.
     pub(super) fn push(&self, work: Remote) {
+        self.push_and_claim(work, false);
+    }
+
+    /// Queues work that can wait until a light sleep ends by itself.
+    pub(super) fn push_lazily(&self, work: Remote) {
+        self.push_and_claim(work, true);
+    }
+
+    fn push_and_claim(&self, work: Remote, lazy: bool) {
         self.remote.push(work);
         self.counters.remote.remote.fetch_add(1, Ordering::Relaxed);
-        let lazy = LAZY.try_with(Cell::get).unwrap_or(false);
         // The fence in `claim` also orders the push before the load of `closed`.
         if self.doze.claim(lazy) {
             self.ring();

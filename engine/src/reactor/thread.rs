@@ -15,10 +15,10 @@ use crate::device::Device;
 
 use super::clock::{Clock, Nanos};
 use super::config::Config;
+use super::current;
 use super::doze::Depth;
 use super::executor::Core;
 use super::shared::Shared;
-use super::turn;
 
 /// Light sleeping goes on for this long after the last activity.
 const LIGHT_FOR: Duration = Duration::from_millis(100);
@@ -68,7 +68,7 @@ fn run(seat: Seat, started: &Sender<std::io::Result<()>>) {
         Arc::clone(&seat.device),
         queue,
     );
-    let _entered = turn::enter(&core);
+    let _entered = current::enter(&core);
     let _ = started.send(Ok(()));
     guard(&core, || poll_loop(&core, &seat.config));
     guard(&core, || core.close());

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use super::Store;
 use super::api::{BatchCounts, Extent, Key, RootChange, RootKind, RootUpdate};
+use super::histogram::Class;
 use super::index::{IndexKey, Slot};
 use super::leases::Lease;
 use super::log::{Log, Queued, cost_of};
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::format::root_record::RootRecord;
 use crate::format::{Domain, LogId, Sequence};
 use crate::limits::FRAME_BYTES_MAX;
+use crate::reactor::Nanos;
 
 /// Cost at which a part goes to the log on its own.
 const PART_COST: u64 = 512 << 10;
@@ -39,6 +41,8 @@ pub struct Batch {
     counts: BatchCounts,
     lease: Lease,
     last: Option<u64>,
+    /// When `submit` was called; before that, when the batch was made.
+    started: Nanos,
 }
 
 /// Proof that a batch is visible, and the way to wait until it is durable.
@@ -77,6 +81,7 @@ impl Ack {
 impl Batch {
     pub(super) fn new(store: Store, log: Option<Arc<Log>>) -> Batch {
         let lease = store.lease();
+        let started = store.runtime().clock().now();
         Batch {
             store,
             log,
@@ -89,6 +94,7 @@ impl Batch {
             counts: BatchCounts::default(),
             lease,
             last: None,
+            started,
         }
     }
 
@@ -197,6 +203,7 @@ impl Batch {
     /// Makes everything visible at once and sends it to the log. On an error no root has changed.
     pub async fn submit(mut self) -> Result<Ack> {
         let shared = self.store.shared().clone();
+        self.started = self.store.runtime().clock().now();
         shared.check_writable()?;
         for update in &self.roots {
             update.check()?;
@@ -322,6 +329,7 @@ impl Batch {
                     records,
                     depends_on,
                     cost,
+                    is_commit: moves_branch,
                     since,
                 },
                 outcome,
@@ -332,6 +340,14 @@ impl Batch {
         self.last = Some(sequence);
         log.nudge();
         if outcome.is_ok() && moves_branch {
+            let taken = self
+                .store
+                .runtime()
+                .clock()
+                .now()
+                .0
+                .saturating_sub(self.started.0);
+            shared.latencies.record(Class::VisibleCommit, taken);
             shared.counters.commits.fetch_add(1, Ordering::Relaxed);
         }
         outcome

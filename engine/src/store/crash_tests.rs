@@ -13,7 +13,9 @@ use crate::error::Error;
 
 /// Seeds to run: the one asked for, or `count` of them.
 fn seeds(count: u64) -> impl Iterator<Item = u64> {
-    let asked = std::env::var("HELIOS_SEED").ok().and_then(|seed| seed.parse().ok());
+    let asked = std::env::var("HELIOS_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     asked.map_or(0..count, |seed: u64| seed..seed + 1)
 }
 
@@ -55,7 +57,10 @@ fn work(store: &Store, seed: u64, from: u64, promises: &mut Promises) {
             kind: RootKind::Branch,
             name: Arc::from(&b"head"[..]),
             expect: Expect::Any,
-            change: RootChange::Set { target: None, data: Bytes::copy_from_slice(&number.to_le_bytes()) },
+            change: RootChange::Set {
+                target: None,
+                data: Bytes::copy_from_slice(&number.to_le_bytes()),
+            },
         });
         let wait = random(3) == 0;
         let outcome = store.block_on(async {
@@ -69,19 +74,34 @@ fn work(store: &Store, seed: u64, from: u64, promises: &mut Promises) {
                 return;
             }
             // Durable is transitive: the branch came through every batch before this one.
-            promises.batches.iter_mut().for_each(|(_, _, durable)| *durable = true);
+            promises
+                .batches
+                .iter_mut()
+                .for_each(|(_, _, durable)| *durable = true);
         }
     }
 }
 
 /// The branch value after a crash, after checking that everything promised is there.
 fn check(store: &Store, promises: &Promises, seed: u64) -> Option<u64> {
-    let head = store.root(RootKind::Branch, b"head").map(|root| {
-        u64::from_le_bytes(root.data[..].try_into().expect("eight bytes were stored"))
-    });
-    let promised = promises.batches.iter().rev().find(|(_, _, durable)| *durable).map(|(number, _, _)| *number);
-    assert!(head >= promised, "seed {seed}: batch {promised:?} was acknowledged, the branch is at {head:?}");
-    for (number, keys, _) in promises.batches.iter().filter(|(number, _, _)| Some(*number) <= head) {
+    let head = store
+        .root(RootKind::Branch, b"head")
+        .map(|root| u64::from_le_bytes(root.data[..].try_into().expect("eight bytes were stored")));
+    let promised = promises
+        .batches
+        .iter()
+        .rev()
+        .find(|(_, _, durable)| *durable)
+        .map(|(number, _, _)| *number);
+    assert!(
+        head >= promised,
+        "seed {seed}: batch {promised:?} was acknowledged, the branch is at {head:?}"
+    );
+    for (number, keys, _) in promises
+        .batches
+        .iter()
+        .filter(|(number, _, _)| Some(*number) <= head)
+    {
         for answer in store.block_on(store.get_many(keys)) {
             answer.unwrap_or_else(|error| panic!("seed {seed}: batch {number} is kept, yet {error}"));
         }
@@ -116,7 +136,10 @@ fn acknowledged_batches_survive_power_cuts_at_any_write() {
             let head = check(&store, &promises, seed);
             // What was not kept is forgotten: the history goes on from what is there.
             promises.batches.retain(|(number, _, _)| Some(*number) <= head);
-            promises.batches.iter_mut().for_each(|(_, _, durable)| *durable = true);
+            promises
+                .batches
+                .iter_mut()
+                .for_each(|(_, _, durable)| *durable = true);
             device.crash_after(1 + (seed * 13 + round * 31) % 60);
             work(&store, seed + round * 1000, round * 1000, &mut promises);
             testing::abandon(store);
@@ -139,7 +162,10 @@ fn a_failed_write_fences_the_store() {
             batch.put(vec![data(&content(nth, 1, 50_000))]).await?;
             batch.submit().await?.durable().await
         });
-        assert!(matches!(refused, Err(Error::ReadOnly { .. } | Error::Fenced { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Error::ReadOnly { .. } | Error::Fenced { .. })),
+            "{refused:?}"
+        );
         assert!(store.health().read_only.is_some());
         testing::abandon(store);
         device.set_faults(Faults::none());
@@ -169,13 +195,20 @@ fn no_flipped_bit_returns_wrong_bytes_or_panics() {
     for step in seeds(900) {
         let unit = used[(step * 7919) as usize % used.len()];
         // The beginnings of units hold the headers; the rest is spread.
-        let byte = if step % 3 == 0 { step / 3 % 160 } else { step * 1009 % 4096 };
+        let byte = if step % 3 == 0 {
+            step / 3 % 160
+        } else {
+            step * 1009 % 4096
+        };
         let damaged = SimDevice::from_image(step, image.clone());
         damaged.flip(unit * 4096 + byte, (step % 8) as u32);
         match testing::open_driven(&damaged, 2, step) {
             Err(error) => {
                 refused += 1;
-                assert!(matches!(error, Error::NotAStore { .. } | Error::Unsupported { .. }), "step {step}: {error}");
+                assert!(
+                    matches!(error, Error::NotAStore { .. } | Error::Unsupported { .. }),
+                    "step {step}: {error}"
+                );
             }
             Ok(store) => {
                 for (number, keys, _) in &promises.batches {
@@ -197,5 +230,8 @@ fn no_flipped_bit_returns_wrong_bytes_or_panics() {
             }
         }
     }
-    assert!(named > 0 || std::env::var("HELIOS_SEED").is_ok(), "no flip hit anything: {refused} refused");
+    assert!(
+        named > 0 || std::env::var("HELIOS_SEED").is_ok(),
+        "no flip hit anything: {refused} refused"
+    );
 }

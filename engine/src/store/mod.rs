@@ -7,14 +7,15 @@
 
 mod api;
 mod batch;
-mod cache;
+pub mod cache;
 mod checkpoints;
 mod counters;
+pub mod histogram;
 pub mod index;
 mod leases;
 mod log;
 mod open;
-mod owner;
+pub mod owner;
 mod pending;
 mod read;
 mod recovery;
@@ -22,6 +23,7 @@ mod replay;
 mod room;
 mod roots;
 mod segments;
+mod sharded;
 mod shared;
 mod stats;
 mod superblocks;
@@ -173,6 +175,6 @@ impl Store {
 }
 
 #[cfg(test)]
-mod store_tests;
-#[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod store_tests;

@@ -5,7 +5,7 @@
 //! a log does not go on in gets its footer, every log a fresh segment, and a whole checkpoint is written.
 //! A log never goes on in a segment after a crash: a write of the dead owner may still land there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use zerocopy::little_endian::{U16, U32, U64};
@@ -14,7 +14,7 @@ use super::cache::Cache;
 use super::counters::Counters;
 use super::index::Index;
 use super::log::{Log, LogEnd, OpenSegment, Writer, footer, write_bytes};
-use super::owner::Owner;
+use super::owner::{Access, Owner, Subject};
 use super::pending::PendingTable;
 use super::recovery::{Recovered, recover};
 use super::roots::RootTable;
@@ -127,8 +127,14 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 impl Store {
     /// Makes a store at an address. Refuses to overwrite a store, or other data, unless forced.
     pub fn create(address: &Address, options: &CreateOptions) -> Result<()> {
-        let _owner = Owner::acquire(address)?;
-        make_file(address, options)?;
+        let exists = address.path().is_some_and(std::path::Path::exists);
+        if !exists {
+            make_file(address, options)?;
+        }
+        let _owner = Owner::acquire(&subject(address), Access::Exclusive)?;
+        if exists {
+            make_file(address, options)?;
+        }
         let opened = device::open(address, &device::OpenOptions::default());
         let device = opened.map_err(|error| device_error(address, "open", error))?;
         let config = Config {
@@ -220,11 +226,12 @@ impl Store {
                 reason,
             });
         }
-        let owner = if options.read_only {
-            Owner::acquire_shared(address)?
+        let access = if options.read_only {
+            Access::Shared
         } else {
-            Owner::acquire(address)?
+            Access::Exclusive
         };
+        let owner = Owner::acquire(&subject(address), access)?;
         let device_options = device::OpenOptions {
             backend: options.backend,
             read_only: options.read_only,
@@ -371,6 +378,14 @@ impl Store {
     }
 }
 
+/// What has to be owned to use an address.
+fn subject(address: &Address) -> Subject {
+    match address.path() {
+        Some(path) => Subject::Path(path.to_owned()),
+        None => Subject::Address(address.to_string()),
+    }
+}
+
 /// Makes the file of a new store; devices exist by themselves.
 fn make_file(address: &Address, options: &CreateOptions) -> Result<()> {
     let Some(path) = address.path() else { return Ok(()) };
@@ -446,12 +461,19 @@ async fn take_over(
     let logs_max = (places.segment_count / SEGMENTS_PER_LOG_MIN).clamp(1, u32::from(u16::MAX));
     let count = u16::try_from(reactors.min(logs_max as usize)).expect("clamped above");
     // A checkpoint repeats the descriptors of open segments, at most half the bytes of each.
-    let roots_bytes: usize = recovered.roots.iter().map(|root| root.record(false).encoded_len()).sum();
+    let roots_bytes: usize = recovered
+        .roots
+        .iter()
+        .map(|root| root.record(false).encoded_len())
+        .sum();
     let open_bytes = places.segment_bytes() / 2 * u64::from(count);
     let body_max = roots_bytes + usize::try_from(open_bytes).expect("memory for the open segments");
-    recovered.table.expect_checkpoint_parts(checkpoints::parts(&places, body_max));
-    let fits =
-        recovered.clean && ends.len() == usize::from(count) && (0..count).all(|log| ends.contains_key(&LogId(log)));
+    recovered
+        .table
+        .expect_checkpoint_parts(checkpoints::parts(&places, body_max));
+    let fits = recovered.clean
+        && ends.len() == usize::from(count)
+        && (0..count).all(|log| ends.contains_key(&LogId(log)));
     let mut logs: Vec<LogEnd> = Vec::new();
     if !fits {
         // Logs beyond the number of reactors end here.
@@ -475,7 +497,7 @@ async fn take_over(
             source,
         };
         // The end of a segment that was never filled may not be allocated yet.
-        local.allocate(offset, bytes.len() as u64).await.map_err(failed)?;
+        superblocks::claim_space(local, offset, bytes.len() as u64).await.map_err(failed)?;
         write_bytes(local, offset, &bytes).await.map_err(failed)?;
         let state = SegmentState::Sealed {
             log,
@@ -525,8 +547,10 @@ async fn store_checkpoint(
     ends: &[LogEnd],
     state: impl FnOnce() -> RootsAndCounters,
 ) -> Result<()> {
-    let (roots, counters) = state();
-    let open: HashMap<SegmentId, &OpenSegment> = ends
+    let (mut roots, counters) = state();
+    // Maps have no order of their own; equal states give equal bytes.
+    roots.sort_unstable_by_key(|record| record.root);
+    let open: BTreeMap<SegmentId, &OpenSegment> = ends
         .iter()
         .filter_map(|end| end.current.as_ref())
         .map(|open| (open.id(), open))

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::Store;
 use super::api::Key;
+use super::histogram::Class;
 use super::index::{IndexKey, Slot};
 use super::shared::Shared;
 use crate::device::DmaBuffer;
@@ -135,6 +136,8 @@ impl Store {
     /// The verified bytes of many extents, in the order asked; reads are sorted by location and merged.
     pub async fn get_many(&self, keys: &[Key]) -> Vec<Result<Bytes>> {
         let shared = self.shared();
+        let clock = self.runtime().clock();
+        let start = clock.now();
         let index_keys: Vec<IndexKey> = keys.iter().map(|key| shared.index_key(key)).collect();
         let mut answers: Vec<Option<Result<Bytes>>> = index_keys
             .iter()
@@ -166,10 +169,18 @@ impl Store {
                 }
             }
         }
+        let class = if wanted.is_empty() {
+            Class::GetHit
+        } else {
+            Class::GetDevice
+        };
         if !wanted.is_empty() {
             self.read_runs(plan(wanted), keys, &index_keys, &mut answers)
                 .await;
         }
+        shared
+            .latencies
+            .record(class, clock.now().0.saturating_sub(start.0));
         answers
             .into_iter()
             .map(|answer| answer.expect("every key was answered"))
@@ -228,7 +239,12 @@ impl Store {
             let holds = verify(&items);
             for ((extent, (key, bytes)), holds) in run.wanted.iter().zip(items).zip(holds) {
                 answers[extent.number] = Some(if holds {
-                    shared.cache.insert(index_keys[extent.number], bytes.clone());
+                    let held = if bytes.len() * 2 < whole.len() {
+                        bytes.len()
+                    } else {
+                        whole.len()
+                    };
+                    shared.cache.insert(index_keys[extent.number], &bytes, held);
                     Ok(bytes)
                 } else {
                     Err(Error::Damaged {

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use super::api::Key;
 use super::cache::Cache;
 use super::counters::Counters;
+use super::histogram::Latencies;
 use super::index::{self, Index, IndexKey};
 use super::leases::Leases;
 use super::log::Log;
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     pub roots: RwLock<RootTable>,
     pub leases: Leases,
     pub counters: Counters,
+    pub latencies: Latencies,
     /// Why no writes are taken, if so from the start.
     pub read_only: Option<String>,
     /// What recovery could not read.
@@ -79,6 +81,7 @@ impl Shared {
             roots: RwLock::new(roots),
             leases: Leases::default(),
             counters,
+            latencies: Latencies::new(),
             read_only,
             damage,
             logs: OnceLock::new(),

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::Store;
 use super::cache::CacheStats;
 use super::counters::Totals;
+use super::histogram::{Class, Summary};
 use super::index;
 use super::recovery::Damage;
 use super::segments::SegmentState;
@@ -45,6 +46,14 @@ pub struct Stats {
     pub index_entries: u64,
     /// Bytes of memory the index takes.
     pub index_bytes: u64,
+    /// Commits until visible.
+    pub commit_latency_visible: Summary,
+    /// Commits until durable.
+    pub commit_latency_durable: Summary,
+    /// Gets answered from memory.
+    pub get_latency_memory: Summary,
+    /// Gets that read the device.
+    pub get_latency_device: Summary,
     /// Living leases.
     pub leases: u64,
     /// Roots of all kinds.
@@ -118,6 +127,10 @@ impl Store {
             pending_waits: shared.pending.waits(),
             index_entries: shared.index.len(),
             index_bytes: shared.index.memory_bytes(),
+            commit_latency_visible: shared.latencies.summary(Class::VisibleCommit),
+            commit_latency_durable: shared.latencies.summary(Class::DurableCommit),
+            get_latency_memory: shared.latencies.summary(Class::GetHit),
+            get_latency_device: shared.latencies.summary(Class::GetDevice),
             leases: shared.leases.count() as u64,
             roots: shared.roots.read().len() as u64,
         }

@@ -89,9 +89,21 @@ pub(crate) fn device_seeded(seed: u64, bytes: u64) -> Arc<SimDevice> {
 }
 
 /// Opens the store on a device without threads, in virtual time.
-pub(crate) fn open_driven(device: &Arc<SimDevice>, reactors: usize, seed: u64) -> crate::error::Result<Store> {
-    let config = Config { reactors, pin: false, seed, ..Config::default() };
+pub(crate) fn open_driven(
+    device: &Arc<SimDevice>,
+    reactors: usize,
+    seed: u64,
+) -> crate::error::Result<Store> {
+    let config = Config {
+        reactors,
+        pin: false,
+        seed,
+        ..Config::default()
+    };
     let runtime = Runtime::driver(device.clone(), &config)?;
-    let options = OpenOptions { cache_bytes: 0, ..OpenOptions::default() };
+    let options = OpenOptions {
+        cache_bytes: 0,
+        ..OpenOptions::default()
+    };
     Store::open_on(&runtime, "sim:driven", &options)
 }

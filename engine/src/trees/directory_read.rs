@@ -235,6 +235,18 @@ pub(super) async fn resolve(store: &Store, domain: Domain, decoded: Vec<Decoded>
         .unwrap_or_default())
 }
 
+/// Fetches the far attributes of one entry.
+pub(super) async fn resolve_one(store: &Store, domain: Domain, decoded: Decoded) -> Result<Entry> {
+    if decoded.far.is_none() {
+        return Ok(decoded.entry);
+    }
+    let what = node::describe(&decoded.entry.name);
+    resolve(store, domain, vec![decoded])
+        .await?
+        .pop()
+        .ok_or_else(|| crate::Error::not_found(what))
+}
+
 async fn resolve_many(
     store: &Store,
     domain: Domain,

@@ -1,14 +1,35 @@
 //! State trees: directories of entries, commits, branches, and the way from and to real directories.
 
+mod branches;
+mod commit;
+mod diff;
 pub mod directory;
 mod directory_read;
 mod entry;
 pub mod fs;
+mod handle;
+mod history;
 mod ids;
+mod names;
 mod node;
+mod path;
+mod revision;
 mod shape;
+#[cfg(test)]
+mod testing;
+mod time;
+mod tree;
 
+pub use branches::{Reference, branch_references};
+pub use commit::{Commit, CommitOptions, CommitOutcome, ExpectHead, TreeCounts, commit_references};
+pub use diff::{Change, Changed, Difference};
 pub use directory::{PendingDirectory, build_many};
 pub use directory_read::{entries, entries_many, find, list_from};
 pub use entry::{Attributes, Entry, EntryKind, FileTime, Xattr};
+pub use handle::Trees;
+pub use history::{Ancestors, Log, LoggedCommit};
 pub use node::{content_kind, references};
+pub use path::TreePath;
+pub use revision::{Resolved, Revision};
+pub use time::{format_utc, parse_absolute, parse_span, parse_when};
+pub use tree::Walk;

@@ -77,6 +77,21 @@ pub(super) fn push_entry(leaf: &mut LeafEncoder, entry: &Entry, far: Option<(Con
     encode_entry(entry, far, |record, view| leaf.push(&entry.name, record, view))
 }
 
+/// An entry as its leaf has it.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub name: Bytes,
+    pub record: LeafRecord,
+    /// Encoded.
+    pub attributes: Bytes,
+}
+
+impl Item {
+    pub fn is_directory(&self) -> bool {
+        self.record.kind == EntryKind::Directory as u8
+    }
+}
+
 /// An entry whose far attributes, if it has any, have yet to be fetched.
 pub(super) struct Decoded {
     pub entry: Entry,
@@ -117,6 +132,13 @@ pub(super) fn decode_parts(
         },
     };
     Ok(Decoded { entry, far })
+}
+
+/// The entry that `item` is; `attributes` are its own.
+pub(super) fn decode_item(item: &Item, attributes: &AttributeView<'_>) -> Result<Decoded, NodeDamage> {
+    let mut decoded = decode_parts(&item.attributes, b"", &item.record, attributes)?;
+    decoded.entry.name = item.name.clone();
+    Ok(decoded)
 }
 
 /// The extended attributes in `set`, a slice of `bytes`.

@@ -15,6 +15,22 @@ fn open(target: &Arc<Target>, depth: u32) -> Option<Uring<MmapMut>> {
     }
 }
 
+/// Goal: older kernels' setups do the same. Method: the shared checks with each setup but the best.
+#[test]
+fn plainer_setups_do_too() {
+    let (_directory, target) = target(1300);
+    if open(&target, 8).is_none() {
+        return;
+    }
+    for from in 1..SETUPS.len() {
+        let open = || Uring::open_with(target.clone(), 8, &SETUPS[from..]).expect("open");
+        assert!(!open().ring.params().is_setup_single_issuer());
+        zeroes_take_space(open(), &target);
+        full_then_dropped(8, open);
+        doorbells(open());
+    }
+}
+
 /// See [`transfers`].
 #[test]
 fn moves_bytes() {

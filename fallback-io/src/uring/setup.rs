@@ -8,10 +8,13 @@ use crate::{Error, Result};
 /// Mappings one ring can register.
 pub(super) const REGIONS_MAX: u16 = 64;
 
+/// One way to set a ring up.
+pub(super) type Setup = fn(&mut io_uring::Builder);
+
 /// Setups from best to plainest. Deferred task work (Linux 6.1) completes requests on the owner's own time
 /// instead of interrupting it, and the flag spares polling the kernel while there is nothing to collect;
 /// cooperative task work (5.19) is the next best.
-const SETUPS: [fn(&mut io_uring::Builder); 3] = [
+pub(super) const SETUPS: [Setup; 3] = [
     |builder| {
         builder
             .setup_single_issuer()
@@ -28,9 +31,9 @@ const SETUPS: [fn(&mut io_uring::Builder); 3] = [
     |_| {},
 ];
 
-/// A ring with room for `entries` submissions.
-pub(super) fn ring(entries: u32) -> Result<IoUring> {
-    for setup in SETUPS {
+/// A ring with room for `entries` submissions, set up in the first of `setups` that the kernel knows.
+pub(super) fn ring(entries: u32, setups: &[Setup]) -> Result<IoUring> {
+    for setup in setups {
         let mut builder = IoUring::builder();
         builder.setup_clamp();
         setup(&mut builder);

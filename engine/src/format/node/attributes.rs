@@ -270,9 +270,12 @@ pub fn encode_xattrs<'a>(set: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Opt
     Some(out)
 }
 
-/// The (name, value) pairs of an encoded set, in order.
-pub fn xattrs(set: &[u8]) -> Result<Vec<(&[u8], &[u8])>, NodeDamage> {
-    let mut pairs: Vec<(&[u8], &[u8])> = Vec::new();
+/// Name and value of an extended attribute.
+pub type XattrPair<'a> = (&'a [u8], &'a [u8]);
+
+/// The pairs of an encoded set, in order.
+pub fn xattrs(set: &[u8]) -> Result<Vec<XattrPair<'_>>, NodeDamage> {
+    let mut pairs: Vec<XattrPair<'_>> = Vec::new();
     let mut rest = set;
     while !rest.is_empty() {
         let record: EncodedXattr = take(&mut rest)?;

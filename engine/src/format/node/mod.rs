@@ -15,7 +15,9 @@ mod attributes;
 mod inner;
 mod leaf;
 
-pub use attributes::{AttributeView, DeviceNumbers, FileTime, Tags, XattrView, encode_xattrs, xattrs};
+pub use attributes::{
+    AttributeView, DeviceNumbers, FileTime, Tags, XattrPair, XattrView, encode_xattrs, xattrs,
+};
 pub use inner::{InnerEncoder, InnerRecord, InnerView};
 pub use leaf::{EntryKind, LeafEncoder, LeafRecord, LeafView};
 

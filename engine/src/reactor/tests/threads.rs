@@ -121,6 +121,37 @@ fn lazy_messages_arrive() {
     }
 }
 
+/// Goal: an urgent message is not held up by a lazy one before it.
+/// Method: in a light sleep of ten minutes a lazy message is left alone; an urgent one brings both at once.
+#[test]
+fn an_urgent_message_overtakes_the_light_sleep() {
+    let config = Config {
+        spin: Duration::ZERO,
+        light_sleep: Duration::from_secs(600),
+        ..config(1, 1)
+    };
+    let runtime = Runtime::threads(device(1), &config).expect("threads start");
+    let (sender, mut receiver) = mailbox::<u32>(&runtime.handles()[0], 4);
+    let (answers, answered) = mpsc::channel();
+    runtime.handles()[0].spawn(move |_| async move {
+        while let Some(number) = receiver.recv().await {
+            answers.send(number).expect("the test listens");
+        }
+    });
+    let mut left_alone = 0;
+    for round in 0..50 {
+        sender.try_send_lazy(2 * round).expect("room");
+        let early = answered.recv_timeout(Duration::from_millis(2)).ok();
+        left_alone += u32::from(early.is_none());
+        sender.try_send(2 * round + 1).expect("room");
+        for number in (2 * round..=2 * round + 1).skip(usize::from(early.is_some())) {
+            assert_eq!(answered.recv_timeout(PATIENCE), Ok(number), "held up");
+        }
+    }
+    assert!(left_alone > 0, "the lazy messages rang the doorbell");
+    runtime.shutdown();
+}
+
 /// Goal: an idle reactor does nothing.
 /// Method: after some work, watch the turns of its loop in periods of 50 ms (kept by another reactor's timer) until
 /// one passes without any; a reactor that never stops spinning has none.

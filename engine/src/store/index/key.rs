@@ -5,6 +5,7 @@
 //! Rejected: a prefix of the id (ids can be ground), a full 256-bit id per entry (16 bytes more for each extent).
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use siphasher::sip128::SipHasher24;
 
@@ -39,7 +40,7 @@ impl fmt::Debug for Secret {
 }
 
 /// The name of one extent as the index knows it: SipHash-2-4-128 of domain, kind and full id.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct IndexKey {
     high: u64,
     low: u64,
@@ -98,11 +99,12 @@ impl IndexKey {
             high: u64::from(words[2]) | u64::from(words[3]) << 32,
         }
     }
+}
 
-    /// A 64-bit digest for hash tables that hold few keys beside this index (the cache, pending tables).
-    #[inline]
-    pub fn digest(&self) -> u64 {
-        self.low ^ self.high.rotate_left(32)
+/// One 64-bit word: the key is pseudo-random already, so a table may use it as it is.
+impl Hash for IndexKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.low ^ self.high.rotate_left(32));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use loom::sync::atomic;
 
+#[allow(clippy::duplicate_mod, reason = "the second copy has other atomics")]
 #[path = "version.rs"]
 #[allow(dead_code, reason = "the model uses the protocol, not all of its helpers")]
 mod version;

@@ -40,6 +40,8 @@ pub(super) struct Queued {
     pub depends_on: Vec<(LogId, u64)>,
     /// Room it was admitted with, in bytes.
     pub cost: u64,
+    /// It moves a branch.
+    pub is_commit: bool,
     /// When it became visible.
     pub since: Nanos,
 }

@@ -28,6 +28,7 @@ use crate::format::segment::{self, HOLDS_LOG, SegmentHeader, Trailer};
 use crate::format::{LogId, Secret, SegmentId};
 use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
 use crate::reactor::{Local, mailbox};
+use crate::store::histogram::Class;
 use crate::store::index::Slot;
 use crate::store::room;
 use crate::store::segments::{Places, SegmentState, SegmentUse};
@@ -274,7 +275,13 @@ impl Writer {
     /// Points the index at the device and gives the memory back.
     fn settle(&self, frame: InFlight) {
         let mut descriptors = frame.descriptors.iter();
+        let now = self.local.clock().now();
         for queued in frame.batches {
+            if queued.is_commit {
+                self.shared
+                    .latencies
+                    .record(Class::DurableCommit, now.0.saturating_sub(queued.since.0));
+            }
             for (item, extent) in (0..).zip(&queued.batch.extents) {
                 let descriptor = descriptors.next().expect("one descriptor per extent");
                 let stored = Slot::Stored {
@@ -524,8 +531,7 @@ impl Writer {
 
 /// Claims the space of a segment and writes its header.
 async fn prepare(local: &Local, shared: &Shared, at: SegmentUse, log: LogId) -> std::io::Result<()> {
-    local
-        .allocate(shared.places.offset(at.segment, 0), shared.places.segment_bytes())
+    crate::store::superblocks::claim_space(local, shared.places.offset(at.segment, 0), shared.places.segment_bytes())
         .await?;
     let mut header = SegmentHeader::new_zeroed();
     header.holds = HOLDS_LOG;

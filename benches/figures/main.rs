@@ -1,0 +1,21 @@
+//! The figures Helios promises, each beside its ceiling, measured in one run, interleaved, as percentiles.
+//!
+//! `cargo bench --bench figures [-- NAME...]`; with no name all sections run. Every section says its question, its
+//! ceiling and what was predicted. Times are of this machine and this minute: compare the ratios.
+
+mod durable;
+mod gets;
+mod puts;
+mod report;
+mod sandbox;
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    report::machine();
+    let sections: [(&str, fn()); 3] = [("durable", durable::run), ("gets", gets::run), ("puts", puts::run)];
+    for (name, run) in sections {
+        if wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str())) {
+            run();
+        }
+    }
+}

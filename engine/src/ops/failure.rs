@@ -1,0 +1,127 @@
+//! Why a request failed, in the form that leaves the engine: a class, a message, and what to do.
+//!
+//! Owns the mapping from [`Error`] to classes and hints. A failure serialises, so a request that another process
+//! ran fails with the same words and the same exit code as one that ran here.
+//! Invariant: the message says what and where in one line; the hint, where there is one, says what to do.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// What the caller can do next; the exit codes of the command line follow these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Class {
+    /// None of the others.
+    Failed,
+    /// The request is malformed or refused for safety.
+    Invalid,
+    /// No such content, branch, tag, revision, path or store.
+    NotFound,
+    /// Something is not as the caller expected, or exists already.
+    Conflict,
+    /// Another process owns the store.
+    InUse,
+    /// No room.
+    Full,
+    /// The store, or a part of it, is damaged or none.
+    Damaged,
+    /// Input or output failed outside the store's own checks.
+    Io,
+    /// The caller asked to stop.
+    Cancelled,
+}
+
+/// A failed request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What the caller can do next.
+    pub class: Class,
+    /// What failed, and where.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(class: Class, message: impl Into<String>) -> Failure {
+        Failure {
+            class,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same failure with advice.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let class = class(&error);
+        let hint = hint(&error);
+        let message = match &error {
+            // These carry their advice in the sentence for library users; here it goes into the hint.
+            Error::Full { device, needed, free } => {
+                format!("{device} is full: {needed} bytes needed, {free} free")
+            }
+            Error::InUse { store, pid } => format!("store {store} is in use by process {pid}"),
+            Error::Unsupported { store, bits } => {
+                format!(
+                    "store {store} needs features this version does not know (incompatible bits {bits:#x})"
+                )
+            }
+            other => other.to_string(),
+        };
+        Failure { class, message, hint }
+    }
+}
+
+fn class(error: &Error) -> Class {
+    match error {
+        Error::Full { .. } => Class::Full,
+        Error::Damaged { .. } | Error::NotAStore { .. } => Class::Damaged,
+        Error::NotFound { .. } => Class::NotFound,
+        Error::Ambiguous { .. } | Error::Invalid { .. } | Error::Refused { .. } => Class::Invalid,
+        Error::Exists { .. } | Error::Conflict { .. } => Class::Conflict,
+        Error::InUse { .. } => Class::InUse,
+        Error::Unsupported { .. } | Error::ReadOnly { .. } | Error::Closed => Class::Failed,
+        Error::Cancelled => Class::Cancelled,
+        Error::Path { source, .. } => match source.kind() {
+            std::io::ErrorKind::NotFound => Class::NotFound,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Class::Full,
+            _ => Class::Io,
+        },
+        Error::Device { source, .. } => match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Class::Full,
+            _ => Class::Io,
+        },
+        Error::Fenced { .. } => Class::Io,
+    }
+}
+
+fn hint(error: &Error) -> Option<String> {
+    let text = match error {
+        Error::Full { .. } => "delete branches or tags, or use a larger store",
+        Error::Damaged { .. } => "`helios check --read-data` lists everything that is damaged",
+        Error::Ambiguous { .. } => "give more digits of the id, or a branch or tag",
+        Error::Conflict { .. } => "look at the new state (`helios log`), then try again on top of it",
+        Error::InUse { .. } => "wait for it to finish, or stop it",
+        Error::Unsupported { .. } => "use a newer helios",
+        Error::Fenced { .. } => "check the device and its log, then `helios check`",
+        Error::Device { source, .. } | Error::Path { source, .. } => match source.kind() {
+            std::io::ErrorKind::PermissionDenied => "check the permissions, or run as the owner of the path",
+            std::io::ErrorKind::StorageFull => "free some space on that file system",
+            std::io::ErrorKind::NotFound => "check the path",
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(text.to_owned())
+}

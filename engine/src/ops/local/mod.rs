@@ -1,0 +1,139 @@
+//! Runs requests in this process: opens the store when the first one comes, keeps it for the next.
+//!
+//! Invariants: the store is opened for writing only by requests that write, so that reading needs no more rights and
+//! disturbs no other reader; it is closed (everything durable, checkpoint written) by [`Local::close`] or when the
+//! client is dropped.
+
+mod check;
+mod commit;
+mod content;
+mod diff;
+mod directory;
+mod history;
+mod latency;
+mod open;
+mod references;
+mod revision;
+mod store;
+mod translate;
+
+use std::ffi::OsString;
+
+use parking_lot::Mutex;
+
+use super::{BranchRequest, Client, Exchange, Failure, Reply, Request, Side, Stage, Step, TagRequest};
+use crate::device::Backend;
+use crate::error::Result;
+use open::{Access, Engine};
+
+/// Which store, and how it is opened.
+#[derive(Debug, Clone, Default)]
+pub struct StoreOptions {
+    /// Where: a path, or an address like `file:PATH`.
+    pub address: OsString,
+    /// How files and block devices are accessed.
+    pub backend: Backend,
+    /// Reactors; absent: one per core.
+    pub reactors: Option<usize>,
+    /// Memory for cached extents; absent: the engine's default.
+    pub cache_bytes: Option<u64>,
+}
+
+/// A client that does the work itself.
+pub struct Local {
+    options: StoreOptions,
+    engine: Mutex<Option<Engine>>,
+}
+
+impl Local {
+    /// Opens nothing yet.
+    pub fn new(options: StoreOptions) -> Local {
+        Local {
+            options,
+            engine: Mutex::new(None),
+        }
+    }
+
+    /// Closes the store, if it is open: everything is durable then, and the next opening is quick.
+    ///
+    /// # Errors
+    /// The store could not write its checkpoint. Nothing durable is lost; the next opening replays the log.
+    pub fn close(&self) -> Result<(), Failure> {
+        match self.engine.lock().take() {
+            Some(engine) => Ok(engine.close()?),
+            None => Ok(()),
+        }
+    }
+
+    fn run(&self, request: Request, exchange: &mut dyn Exchange) -> Result<Reply> {
+        let mut slot = self.engine.lock();
+        if let Request::Init(request) = &request {
+            if let Some(engine) = slot.take() {
+                engine.close()?;
+            }
+            return Ok(Reply::Created(open::create(&self.options, request)?));
+        }
+        let access = access(&request);
+        let engine = match slot.take() {
+            Some(engine) if engine.access >= access => slot.insert(engine),
+            older => {
+                if let Some(engine) = older {
+                    engine.close()?;
+                }
+                (exchange.reporter())(Step::begin(Stage::Opening));
+                slot.insert(Engine::open(&self.options, access)?)
+            }
+        };
+        match request {
+            Request::Init(_) => unreachable!("answered above"),
+            Request::Info => engine.info().map(Reply::Info),
+            Request::Stats => engine.stats().map(Reply::Stats),
+            Request::Check(request) => engine.check(request, exchange).map(Reply::Checked),
+            Request::Put(request) => engine.put(request, exchange).map(Reply::Content),
+            Request::Get(request) => engine.get(request, exchange).map(Reply::Content),
+            Request::Cat(request) => engine.cat(&request, exchange).map(Reply::Content),
+            Request::Exists(request) => Ok(Reply::Found(engine.exists(&request))),
+            Request::Pin(request) => engine.pin(&request).map(Reply::Pinned),
+            Request::Unpin(request) => engine.unpin(&request).map(Reply::Pinned),
+            Request::Commit(request) => engine.commit(request, exchange).map(Reply::Committed),
+            Request::Status(request) => engine.status(&request, exchange).map(Reply::Status),
+            Request::Branch(request) => engine.branch(request).map(Reply::References),
+            Request::Tag(request) => engine.tag(request).map(Reply::References),
+            Request::Log(request) => engine.log(&request, exchange).map(Reply::History),
+            Request::List(request) => engine.list(&request, exchange).map(Reply::Listed),
+            Request::Diff(request) => engine.diff(&request, exchange).map(Reply::Compared),
+            Request::Restore(request) => engine.restore(request, exchange).map(Reply::Restored),
+            Request::Materialize(request) => engine.materialize(request, exchange).map(Reply::Materialized),
+        }
+    }
+}
+
+impl Client for Local {
+    fn call(&self, request: Request, exchange: &mut dyn Exchange) -> Result<Reply, Failure> {
+        Ok(self.run(request, exchange)?)
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        if let Err(failure) = self.close() {
+            tracing::warn!("{failure}; the next opening replays the log");
+        }
+    }
+}
+
+/// What a request needs. Restoring saves what it replaces, so even a dry run belongs to the writers' side only
+/// when it writes.
+fn access(request: &Request) -> Access {
+    let reads = match request {
+        Request::Info | Request::Stats | Request::Check(_) => true,
+        Request::Get(_) | Request::Cat(_) | Request::Exists(_) => true,
+        Request::Log(_) | Request::List(_) | Request::Materialize(_) => true,
+        Request::Branch(BranchRequest::List) | Request::Tag(TagRequest::List) => true,
+        Request::Diff(request) => matches!(request.to, Side::Revision(_) | Side::Directory(_)),
+        Request::Status(_) => true,
+        Request::Restore(request) => request.dry_run,
+        _ => false,
+    };
+    if reads { Access::Read } else { Access::Write }
+}

@@ -1,0 +1,100 @@
+//! Making, opening and closing the store of a client: the one place that knows how the engine's parts fit together.
+
+use std::ffi::OsStr;
+
+use super::StoreOptions;
+use super::latency::Latencies;
+use crate::device::Address;
+use crate::error::{Error, Result};
+use crate::format::Domain;
+use crate::limits::{STORE_BYTES_DEFAULT, UNIT_BYTES};
+use crate::objects::Objects;
+use crate::ops::{Created, InitRequest};
+use crate::reactor::{Config, Nanos};
+use crate::store::{CreateOptions, OpenOptions, Store};
+use crate::trees::Trees;
+
+/// What may be done with an open store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Access {
+    /// Reading only; others may read too.
+    Read,
+    /// Everything, alone.
+    Write,
+}
+
+/// An open store and the layers on it.
+pub(super) struct Engine {
+    pub store: Store,
+    pub objects: Objects,
+    pub trees: Trees,
+    pub access: Access,
+    pub latencies: Latencies,
+    /// When it was opened.
+    pub opened: Nanos,
+    /// Where the store is.
+    pub address: Address,
+}
+
+impl Engine {
+    /// Opens the store.
+    pub fn open(options: &StoreOptions, access: Access) -> Result<Engine> {
+        let address = parse(&options.address)?;
+        if let Some(path) = address.path()
+            && matches!(std::fs::metadata(path), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+        {
+            return Err(Error::not_found(format!("store {address}")));
+        }
+        let mut wanted = OpenOptions {
+            read_only: access == Access::Read,
+            backend: options.backend,
+            ..OpenOptions::default()
+        };
+        if let Some(reactors) = options.reactors {
+            wanted.reactors = Config { reactors, ..wanted.reactors };
+        }
+        if let Some(cache_bytes) = options.cache_bytes {
+            wanted.cache_bytes = cache_bytes;
+        }
+        let store = Store::open(&address, &wanted)?;
+        Ok(Engine {
+            objects: Objects::new(store.clone()),
+            trees: Trees::new(store.clone(), Domain::default()),
+            opened: store.runtime().clock().now(),
+            store,
+            access,
+            latencies: Latencies::default(),
+            address,
+        })
+    }
+
+    /// Makes everything durable and writes a checkpoint.
+    pub fn close(self) -> Result<()> {
+        let Engine { store, .. } = self;
+        store.close()
+    }
+}
+
+/// Makes a store and says what a full one will need.
+pub(super) fn create(options: &StoreOptions, request: &InitRequest) -> Result<Created> {
+    let address = parse(&options.address)?;
+    let wanted = CreateOptions {
+        size: request.size.unwrap_or(STORE_BYTES_DEFAULT),
+        force: request.force,
+        ..CreateOptions::default()
+    };
+    Store::create(&address, &wanted)?;
+    let engine = Engine::open(options, Access::Read)?;
+    let space = engine.store.space();
+    engine.close()?;
+    Ok(Created {
+        store: address.to_string(),
+        size: space.capacity,
+        ram_full_bytes: space.index_bytes_max,
+        ram_full_extent_bytes: UNIT_BYTES as u64,
+    })
+}
+
+fn parse(address: &OsStr) -> Result<Address> {
+    Address::parse(address).map_err(|error| Error::invalid("store address", error.to_string()))
+}

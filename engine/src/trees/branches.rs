@@ -1,0 +1,413 @@
+//! Branches and tags: names of commits, as root records.
+//!
+//! A branch is a root and nothing else, so making one is O(1) whatever the tree. Its record remembers where the head
+//! was before each move that was not a commit on top of it (`format::branch`), so that the head at any time since has
+//! an exact answer.
+//! A change asks for the very state it has read (compare-and-swap). Where the caller named no condition and the change
+//! still means the same afterwards (delete, move), a lost race is retried.
+
+use bytes::Bytes;
+
+use super::commit::ExpectHead;
+use super::{Trees, names};
+use crate::error::{Error, Result};
+use crate::format::branch::BranchData;
+use crate::format::{ContentId, Kind};
+use crate::limits::BRANCHES_AT_ONCE_MAX;
+use crate::store::{Ack, Expect, Root, RootChange, RootKind, RootUpdate, Target};
+
+/// Lost races in a row after which a change gives up; each one means that another change of the branch went through.
+const RACES_MAX: usize = 16;
+
+/// A branch or tag as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Reference {
+    /// Its name.
+    pub name: String,
+    /// The commit.
+    pub commit: ContentId,
+    /// When it was made: nanoseconds since 1970.
+    pub created_ns: u64,
+    /// When it last moved: nanoseconds since 1970.
+    pub changed_ns: u64,
+}
+
+/// The root of a branch, and the commit it is at.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    pub root: Root,
+    pub commit: ContentId,
+}
+
+impl Head {
+    pub fn data(&self) -> Result<BranchData> {
+        BranchData::decode(&self.root.data).map_err(|damage| {
+            Error::invalid(
+                format!("branch {}", String::from_utf8_lossy(&self.root.name)),
+                damage.to_string(),
+            )
+        })
+    }
+}
+
+impl Trees {
+    /// Branch `name`.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn branch(&self, name: &str) -> Result<Reference> {
+        reference(&self.existing(RootKind::Branch, name)?)
+    }
+
+    /// All branches, by name.
+    ///
+    /// # Errors
+    /// `Invalid` if a record is malformed.
+    pub fn branches(&self) -> Result<Vec<Reference>> {
+        self.references(RootKind::Branch)
+    }
+
+    /// Tag `name`.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn tag(&self, name: &str) -> Result<Reference> {
+        reference(&self.existing(RootKind::Tag, name)?)
+    }
+
+    /// All tags, by name.
+    ///
+    /// # Errors
+    /// `Invalid` if a record is malformed.
+    pub fn tags(&self) -> Result<Vec<Reference>> {
+        self.references(RootKind::Tag)
+    }
+
+    fn references(&self, kind: RootKind) -> Result<Vec<Reference>> {
+        let roots = self
+            .store
+            .roots(kind)
+            .into_iter()
+            .filter(|root| root.domain == self.domain);
+        let heads = roots.map(|root| self.head_of(root)).collect::<Result<Vec<_>>>()?;
+        heads.iter().map(reference).collect()
+    }
+
+    /// Makes branch `name` at `commit`.
+    ///
+    /// # Errors
+    /// `Exists`, `Invalid` for an impossible name, `NotFound` if there is no such commit.
+    pub async fn create_branch(&self, name: &str, commit: ContentId) -> Result<Ack> {
+        self.create_roots(RootKind::Branch, &[name.to_owned()], commit)
+            .await
+    }
+
+    /// Makes `count` branches at `commit` in one batch: `pattern` with `{n}` replaced by `first`, `first + 1`, ...
+    /// Returns their names. All are made or none.
+    ///
+    /// # Errors
+    /// As [`Trees::create_branch`]; `Invalid` if `pattern` has no `{n}` or one batch cannot hold that many.
+    pub async fn create_branches(
+        &self,
+        pattern: &str,
+        first: u64,
+        count: u64,
+        commit: ContentId,
+    ) -> Result<(Vec<String>, Ack)> {
+        if !pattern.contains("{n}") {
+            return Err(Error::invalid(
+                format!("branch pattern `{pattern}`"),
+                "it needs `{n}` for the number",
+            ));
+        }
+        if count > BRANCHES_AT_ONCE_MAX {
+            let reason = format!("at most {BRANCHES_AT_ONCE_MAX} at once; repeat it with other numbers");
+            return Err(Error::invalid(format!("{count} branches"), reason));
+        }
+        let numbers = first..first.saturating_add(count);
+        let names: Vec<String> = numbers.map(|n| pattern.replace("{n}", &n.to_string())).collect();
+        let ack = self.create_roots(RootKind::Branch, &names, commit).await?;
+        Ok((names, ack))
+    }
+
+    /// Makes tag `name` at `commit`; `force` moves an existing one.
+    ///
+    /// # Errors
+    /// As [`Trees::create_branch`].
+    pub async fn create_tag(&self, name: &str, commit: ContentId, force: bool) -> Result<Ack> {
+        if force && self.store.root(RootKind::Tag, name.as_bytes()).is_some() {
+            return self.move_root(RootKind::Tag, name, commit, ExpectHead::Any).await;
+        }
+        self.create_roots(RootKind::Tag, &[name.to_owned()], commit).await
+    }
+
+    async fn create_roots(&self, kind: RootKind, names: &[String], commit: ContentId) -> Result<Ack> {
+        for name in names {
+            names::check(word(kind), name)?;
+            if self.store.root(kind, name.as_bytes()).is_some() {
+                return Err(exists(kind, name));
+            }
+        }
+        let time_ns = self.read_commit(commit).await?.time_ns;
+        let data = Bytes::from(BranchData::new(self.store.now_ns(), time_ns).encode());
+        let mut batch = self.batch();
+        self.hold_commits(&mut batch, &[commit])?;
+        for name in names {
+            batch.set_root(RootUpdate {
+                kind,
+                name: name.as_bytes().into(),
+                expect: Expect::Absent,
+                change: RootChange::Set {
+                    target: Some(target(commit)),
+                    data: data.clone(),
+                },
+            });
+        }
+        let taken = |error| {
+            let taken = names
+                .iter()
+                .find(|name| self.store.root(kind, name.as_bytes()).is_some());
+            if is_race(&error) {
+                taken.map_or(error, |name| exists(kind, name))
+            } else {
+                error
+            }
+        };
+        batch.submit().await.map_err(taken)
+    }
+
+    /// Moves branch `name` to `commit` and remembers where it was.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such branch or commit; `Conflict` if the head is not what `expect` says.
+    pub async fn move_branch(&self, name: &str, commit: ContentId, expect: ExpectHead) -> Result<Ack> {
+        self.move_root(RootKind::Branch, name, commit, expect).await
+    }
+
+    async fn move_root(&self, kind: RootKind, name: &str, to: ContentId, expect: ExpectHead) -> Result<Ack> {
+        let time_ns = self.read_commit(to).await?.time_ns;
+        self.change(kind, name, expect, |head, batch| {
+            let mut data = head.data()?;
+            if kind == RootKind::Branch && head.commit != to {
+                data.jump(self.store.now_ns(), head.commit, time_ns);
+            }
+            self.hold_commits(batch, &[to])?;
+            Ok(RootChange::Set {
+                target: Some(target(to)),
+                data: data.encode().into(),
+            })
+        })
+        .await
+    }
+
+    /// Removes branch `name`.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if the head is not what `expect` says.
+    pub async fn delete_branch(&self, name: &str, expect: ExpectHead) -> Result<Ack> {
+        self.change(RootKind::Branch, name, expect, |_, _| Ok(RootChange::Delete))
+            .await
+    }
+
+    /// Removes tag `name`.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_tag(&self, name: &str) -> Result<Ack> {
+        self.change(RootKind::Tag, name, ExpectHead::Any, |_, _| {
+            Ok(RootChange::Delete)
+        })
+        .await
+    }
+
+    /// Gives branch `old` the name `new`; it keeps its memory of moves.
+    ///
+    /// # Errors
+    /// `NotFound`, `Exists`, `Invalid` for an impossible name.
+    pub async fn rename_branch(&self, old: &str, new: &str) -> Result<Ack> {
+        names::check("branch", new)?;
+        let renamed = self.change(RootKind::Branch, old, ExpectHead::Any, |_, _| {
+            if self.store.root(RootKind::Branch, new.as_bytes()).is_some() {
+                return Err(exists(RootKind::Branch, new));
+            }
+            Ok(RootChange::Rename {
+                to: new.as_bytes().into(),
+            })
+        });
+        renamed.await
+    }
+
+    /// Changes an existing root as `decide` says for the state found; again if that state was replaced meanwhile.
+    async fn change(
+        &self,
+        kind: RootKind,
+        name: &str,
+        expect: ExpectHead,
+        decide: impl Fn(&Head, &mut crate::store::Batch) -> Result<RootChange>,
+    ) -> Result<Ack> {
+        let mut races = 0;
+        loop {
+            let head = self.existing(kind, name)?;
+            expect.check(name, Some(head.commit))?;
+            let mut batch = self.batch();
+            let change = decide(&head, &mut batch)?;
+            batch.set_root(RootUpdate {
+                kind,
+                name: name.as_bytes().into(),
+                expect: Expect::Sequence(head.root.sequence),
+                change,
+            });
+            races += 1;
+            match batch.submit().await {
+                Err(error) if is_race(&error) && races < RACES_MAX => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Where branch `name` is, if it exists.
+    pub(super) fn head(&self, name: &str) -> Result<Option<Head>> {
+        let root = self.store.root(RootKind::Branch, name.as_bytes());
+        root.filter(|root| root.domain == self.domain)
+            .map(|root| self.head_of(root))
+            .transpose()
+    }
+
+    pub(super) fn existing(&self, kind: RootKind, name: &str) -> Result<Head> {
+        let root = self
+            .store
+            .root(kind, name.as_bytes())
+            .filter(|root| root.domain == self.domain);
+        self.head_of(root.ok_or_else(|| Error::not_found(format!("{} {name}", word(kind))))?)
+    }
+
+    fn head_of(&self, root: Root) -> Result<Head> {
+        match root.target {
+            Some(Target {
+                kind: Kind::Commit,
+                id,
+            }) => Ok(Head { root, commit: id }),
+            _ => {
+                let what = format!("{} {}", word(root.kind), String::from_utf8_lossy(&root.name));
+                Err(Error::invalid(what, "its record names no commit"))
+            }
+        }
+    }
+
+    /// The head of branch `name` at `time_ns` (nanoseconds since 1970).
+    ///
+    /// # Errors
+    /// `NotFound` if the branch did not exist then, or its moves of that time are forgotten (it keeps the last
+    /// [`BRANCH_JUMPS_MAX`](crate::limits::BRANCH_JUMPS_MAX) of them).
+    pub async fn head_at(&self, name: &str, time_ns: u64) -> Result<ContentId> {
+        let head = self.existing(RootKind::Branch, name)?;
+        let data = head.data()?;
+        if time_ns < data.created_ns {
+            let made = super::time::format_utc(data.created_ns);
+            return Err(Error::not_found(format!(
+                "branch {name}, made {made}, at an earlier time"
+            )));
+        }
+        if time_ns < data.known_since_ns {
+            let known = super::time::format_utc(data.known_since_ns);
+            let what = format!("branch {name}, whose moves are remembered since {known}, at an earlier time");
+            return Err(Error::not_found(what));
+        }
+        let next = data.jumps.partition_point(|jump| jump.time_ns.get() <= time_ns);
+        let tip = data.jumps.get(next).map_or(head.commit, |jump| jump.old_head);
+        let base_ns = match next.checked_sub(1) {
+            Some(last) => data.jumps[last].base_time_ns.get(),
+            None => data.base_time_ns,
+        };
+        self.first_not_after(tip, time_ns.max(base_ns)).await
+    }
+
+    /// The first commit from `tip` along first parents that is not later than `time_ns`.
+    async fn first_not_after(&self, tip: ContentId, time_ns: u64) -> Result<ContentId> {
+        let mut id = tip;
+        loop {
+            let commit = self.read_commit(id).await?;
+            if commit.time_ns <= time_ns {
+                return Ok(id);
+            }
+            let Some(parent) = commit.parents.first() else {
+                return Err(Error::not_found(format!("a state before commit {}", id.short())));
+            };
+            id = *parent;
+        }
+    }
+
+    /// Says which heads a lost race was about.
+    pub(super) fn explain(&self, error: Error, branch: &str, expected: Option<ContentId>) -> Error {
+        match self.head(branch) {
+            Ok(found) if is_race(&error) => moved(branch, expected, found.map(|head| head.commit)),
+            _ => error,
+        }
+    }
+}
+
+/// Heads that a branch's record remembers. They are kept alive with the branch, so that its past states stay
+/// readable. For tracing liveness.
+///
+/// # Errors
+/// `Invalid` if the bytes are not a branch's data.
+pub fn branch_references(data: &[u8]) -> Result<Vec<(Kind, ContentId)>> {
+    let data = BranchData::decode(data).map_err(|damage| Error::invalid("branch", damage.to_string()))?;
+    Ok(data
+        .jumps
+        .iter()
+        .map(|jump| (Kind::Commit, jump.old_head))
+        .collect())
+}
+
+fn reference(head: &Head) -> Result<Reference> {
+    Ok(Reference {
+        name: String::from_utf8_lossy(&head.root.name).into_owned(),
+        commit: head.commit,
+        created_ns: head.data()?.created_ns,
+        changed_ns: head.root.changed_ns,
+    })
+}
+
+/// The condition that the branch is as it was read.
+pub(super) fn expect(head: Option<&Head>) -> Expect {
+    head.map_or(Expect::Absent, |head| Expect::Sequence(head.root.sequence))
+}
+
+/// The head of a branch is not the one expected.
+pub(super) fn moved(branch: &str, expected: Option<ContentId>, found: Option<ContentId>) -> Error {
+    let show = |head: Option<ContentId>| head.map_or_else(|| "no such branch".into(), |id| id.to_string());
+    Error::Conflict {
+        root: format!("branch {branch}"),
+        expected: show(expected),
+        found: show(found),
+    }
+}
+
+fn is_race(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Conflict { .. } | Error::Exists { .. } | Error::NotFound { .. }
+    )
+}
+
+fn exists(kind: RootKind, name: &str) -> Error {
+    Error::Exists {
+        what: format!("{} {name}", word(kind)),
+    }
+}
+
+fn word(kind: RootKind) -> &'static str {
+    if kind == RootKind::Tag { "tag" } else { "branch" }
+}
+
+fn target(commit: ContentId) -> Target {
+    Target {
+        kind: Kind::Commit,
+        id: commit,
+    }
+}
+
+#[cfg(test)]
+#[path = "branches_tests.rs"]
+mod tests;

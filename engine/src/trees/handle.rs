@@ -1,0 +1,39 @@
+//! The handle of all state trees of one store and domain; operations are in the module of their subject.
+
+use crate::format::Domain;
+use crate::store::{Batch, Store};
+
+/// State trees of a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Trees {
+    pub(super) store: Store,
+    pub(super) domain: Domain,
+}
+
+impl Trees {
+    /// The trees of `store` in `domain`.
+    pub fn new(store: Store, domain: Domain) -> Trees {
+        Trees { store, domain }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The domain of everything these trees reach.
+    pub fn domain(&self) -> Domain {
+        self.domain
+    }
+
+    /// A batch whose roots belong to the domain.
+    pub(super) fn batch(&self) -> Batch {
+        self.store.batch()
+    }
+}
+
+impl std::fmt::Debug for Trees {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Trees(domain {})", self.domain)
+    }
+}

@@ -1,0 +1,260 @@
+//! The command line as `clap` sees it: every command, option and example. Help, completions and man pages are
+//! generated from here and from nowhere else.
+
+mod content;
+mod state;
+mod store;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use content::{ContentArgs, GetArgs, PutArgs};
+pub use state::{
+    BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, RestoreArgs,
+    StatusArgs, TagArgs,
+};
+pub use store::{CheckArgs, InitArgs};
+
+use super::{exit, size};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const REVISIONS: &str = "Revisions:
+  main, v1                    a branch or a tag
+  9f86d081                    the beginning of a commit's id, as long as it is unique
+  REV~2                       two commits before REV
+  BRANCH@{10m}                what the branch was ten minutes ago
+  REV:PATH                    a file or directory of REV";
+
+/// Content-addressed storage with microsecond commits, branches and clones, in user space.
+///
+/// Helios keeps contents and the states of directories in one file or block device. Equal bytes are stored
+/// once, a branch costs nothing, and a commit reads only what has changed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "helios",
+    version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HELIOS_COMMIT"), ")"),
+    styles = STYLES,
+    propagate_version = true,
+    infer_subcommands = false,
+    disable_help_subcommand = false,
+    max_term_width = 100,
+    after_help = "`helios help COMMAND` explains a command and shows examples.",
+    after_long_help = format!(
+        "{REVISIONS}\n\n{}\n\nExamples:\n  helios commit ~/project -m 'before the upgrade'\n  helios log\n  \
+         helios branch --count 100 agent-{{n}}\n  helios diff main~1 main\n  helios materialize main /tmp/copy",
+        exit::HELP
+    )
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How files and block devices are accessed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum BackendArg {
+    /// `io_uring` where the system allows it, otherwise threads.
+    #[default]
+    Auto,
+    /// `io_uring`, or fail.
+    Uring,
+    /// Worker threads.
+    Threads,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Store to use: a file, a block device, or an address like `file:PATH`
+    ///
+    /// Default: the sparse file `helios/store.helios` under `$XDG_DATA_HOME` (or `~/.local/share`), which is
+    /// created on first use.
+    #[arg(
+        long,
+        global = true,
+        env = "HELIOS_STORE",
+        value_name = "URI",
+        help_heading = "Store options"
+    )]
+    pub store: Option<String>,
+    /// Memory for cached contents
+    #[arg(
+        long,
+        global = true,
+        env = "HELIOS_CACHE",
+        value_name = "SIZE",
+        value_parser = size::parse,
+        help_heading = "Store options"
+    )]
+    pub cache: Option<u64>,
+    /// Reactors: pinned threads that drive the device, each with its own log [default: one per core]
+    #[arg(long, global = true, env = "HELIOS_REACTORS", value_name = "N", help_heading = "Store options",
+        value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub reactors: Option<u16>,
+    /// How the device is accessed
+    #[arg(
+        long,
+        global = true,
+        env = "HELIOS_BACKEND",
+        value_name = "NAME",
+        default_value = "auto",
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = "Store options"
+    )]
+    pub backend: BackendArg,
+    /// Print the result as JSON, with stable field names
+    #[arg(long, global = true, help_heading = "Output options")]
+    pub json: bool,
+    /// Print results only: no remarks, warnings or progress
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Output options"
+    )]
+    pub quiet: bool,
+    /// Say more about what happens inside; twice or thrice for even more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Output options")]
+    pub verbose: u8,
+    /// When to use colours
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        help_heading = "Output options"
+    )]
+    pub color: Color,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a new store
+    Init(InitArgs),
+    /// Health and space of the store
+    #[command(after_help = "Examples:\n  helios info\n  helios info --json | jq .free")]
+    Info,
+    /// Counters: cache, commit latencies, deduplication, index
+    ///
+    /// The counters belong to the process that answers: for a command that opened the store itself they begin
+    /// at zero. Index and its memory describe the whole store.
+    #[command(after_help = "Examples:\n  helios stats\n  helios stats --json | jq .dedup_ratio")]
+    Stats,
+    /// Verify the store
+    Check(CheckArgs),
+    /// Store contents and print their ids
+    Put(PutArgs),
+    /// Write a content to standard output or a file
+    Get(GetArgs),
+    /// Ask whether contents are stored
+    #[command(
+        after_help = "Exits with 0 when all are stored and with 3 when one is not.\n\n\
+        Examples:\n  helios exists $(b3sum --no-names video.mp4) && echo known"
+    )]
+    Exists(ContentArgs),
+    /// Keep contents, whatever else refers to them
+    #[command(
+        after_help = "Pins are counted: a content is kept until it was unpinned as often as pinned.\n\n\
+        Examples:\n  helios pin $(helios put video.mp4 -q)"
+    )]
+    Pin(ContentArgs),
+    /// Take a pin away
+    #[command(after_help = "Examples:\n  helios unpin $(b3sum --no-names video.mp4)")]
+    Unpin(ContentArgs),
+    /// Record the state of a directory on a branch
+    Commit(CommitArgs),
+    /// Show what differs between a directory and the branch it follows
+    Status(StatusArgs),
+    /// List, make, move, rename or delete branches
+    Branch(BranchArgs),
+    /// List, make or delete tags
+    Tag(TagArgs),
+    /// Show the history of a revision
+    Log(LogArgs),
+    /// List a directory of a revision
+    Ls(LsArgs),
+    /// Write a file of a revision to standard output
+    Cat(CatArgs),
+    /// Show what differs between two revisions, or a revision and a directory
+    Diff(DiffArgs),
+    /// Bring a directory back to a revision, writing only what differs
+    Restore(RestoreArgs),
+    /// Make a new directory from a revision
+    Materialize(MaterializeArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Examples:\n  \
+        helios completions bash > ~/.local/share/bash-completion/completions/helios\n  \
+        helios completions zsh > \"${fpath[1]}/_helios\"\n  \
+        helios completions fish > ~/.config/fish/completions/helios.fish")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages of all commands into a directory
+    #[command(after_help = "Examples:\n  helios man ~/.local/share/man/man1 && man helios-commit")]
+    Man {
+        /// Directory, made when missing
+        directory: PathBuf,
+    },
+}
+
+/// A revision or a name, as the user wrote it.
+pub type Name = OsString;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// Goal: the definition has no contradictions (`clap` checks names, positions and defaults).
+    #[test]
+    fn definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// Goal: every command says what it does and shows an example.
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} does not say what it does");
+            let after = command
+                .get_after_long_help()
+                .or(command.get_after_help())
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                after.contains("Examples:") && after.contains("helios "),
+                "{name} shows no example"
+            );
+        }
+    }
+}

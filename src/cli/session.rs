@@ -1,0 +1,201 @@
+//! One run of the program: its store, its output, its wish to stop.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use helios_engine::ops::{
+    Backend, ByteString, Cancel, Class, Client, Failure, InitRequest, Local, Reply, Request, StoreOptions,
+};
+
+use super::args::{BackendArg, Global};
+use super::output::{self, Output};
+use super::place::{self, Place};
+use super::size;
+use super::terminal::Terminal;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub enum Stop {
+    /// It failed.
+    Failed(Failure),
+    /// Nobody reads its output any more.
+    Unread,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Stop {
+        Stop::Failed(failure)
+    }
+}
+
+impl From<io::Error> for Stop {
+    /// Only writes to standard output end here; other input and output make failures of their own.
+    fn from(error: io::Error) -> Stop {
+        if output::is_broken_pipe(&error) {
+            Stop::Unread
+        } else {
+            Stop::Failed(output::failure(&error))
+        }
+    }
+}
+
+/// One run of the program.
+pub struct Session {
+    /// Standard output.
+    pub output: Output,
+    global: Global,
+    cancel: Cancel,
+    client: Option<Local>,
+}
+
+impl Session {
+    /// Nothing is opened yet.
+    pub fn new(global: Global, cancel: Cancel) -> Session {
+        Session {
+            output: Output::new(&global),
+            global,
+            cancel,
+            client: None,
+        }
+    }
+
+    /// Runs a request that moves no bytes.
+    pub fn call(&mut self, request: Request) -> Result<Reply, Stop> {
+        let mut terminal = self.terminal();
+        Ok(self.client()?.call(request, &mut terminal)?)
+    }
+
+    /// Runs a request that reads a content from `input`.
+    pub fn call_reading(&mut self, request: Request, input: &mut dyn Read) -> Result<Reply, Stop> {
+        let mut terminal = self.terminal().reading(input);
+        Ok(self.client()?.call(request, &mut terminal)?)
+    }
+
+    /// Runs a request that writes a content to `sink`.
+    pub fn call_writing(&mut self, request: Request, sink: &mut dyn Write) -> Result<Reply, Stop> {
+        let mut terminal = self.terminal().writing(sink, false);
+        Ok(self.client()?.call(request, &mut terminal)?)
+    }
+
+    /// Runs a request that writes a content to standard output.
+    pub fn call_printing(&mut self, request: Request) -> Result<Reply, Stop> {
+        self.client()?;
+        let mut terminal = self.terminal();
+        let shared = self.output.is_terminal();
+        let Some(client) = &self.client else {
+            return Err(Failure::new(Class::Failed, "no store is open").into());
+        };
+        terminal = terminal.writing(self.output.writer(), shared);
+        let reply = client.call(request, &mut terminal);
+        if terminal.unread {
+            return Err(Stop::Unread);
+        }
+        Ok(reply?)
+    }
+
+    /// Makes a store at `uri`, or where the options say.
+    pub fn init(&mut self, uri: Option<&str>, request: InitRequest) -> Result<Reply, Stop> {
+        let place = place::choose(uri.or(self.global.store.as_deref()))?;
+        if place.default {
+            make_home(&place)?;
+        }
+        let client = self.open(&place.address);
+        let mut terminal = self.terminal();
+        Ok(client.call(Request::Init(request), &mut terminal)?)
+    }
+
+    /// Prints what is left; a command is done only when this is.
+    pub fn finish(&mut self) -> Result<(), Stop> {
+        self.client = None;
+        Ok(self.output.flush()?)
+    }
+
+    fn terminal<'a>(&self) -> Terminal<'a> {
+        Terminal::new(self.cancel.clone(), self.global.quiet)
+    }
+
+    fn client(&mut self) -> Result<&Local, Failure> {
+        if self.client.is_none() {
+            let place = place::choose(self.global.store.as_deref())?;
+            let client = self.open(&place.address);
+            if place.default && !Path::new(&place.address).exists() {
+                self.first_use(&place, &client)?;
+            }
+            self.client = Some(client);
+        }
+        self.client
+            .as_ref()
+            .ok_or_else(|| Failure::new(Class::Failed, "no store is open"))
+    }
+
+    fn open(&self, address: &str) -> Local {
+        Local::new(StoreOptions {
+            address: address.to_owned(),
+            backend: match self.global.backend {
+                BackendArg::Auto => Backend::Auto,
+                BackendArg::Uring => Backend::Uring,
+                BackendArg::Threads => Backend::Threads,
+            },
+            reactors: self.global.reactors.map(usize::from),
+            cache_bytes: self.global.cache,
+        })
+    }
+
+    /// Makes the default store and says so.
+    fn first_use(&self, place: &Place, client: &Local) -> Result<(), Failure> {
+        make_home(place)?;
+        let request = Request::Init(InitRequest {
+            size: None,
+            force: false,
+        });
+        let mut terminal = self.terminal();
+        match client.call(request, &mut terminal) {
+            Ok(Reply::Created(created)) => {
+                if !self.global.quiet {
+                    // With standard error gone there is nobody to tell.
+                    let _ = writeln!(
+                        io::stderr().lock(),
+                        "helios: made the store {} (a sparse file that may grow to {})",
+                        created.store,
+                        size::show(created.size)
+                    );
+                }
+                Ok(())
+            }
+            // Another process was faster.
+            Err(failure) if failure.class == Class::Conflict => Ok(()),
+            Err(failure) => Err(failure),
+            Ok(_) => Err(unexpected()),
+        }
+    }
+}
+
+fn make_home(place: &Place) -> Result<(), Failure> {
+    let Some(home) = Path::new(&place.address).parent() else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(home).map_err(|error| {
+        Failure::new(Class::Io, format!("create {}: {error}", home.display()))
+            .with_hint("name another store with --store PATH or HELIOS_STORE")
+    })
+}
+
+/// The failure of a reply that does not answer its request.
+pub fn unexpected() -> Failure {
+    Failure::new(Class::Failed, "the store answered something else than was asked")
+        .with_hint("the owner of the store may be another version of helios")
+}
+
+/// `path` as the engine wants it.
+pub fn absolute(path: &Path) -> Result<ByteString, Failure> {
+    std::path::absolute(path)
+        .map(ByteString::from)
+        .map_err(|error| Failure::new(Class::Io, format!("{}: {error}", path.display())))
+}
+
+/// The working directory.
+pub fn working_directory() -> Result<ByteString, Failure> {
+    std::env::current_dir()
+        .map(|path: PathBuf| path.into())
+        .map_err(|error| Failure::new(Class::Io, format!("the working directory: {error}")))
+}

@@ -1,0 +1,15 @@
+//! The program as its users see it: arguments in, output and exit codes out, on real files.
+//!
+//! Every test has a home, a store and a working directory of its own. Nothing here looks at wall-clock time.
+
+mod content;
+mod crash;
+mod errors;
+mod generated;
+mod output;
+mod revisions;
+mod sandbox;
+mod snapshot;
+mod state;
+mod store;
+mod user_space;
