@@ -126,9 +126,10 @@ impl Scan {
         entry_of(&self.listing, self.form, directory, item)
     }
 
-    /// The root directory's own metadata as a tree holds it.
-    pub(super) fn root_item(&self) -> Option<&Item> {
-        self.listing.root.as_ref()
+    /// The root directory as a tree holds it, without an id unless it was built.
+    pub(super) fn root_entry(&self) -> Option<Entry> {
+        let own = self.listing.root.as_ref()?;
+        Some(make_entry(&self.listing, self.form, own, Bytes::new()))
     }
 }
 
