@@ -10,6 +10,9 @@ use fallback_io::{Options, Target};
 use super::{Address, Device, Geometry, Queue, ThreadsDevice, UringDevice};
 use crate::limits::{QUEUE_MEMORY_BYTES, TRANSFER_BYTES_MAX, UNIT_BYTES};
 
+/// Bytes of a simulated device opened by its address.
+const SIM_BYTES: u64 = 1 << 30;
+
 /// How files and block devices are driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Backend {
@@ -51,7 +54,7 @@ impl Default for OpenOptions {
 pub fn open(address: &Address, options: &OpenOptions) -> io::Result<Arc<dyn Device>> {
     match address {
         Address::Path(path) => open_path(address.to_string(), path, options),
-        Address::Sim { .. } => Err(unsupported(address, "this build has no simulated devices")),
+        Address::Sim { seed } => Ok(super::sim::SimDevice::new(*seed, SIM_BYTES)),
         Address::Nvme { .. } | Address::NvmeTcp { .. } => Err(unsupported(
             address,
             "this build has no SPDK; use a build with it, or the device's path under /dev",

@@ -34,6 +34,14 @@ pub(super) async fn read(
     Ok(buffer)
 }
 
+/// Guarantees space for later writes to a range; where nothing can be reserved, by writing zeroes to it.
+pub(super) async fn claim_space(local: &Local, offset: u64, len: u64) -> std::io::Result<()> {
+    match local.allocate(offset, len).await {
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => local.write_zeroes(offset, len).await,
+        done => done,
+    }
+}
+
 /// Whether the device holds anything that looks like a store, and whether it holds anything at all.
 pub(super) async fn probe(local: &Local, name: &str) -> Result<(bool, bool)> {
     let capacity = local.device().geometry().capacity;
