@@ -154,3 +154,14 @@ impl Objects {
 #[cfg(test)]
 #[path = "objects_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod pins_tests;
+#[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
+mod testing;
