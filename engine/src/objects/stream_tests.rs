@@ -149,6 +149,14 @@ fn a_content_of_many_manifests() {
         "{} keys held",
         put.lease().keys().len()
     );
+    let held = put.lease().keys();
+    for piece in root.pieces() {
+        let (kind, id) = piece.target().expect("a part");
+        assert!(
+            held.contains(&objects.key_of(kind, id)),
+            "the lease of the last batch holds every part"
+        );
+    }
     for at in [0, 1, 8000, 8192, 16_383, pairs - 1] {
         let start = at as u64 * (4096 + 65_536);
         let expected = [&order(at)[4000..], &[0; 10]].concat();
