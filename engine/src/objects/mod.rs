@@ -41,10 +41,15 @@ use crate::store::{Key, Store};
 
 /// The contents of one deduplication domain of a store. Cheap to clone.
 ///
-/// ```ignore
+/// ```no_run
+/// # async fn example(store: helios_engine::store::Store) -> helios_engine::Result<()> {
+/// use helios_engine::objects::Objects;
+///
 /// let objects = Objects::new(store);
 /// let put = objects.put("hello").await?;
 /// assert_eq!(objects.get(put.id).await?, "hello");
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone)]
 pub struct Objects {
@@ -154,3 +159,14 @@ impl Objects {
 #[cfg(test)]
 #[path = "objects_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod pins_tests;
+#[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
+mod testing;
