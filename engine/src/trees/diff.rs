@@ -148,7 +148,7 @@ fn rank(change: &Change) -> u8 {
 }
 
 /// What differs between two entries of one kind.
-fn compare(old: &Entry, new: &Entry) -> Changed {
+pub(super) fn compare(old: &Entry, new: &Entry) -> Changed {
     let (a, b) = (&old.attributes, &new.attributes);
     let directory = old.kind == EntryKind::Directory;
     Changed {

@@ -1,19 +1,30 @@
 //! Real directories: to a tree ([`scan`]), from a tree ([`materialize`], [`restore`]), and compared ([`status`]).
 
+mod compare;
 mod control;
 mod folder;
 mod ignore_rules;
 mod known;
 mod links;
 mod listing;
+mod materialize;
 mod parallel;
 mod platform;
 mod read;
+mod remove;
 mod scan;
 mod stat_cache;
+mod status;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod walk;
+mod workspace;
+mod writer;
 
 pub use control::{Cancel, Control, Doubt, Phase, Progress, Report, Warnings};
+pub use materialize::{MaterializeOptions, Materialized, materialize};
 pub use platform::FileId;
 pub use scan::{Scan, ScanCounts, ScanOptions, inspect, scan};
+pub use status::status;
+pub use workspace::{Identity, Known, Workspace};

@@ -41,11 +41,14 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes up to `most` further tasks that the caller will do together with its present one.
-    pub(super) fn take_more(&self, most: usize) -> Vec<T> {
+    /// Takes up to `most` further tasks that `fit`, to be done together with the present one.
+    pub(super) fn take_more(&self, most: usize, fit: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = self.state.lock();
-        let from = state.waiting.len() - state.waiting.len().min(most);
-        state.waiting.split_off(from).into()
+        let mut taken = Vec::new();
+        while taken.len() < most && state.waiting.back().is_some_and(&fit) {
+            taken.extend(state.waiting.pop_back());
+        }
+        taken
     }
 
     fn next(&self) -> Option<T> {

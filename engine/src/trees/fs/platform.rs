@@ -195,10 +195,10 @@ pub(super) fn open_place(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<O
     Ok(fs::openat(directory, component(name)?, flags, Mode::empty())?)
 }
 
-/// Creates the file `name`, which must not exist, open for writing and closed to everyone else.
-pub(super) fn create_file(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
+/// Creates the file `name`, which must not exist, open for writing; `mode` is subject to the process's mask.
+pub(super) fn create_file(directory: BorrowedFd<'_>, name: &[u8], mode: u16) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR;
+    let mode = Mode::from_bits_truncate(mode.into());
     Ok(fs::openat(directory, component(name)?, flags, mode)?)
 }
 
@@ -306,6 +306,7 @@ pub(super) fn list(
     const LIST_BYTES: usize = 64 << 10;
     buffer.clear();
     buffer.reserve(LIST_BYTES);
+    seek(directory, 0)?; // It may have been listed before.
     let mut names = fs::RawDir::new(directory, buffer.spare_capacity_mut());
     while let Some(entry) = names.next() {
         let entry = entry?;
@@ -441,22 +442,24 @@ pub(super) fn xattrs(place: XattrPlace<'_>) -> io::Result<Vec<Xattr>> {
 /// Sets one extended attribute.
 pub(super) fn set_xattr(place: XattrPlace<'_>, name: &[u8], value: &[u8]) -> io::Result<()> {
     let flags = fs::XattrFlags::empty();
-    Ok(match place {
+    match place {
         XattrPlace::Open(file) => fs::fsetxattr(file, name, value, flags)?,
         XattrPlace::Name(directory, file) => {
             fs::lsetxattr(proc_path(directory, file)?.as_slice(), name, value, flags)?;
         }
-    })
+    }
+    Ok(())
 }
 
 /// Removes one extended attribute.
 pub(super) fn remove_xattr(place: XattrPlace<'_>, name: &[u8]) -> io::Result<()> {
-    Ok(match place {
+    match place {
         XattrPlace::Open(file) => fs::fremovexattr(file, name)?,
         XattrPlace::Name(directory, file) => {
             fs::lremovexattr(proc_path(directory, file)?.as_slice(), name)?;
         }
-    })
+    }
+    Ok(())
 }
 
 fn timestamps(mtime: FileTime) -> fs::Timestamps {
@@ -513,14 +516,6 @@ pub(super) fn set_owner_of(
     Ok(fs::chownat(directory, component(name)?, uid, gid, flags)?)
 }
 
-/// Makes room for `length` bytes; file systems that can't are left to allocate as bytes arrive.
-pub(super) fn allocate(file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
-    match fs::fallocate(file, fs::FallocateFlags::KEEP_SIZE, 0, length) {
-        Err(Errno::NOSYS | Errno::NOTSUP | Errno::INVAL) => Ok(()),
-        other => Ok(other?),
-    }
-}
-
 /// Sets the length of an open file; what lies behind its last written byte becomes a hole.
 pub(super) fn set_length(file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
     Ok(fs::ftruncate(file, length)?)
@@ -539,6 +534,20 @@ pub(super) fn next_data(file: BorrowedFd<'_>, offset: u64) -> io::Result<Option<
 /// Who this process acts as.
 pub(super) fn effective_user() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// The group that new files get.
+pub(super) fn effective_group() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
+/// The permission bits that the process's mask takes from new files; all of them if that can't be found out. (The
+/// system call that tells also changes it, for all threads.)
+pub(super) fn file_mask() -> u16 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|mask| u16::from_str_radix(mask.trim(), 8).ok())
+        .unwrap_or(0o777)
 }
 
 /// How many files this process may have open.

@@ -22,11 +22,12 @@ use super::platform::{self, Found, Stat, XattrPlace};
 use super::stat_cache::is_settled;
 use super::stream;
 use crate::error::{Error, Result};
-use crate::format::{ContentId, Domain};
+use crate::format::ContentId;
 use crate::hash;
 use crate::limits::EXTENT_BYTES_MAX;
-use crate::store::{Batch, Extent, Key, Store};
-use crate::trees::{EntryKind, Xattr, content_kind};
+use crate::objects::Objects;
+use crate::store::{Batch, Extent};
+use crate::trees::{EntryKind, Xattr};
 
 /// Bytes and files of one group at most.
 const GROUP_BYTES: u64 = 1 << 20;
@@ -40,8 +41,7 @@ const ROUNDS: usize = 3;
 pub(super) enum Sink<'a> {
     /// Into a batch of the store.
     Batch {
-        store: &'a Store,
-        domain: Domain,
+        objects: &'a Objects,
         batch: Mutex<&'a mut Batch>,
     },
     /// Nowhere: only their ids are wanted.
@@ -51,22 +51,18 @@ pub(super) enum Sink<'a> {
 impl Sink<'_> {
     /// Hands over contents that are one extent each.
     pub(super) fn put(&self, ids: &[ContentId], contents: impl Iterator<Item = Bytes>) -> Result<()> {
-        let Sink::Batch { store, domain, batch } = self else {
+        let Sink::Batch { objects, batch } = self else {
             return Ok(());
         };
         let extents: Vec<Extent> = ids
             .iter()
             .zip(contents)
             .map(|(&id, bytes)| Extent {
-                key: Key {
-                    domain: *domain,
-                    kind: content_kind(bytes.len() as u64),
-                    id,
-                },
+                key: objects.key(id, bytes.len() as u64),
                 bytes,
             })
             .collect();
-        store.block_on(batch.lock().put(extents))
+        objects.store().block_on(batch.lock().put(extents))
     }
 }
 

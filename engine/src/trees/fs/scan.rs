@@ -27,6 +27,7 @@ use super::stat_cache::{Form, Record, StatCache, Writer};
 use super::walk::{self, WalkOptions};
 use crate::error::{Error, Result};
 use crate::format::{ContentId, Domain, Kind};
+use crate::objects::Objects;
 use crate::store::{Batch, Key, Store};
 use crate::trees::{Attributes, Entry, EntryKind, PendingDirectory, build_many, content_kind};
 
@@ -125,9 +126,10 @@ impl Scan {
         entry_of(&self.listing, self.form, directory, item)
     }
 
-    /// The root directory's own metadata as a tree holds it.
-    pub(super) fn root_item(&self) -> Option<&Item> {
-        self.listing.root.as_ref()
+    /// The root directory as a tree holds it, without an id unless it was built.
+    pub(super) fn root_entry(&self) -> Option<Entry> {
+        let own = self.listing.root.as_ref()?;
+        Some(make_entry(&self.listing, self.form, own, Bytes::new()))
     }
 }
 
@@ -233,10 +235,10 @@ fn run(
         hold_known(&mut listing, options.domain, batch);
     }
     let groups = links::group(&mut listing);
+    let objects = Objects::new(store.clone()).in_domain(options.domain);
     let sink = match batch.as_deref_mut() {
         Some(batch) => Sink::Batch {
-            store,
-            domain: options.domain,
+            objects: &objects,
             batch: parking_lot::Mutex::new(batch),
         },
         None => Sink::Ids,

@@ -5,50 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::store::testing::store;
 use crate::trees::fs::Cancel;
-
-fn control() -> Control {
-    Control {
-        threads: 2,
-        ..Control::default()
-    }
-}
-
-struct Committed {
-    scan: Scan,
-    cache: Option<Bytes>,
-}
-
-impl Committed {
-    fn root(&self) -> &Entry {
-        self.scan.root().expect("a scan that stores has a root")
-    }
-}
-
-fn commit(store: &Store, directory: &Path, options: &ScanOptions, cache: Option<Bytes>) -> Result<Committed> {
-    let mut batch = store.batch();
-    let scan = scan(store, directory, options, cache.clone(), &mut batch, &control())?;
-    store.block_on(batch.submit())?;
-    let cache = scan.stat_cache().cloned().or(cache);
-    Ok(Committed { scan, cache })
-}
-
-fn commit_all(store: &Store, directory: &Path, cache: Option<Bytes>) -> Committed {
-    commit(store, directory, &ScanOptions::default(), cache).expect("a readable directory")
-}
-
-/// Waits until the clock that files are stamped with has moved past what the cache doubts.
-fn settle(directory: &Path) {
-    let start = platform::coarse_now();
-    let ns = |time: crate::trees::FileTime| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
-    while ns(platform::coarse_now()) - ns(start) < 40_000_000 {
-        std::thread::yield_now();
-    }
-    assert!(directory.exists());
-}
-
-fn write(path: impl AsRef<Path>, content: &str) {
-    fs::write(path, content).expect("a writable directory");
-}
+use crate::trees::fs::testing::{commit, commit_all, control, settle, write};
 
 fn sample(directory: &Path) {
     fs::create_dir_all(directory.join("a/b")).expect("writable");
@@ -65,7 +22,7 @@ fn sample(directory: &Path) {
 fn only_changes_are_read() {
     let (store, directory) = (store(), tempfile::tempdir().expect("a place"));
     sample(directory.path());
-    settle(directory.path());
+    settle();
     let first = commit_all(&store, directory.path(), None);
     assert_eq!(first.scan.counts().files, 4);
     assert_eq!(first.scan.counts().directories, 4);
@@ -114,7 +71,7 @@ fn the_cache_never_changes_the_tree() {
             _ => drop(fs::remove_dir_all(directory.path().join("dir2"))),
         }
         if random.random_bool(0.3) {
-            settle(directory.path());
+            settle();
         }
         let with = commit_all(&store, directory.path(), cache);
         let without = commit_all(&store, directory.path(), None);
@@ -131,6 +88,7 @@ fn a_change_in_the_same_tick_is_not_missed() {
     let path = directory.path().join("file");
     let mut cache = None;
     let mut last = None;
+    let mut doubted = 0;
     for round in 0..200 {
         // In place: the inode stays, so that only times could tell.
         write(&path, &format!("{round:05}"));
@@ -139,8 +97,12 @@ fn a_change_in_the_same_tick_is_not_missed() {
         assert_eq!(id, crate::hash::content_id(format!("{round:05}").as_bytes()));
         assert_ne!(Some(id), last);
         last = Some(id);
-        cache = committed.cache;
+        // Nothing has changed now, and the cache can't know: at least once this must come within a tick.
+        let again = commit_all(&store, directory.path(), committed.cache);
+        doubted += again.scan.counts().read_files;
+        cache = again.cache;
     }
+    assert!(doubted > 0, "a file just written was trusted each time");
 }
 
 /// Goal: a file whose times and size were put back is read again all the same (its ctime moved).
@@ -149,7 +111,7 @@ fn putting_the_times_back_hides_nothing() {
     let (store, directory) = (store(), tempfile::tempdir().expect("a place"));
     let path = directory.path().join("file");
     write(&path, "before");
-    settle(directory.path());
+    settle();
     let first = commit_all(&store, directory.path(), None);
     let stamp = fs::metadata(&path).and_then(|it| it.modified()).expect("has one");
     write(&path, "after!");
@@ -166,7 +128,7 @@ fn putting_the_times_back_hides_nothing() {
 fn the_store_is_asked_for_what_the_cache_knows() {
     let directory = tempfile::tempdir().expect("a place");
     sample(directory.path());
-    settle(directory.path());
+    settle();
     let first = commit_all(&store(), directory.path(), None);
     let other = store();
     let second = commit_all(&other, directory.path(), first.cache.clone());
@@ -221,7 +183,7 @@ fn hard_links_are_numbered_by_the_tree() {
 fn ignored_names_are_left_out() {
     let (store, directory) = (store(), tempfile::tempdir().expect("a place"));
     sample(directory.path());
-    settle(directory.path());
+    settle();
     let first = commit_all(&store, directory.path(), None);
     write(directory.path().join("a/.heliosignore"), "two\n");
     write(directory.path().join(".gitignore"), "one\n");
@@ -307,8 +269,8 @@ fn deep_directories() {
         platform::make_directory(fd.as_fd(), b"level").expect("writable");
         fd = platform::open_directory(fd.as_fd(), b"level").expect("just made");
     }
-    drop(platform::create_file(fd.as_fd(), b"bottom").expect("writable"));
-    settle(directory.path());
+    drop(platform::create_file(fd.as_fd(), b"bottom", 0o600).expect("writable"));
+    settle();
     let first = commit_all(&store, directory.path(), None);
     assert_eq!(first.scan.counts().directories, LEVELS as u64 + 1);
     assert_eq!(first.scan.counts().files, 1);

@@ -1,0 +1,664 @@
+//! From a tree to a new directory.
+//!
+//! The directory is made under a temporary name beside its place (`.NAME.helios-*`) and renamed when it is complete, so
+//! its name never stands for half a tree; on an error or when cancelled it is removed. An existing empty directory is
+//! filled where it is, and emptied again on an error. Nothing is flushed to disk: like `cp`, and unlike the store.
+//!
+//! Directories are listed and files written by a few threads. One piece of work lists up to [`LISTED`] directories
+//! with one merged read, or writes one group of small files whose contents came with one merged read, or streams one
+//! large file. A directory gets its mode and time when the last name in it is written. Names that are one file are
+//! written once and linked at the end. Everything is created relative to open directories that this call has made, by
+//! single names that must not exist, with links never followed: neither a hostile tree nor somebody who plants links
+//! meanwhile can make it write elsewhere.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use parking_lot::Mutex;
+use rustix::io::Errno;
+
+use super::control::{Control, Doubt, Phase, SharedWarnings, Warnings};
+use super::folder::Folder;
+use super::parallel::{self, Queue};
+use super::platform;
+use super::remove;
+use super::writer::{Keep, Spot, Writer};
+use crate::error::{Error, Result};
+use crate::format::{Domain, Kind};
+use crate::limits::EXTENT_BYTES_MAX;
+use crate::objects::Objects;
+use crate::store::{Key, Store};
+use crate::trees::{Entry, EntryKind, entries_many};
+
+/// Directories listed as one piece of work.
+const LISTED: usize = 32;
+/// Files and bytes of one group.
+const GROUP_FILES: usize = 128;
+const GROUP_BYTES: u64 = 1 << 20;
+
+/// What of a tree is written, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaterializeOptions {
+    /// Patterns (as in `.gitignore`, `!` included) of the paths to write; with none, everything. Directories that
+    /// lead to them are made as well.
+    pub includes: Vec<String>,
+    /// Bring back owners. Only root may give files away; for others it is a counted warning.
+    pub owner: bool,
+    /// Bring back modification times.
+    pub times: bool,
+    /// Bring back extended attributes and ACLs.
+    pub xattrs: bool,
+    /// Create device nodes. Needs privilege; without it, or without this, they are left out with a counted warning.
+    pub devices: bool,
+    /// Domain of the tree.
+    pub domain: Domain,
+}
+
+impl Default for MaterializeOptions {
+    fn default() -> Self {
+        MaterializeOptions {
+            includes: Vec::new(),
+            owner: true,
+            times: true,
+            xattrs: true,
+            devices: false,
+            domain: Domain::default(),
+        }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, Default)]
+pub struct Materialized {
+    /// Names other than directories.
+    pub files: u64,
+    /// Directories, the new one included.
+    pub directories: u64,
+    /// Bytes of all files, holes included.
+    pub bytes: u64,
+    /// What could not be brought back.
+    pub warnings: Warnings,
+}
+
+/// Makes `target` a directory with the contents of the tree under `root`. Waits for the file system and the store on
+/// the calling thread and `control.threads - 1` others.
+///
+/// # Errors
+/// `Exists` if `target` is there and not an empty directory; `Path` with what the system said; `Invalid` for a bad
+/// pattern or a tree that no file system can hold; `Cancelled`; the store's errors. Then nothing is left behind.
+pub fn materialize(
+    store: &Store,
+    root: &Entry,
+    target: &Path,
+    options: &MaterializeOptions,
+    control: &Control,
+) -> Result<Materialized> {
+    if root.kind != EntryKind::Directory {
+        return Err(Error::invalid("tree", "is not a directory; use cat for a file"));
+    }
+    let includes = parse_includes(&options.includes)?;
+    let place = Site::prepare(target)?;
+    let outcome = fill(store, root, &place.folder, includes.as_ref(), options, control);
+    match outcome.and_then(|done| place.finish().map(|()| done)) {
+        Ok(done) => Ok(done),
+        Err(error) => {
+            // The first error is the one to tell; what can't be removed is in the way next time.
+            if let Err(left) = place.undo() {
+                tracing::warn!(path = %place.folder.path(b"").display(), error = %left, "could not be removed");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn parse_includes(patterns: &[String]) -> Result<Option<Gitignore>> {
+    let mut builder = GitignoreBuilder::new("");
+    for pattern in patterns {
+        if let Err(error) = builder.add_line(None, pattern) {
+            return Err(Error::invalid(format!("include pattern {pattern:?}"), error.to_string()));
+        }
+    }
+    let matcher = builder
+        .build()
+        .map_err(|error| Error::invalid("include patterns", error.to_string()))?;
+    Ok((!patterns.is_empty()).then_some(matcher))
+}
+
+/// Where the tree is written: a temporary directory beside the target, or the empty target itself.
+struct Site {
+    folder: Arc<Folder>,
+    /// Directory that holds both, temporary name and final name.
+    rename: Option<(OwnedFd, Vec<u8>, Vec<u8>)>,
+    target: PathBuf,
+}
+
+impl Site {
+    fn prepare(target: &Path) -> Result<Site> {
+        let problem = |error: io::Error| Error::path("create", target, error);
+        match platform::open_given(target) {
+            Ok(fd) => return Site::existing(fd, target),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTDIR) => {
+                return Err(Error::Exists {
+                    what: target.display().to_string(),
+                });
+            }
+            Err(error) => return Err(problem(error)),
+        }
+        let Some(name) = target.file_name() else {
+            return Err(Error::invalid(target.display().to_string(), "is not the name of a directory to make"));
+        };
+        let parent = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let above = platform::open_given(parent).map_err(|error| Error::path("open", parent, error))?;
+        // A link that leads nowhere is there as well.
+        if platform::stat(above.as_fd(), name.as_bytes()).is_ok() {
+            return Err(Error::Exists {
+                what: target.display().to_string(),
+            });
+        }
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let temporary = loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let tail = format!(".helios-{:x}-{number:x}", std::process::id());
+            let kept = name.as_bytes().len().min(crate::limits::NAME_BYTES_MAX - tail.len() - 1);
+            let temporary = [b".", &name.as_bytes()[..kept], tail.as_bytes()].concat();
+            match platform::make_directory(above.as_fd(), &temporary) {
+                Ok(()) => break temporary,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(problem(error)),
+            }
+        };
+        let path = parent.join(OsStr::from_bytes(&temporary));
+        let folder = platform::open_directory(above.as_fd(), &temporary)
+            .and_then(|fd| make_plain(fd).and_then(|fd| Folder::root(fd, &path)));
+        match folder {
+            Ok(folder) => Ok(Site {
+                folder,
+                rename: Some((above, temporary, name.as_bytes().to_vec())),
+                target: target.to_owned(),
+            }),
+            Err(error) => {
+                let _ = platform::remove_directory(above.as_fd(), &temporary);
+                Err(problem(error))
+            }
+        }
+    }
+
+    fn existing(fd: OwnedFd, target: &Path) -> Result<Site> {
+        let problem = |error: io::Error| Error::path("open", target, error);
+        let mut names = 0;
+        platform::list(fd.as_fd(), &mut Vec::new(), |_, _| names += 1).map_err(problem)?;
+        if names > 0 {
+            return Err(Error::Exists {
+                what: format!("{} is not empty; it", target.display()),
+            });
+        }
+        let fd = make_plain(fd).map_err(problem)?;
+        Ok(Site {
+            folder: Folder::root(fd, target).map_err(problem)?,
+            rename: None,
+            target: target.to_owned(),
+        })
+    }
+
+    fn finish(&self) -> Result<()> {
+        let Some((above, temporary, name)) = &self.rename else {
+            return Ok(());
+        };
+        platform::rename_new(above.as_fd(), temporary, name).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => Error::Exists {
+                what: self.target.display().to_string(),
+            },
+            _ => Error::path("rename to", &self.target, error),
+        })
+    }
+
+    fn undo(&self) -> io::Result<()> {
+        let fd = self.folder.handle()?;
+        platform::set_mode(fd.as_fd(), 0o700)?;
+        remove::empty(&self.folder)?;
+        match &self.rename {
+            Some((above, temporary, _)) => platform::remove_directory(above.as_fd(), temporary),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Makes sure that what is created in a directory inherits nothing: no group, no ACL.
+fn make_plain(fd: OwnedFd) -> io::Result<OwnedFd> {
+    let place = platform::XattrPlace::Open(fd.as_fd());
+    for xattr in platform::xattrs(place).unwrap_or_default() {
+        if xattr.name.starts_with(b"system.posix_acl_") {
+            platform::remove_xattr(place, &xattr.name)?;
+        }
+    }
+    platform::set_mode(fd.as_fd(), 0o700)?;
+    Ok(fd)
+}
+
+/// A directory being written.
+struct Node {
+    parent: Option<Arc<Node>>,
+    entry: Entry,
+    /// Its folder once it has been made; directories that only lead to what is included are made when needed.
+    folder: Mutex<Option<Arc<Folder>>>,
+    /// Everything in it is wanted.
+    included: bool,
+    /// What has to be done before it is complete.
+    pending: AtomicUsize,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // One by one instead of by recursion: the chain is as long as the tree is deep.
+        let mut next = self.parent.take();
+        while let Some(mut parent) = next.and_then(Arc::into_inner) {
+            next = parent.parent.take();
+        }
+    }
+}
+
+impl Node {
+    /// The path from the root of the tree.
+    fn relative(&self, name: &[u8]) -> Vec<u8> {
+        let mut names = vec![name];
+        let mut at = self;
+        while let Some(parent) = &at.parent {
+            names.push(&at.entry.name);
+            at = parent;
+        }
+        names.reverse();
+        names.join(&b'/')
+    }
+}
+
+/// A file or link to be written.
+struct Job {
+    node: Arc<Node>,
+    entry: Entry,
+}
+
+enum Task {
+    List(Arc<Node>),
+    Small(Vec<Job>),
+    Large(Job),
+}
+
+struct Fill<'a> {
+    store: &'a Store,
+    options: &'a MaterializeOptions,
+    includes: Option<&'a Gitignore>,
+    writer: Writer<'a>,
+    control: &'a Control,
+    /// First name of each link group; its directory stays open for work until all links are made.
+    links: Mutex<HashMap<u64, (Arc<Node>, Bytes)>>,
+    /// Names to be linked at the end.
+    linked: Mutex<Vec<Job>>,
+    files: AtomicU64,
+    directories: AtomicU64,
+    bytes: AtomicU64,
+}
+
+fn fill(
+    store: &Store,
+    root: &Entry,
+    folder: &Arc<Folder>,
+    includes: Option<&Gitignore>,
+    options: &MaterializeOptions,
+    control: &Control,
+) -> Result<Materialized> {
+    let objects = Objects::new(store.clone()).in_domain(options.domain);
+    let warnings = SharedWarnings::default();
+    let counter = control.phase(Phase::Write, 0, 0);
+    let keep = Keep {
+        owner: options.owner,
+        times: options.times,
+        xattrs: options.xattrs,
+        devices: options.devices,
+    };
+    let fill = Fill {
+        store,
+        options,
+        includes,
+        writer: Writer::new(&objects, keep, true, &warnings, control, &counter),
+        control,
+        links: Mutex::default(),
+        linked: Mutex::default(),
+        files: AtomicU64::new(0),
+        directories: AtomicU64::new(1),
+        bytes: AtomicU64::new(0),
+    };
+    let root = Arc::new(Node {
+        parent: None,
+        entry: root.clone(),
+        folder: Mutex::new(Some(Arc::clone(folder))),
+        included: includes.is_none(),
+        pending: AtomicUsize::new(1),
+    });
+    parallel::run(control, [Task::List(Arc::clone(&root))], || (), |(), task, queue| {
+        fill.work(task, queue)
+    })?;
+    fill.link_all()?;
+    assert_eq!(root.pending.load(Ordering::Relaxed), 0, "every directory is complete");
+    let done = Materialized {
+        files: fill.files.into_inner(),
+        directories: fill.directories.into_inner(),
+        bytes: fill.bytes.into_inner(),
+        warnings: Warnings::default(),
+    };
+    Ok(Materialized {
+        warnings: warnings.into_inner(),
+        ..done
+    })
+}
+
+impl Fill<'_> {
+    fn work(&self, task: Task, queue: &Queue<Task>) -> Result<()> {
+        match task {
+            Task::List(node) => {
+                let mut nodes = vec![node];
+                let more = queue.take_more(LISTED - 1, |task| matches!(task, Task::List(_)));
+                nodes.extend(more.into_iter().filter_map(|task| match task {
+                    Task::List(node) => Some(node),
+                    Task::Small(_) | Task::Large(_) => None,
+                }));
+                self.list(&nodes, queue)
+            }
+            Task::Small(jobs) => self.write_group(jobs),
+            Task::Large(job) => {
+                let folder = self.folder(&job.node)?;
+                let fd = folder.handle().map_err(|error| Error::path("open", folder.path(b""), error))?;
+                let path = || folder.path(&job.entry.name);
+                let spot = Spot {
+                    directory: fd.as_fd(),
+                    name: &job.entry.name,
+                    path: &path,
+                };
+                self.writer.file(&spot, &job.entry, None)?;
+                self.count(&job.entry);
+                self.complete(job.node)
+            }
+        }
+    }
+
+    /// Lists directories, makes what is in them that has no content, and hands on the rest.
+    fn list(&self, nodes: &[Arc<Node>], queue: &Queue<Task>) -> Result<()> {
+        let ids: Vec<_> = nodes.iter().map(|node| node.entry.id).collect();
+        let listed = self.store.block_on(entries_many(self.store, self.options.domain, &ids))?;
+        let mut directories = Vec::new();
+        let mut large = Vec::new();
+        let mut groups: Vec<Vec<Job>> = Vec::new();
+        let (mut group, mut group_bytes) = (Vec::new(), 0);
+        for (node, entries) in nodes.iter().zip(listed) {
+            for entry in entries {
+                self.control.check()?;
+                let included = node.included || self.includes(node, &entry);
+                let job = |node: &Arc<Node>, entry: Entry| {
+                    node.pending.fetch_add(1, Ordering::Relaxed);
+                    Job {
+                        node: Arc::clone(node),
+                        entry,
+                    }
+                };
+                match entry.kind {
+                    EntryKind::Directory => {
+                        node.pending.fetch_add(1, Ordering::Relaxed);
+                        let child = Arc::new(Node {
+                            parent: Some(Arc::clone(node)),
+                            entry,
+                            folder: Mutex::new(None),
+                            included,
+                            pending: AtomicUsize::new(1),
+                        });
+                        if included {
+                            self.folder(&child)?;
+                        }
+                        directories.push(Task::List(child));
+                    }
+                    _ if !included => {}
+                    _ if self.is_further_link(node, &entry) => self.linked.lock().push(job(node, entry)),
+                    EntryKind::Fifo | EntryKind::CharDevice | EntryKind::BlockDevice => {
+                        self.write_node(node, &entry)?;
+                    }
+                    EntryKind::File if entry.size > EXTENT_BYTES_MAX as u64 => {
+                        large.push(Task::Large(job(node, entry)));
+                    }
+                    EntryKind::File | EntryKind::Symlink => {
+                        if group.len() == GROUP_FILES || group_bytes + entry.size > GROUP_BYTES {
+                            groups.push(std::mem::take(&mut group));
+                            group_bytes = 0;
+                        }
+                        group_bytes += entry.size;
+                        group.push(job(node, entry));
+                    }
+                }
+            }
+        }
+        // Files are taken before directories: what is pending stays small.
+        queue.extend(directories.into_iter().rev());
+        queue.extend(large);
+        queue.extend(groups.into_iter().map(Task::Small));
+        self.write_group(group)?;
+        nodes.iter().try_for_each(|node| self.complete(Arc::clone(node)))
+    }
+
+    fn includes(&self, node: &Node, entry: &Entry) -> bool {
+        let path = node.relative(&entry.name);
+        self.includes.is_none_or(|includes| {
+            includes
+                .matched(Path::new(OsStr::from_bytes(&path)), entry.kind == EntryKind::Directory)
+                .is_ignore()
+        })
+    }
+
+    /// Whether another name of this file is written; if not, this one is it.
+    fn is_further_link(&self, node: &Arc<Node>, entry: &Entry) -> bool {
+        let Some(group) = entry.attributes.link_group else {
+            return false;
+        };
+        let mut links = self.links.lock();
+        if links.contains_key(&group) {
+            return true;
+        }
+        node.pending.fetch_add(1, Ordering::Relaxed);
+        links.insert(group, (Arc::clone(node), entry.name.clone()));
+        false
+    }
+
+    /// The folder of a directory, made if need be with those above it.
+    fn folder(&self, node: &Arc<Node>) -> Result<Arc<Folder>> {
+        if let Some(folder) = &*node.folder.lock() {
+            return Ok(Arc::clone(folder));
+        }
+        let mut missing = vec![node];
+        let mut above = loop {
+            let Some(parent) = missing.last().and_then(|node| node.parent.as_ref()) else {
+                unreachable!("the root has its folder from the start");
+            };
+            let found = parent.folder.lock().clone();
+            match found {
+                Some(folder) => break folder,
+                None => missing.push(parent),
+            }
+        };
+        for node in missing.into_iter().rev() {
+            let mut slot = node.folder.lock();
+            above = match &*slot {
+                Some(folder) => Arc::clone(folder), // Another thread was faster.
+                None => {
+                    let name = &node.entry.name;
+                    let problem = |error| Error::path("create directory", above.path(name), error);
+                    let fd = above.handle().map_err(problem)?;
+                    platform::make_directory(fd.as_fd(), name).map_err(problem)?;
+                    let (folder, _, _) = Folder::open(&above, name.clone()).map_err(problem)?;
+                    self.directories.fetch_add(1, Ordering::Relaxed);
+                    *slot = Some(Arc::clone(&folder));
+                    folder
+                }
+            };
+        }
+        Ok(above)
+    }
+
+    fn write_group(&self, jobs: Vec<Job>) -> Result<()> {
+        let keys: Vec<Key> = jobs
+            .iter()
+            .filter(|job| job.entry.size > 0)
+            .map(|job| Key {
+                domain: self.options.domain,
+                kind: Kind::Data,
+                id: job.entry.id,
+            })
+            .collect();
+        let mut contents = self.store.block_on(self.store.get_many(&keys)).into_iter();
+        let mut open: Option<(Arc<Node>, Arc<Folder>, Arc<OwnedFd>)> = None;
+        for job in jobs {
+            self.control.check()?;
+            let content = match job.entry.size {
+                0 => Bytes::new(),
+                _ => contents.next().unwrap_or(Ok(Bytes::new()))?,
+            };
+            let (folder, fd) = match &open {
+                Some((node, folder, fd)) if Arc::ptr_eq(node, &job.node) => (folder, fd),
+                _ => {
+                    let folder = self.folder(&job.node)?;
+                    let fd = folder.handle().map_err(|error| Error::path("open", folder.path(b""), error))?;
+                    let (_, folder, fd) = open.insert((Arc::clone(&job.node), folder, fd));
+                    (&*folder, &*fd)
+                }
+            };
+            let path = || folder.path(&job.entry.name);
+            let spot = Spot {
+                directory: fd.as_fd(),
+                name: &job.entry.name,
+                path: &path,
+            };
+            match job.entry.kind {
+                EntryKind::Symlink => self.writer.symlink(&spot, &job.entry, &content)?,
+                _ => self.writer.file(&spot, &job.entry, Some(&content))?,
+            }
+            self.count(&job.entry);
+            self.complete(job.node)?;
+        }
+        Ok(())
+    }
+
+    fn write_node(&self, node: &Arc<Node>, entry: &Entry) -> Result<()> {
+        let folder = self.folder(node)?;
+        let fd = folder.handle().map_err(|error| Error::path("open", folder.path(b""), error))?;
+        let path = || folder.path(&entry.name);
+        let spot = Spot {
+            directory: fd.as_fd(),
+            name: &entry.name,
+            path: &path,
+        };
+        if self.writer.node(&spot, entry)? {
+            self.count(entry);
+        }
+        Ok(())
+    }
+
+    fn count(&self, entry: &Entry) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        if entry.kind == EntryKind::File {
+            self.bytes.fetch_add(entry.size, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives further names to files that are written by now.
+    fn link_all(&self) -> Result<()> {
+        let linked = std::mem::take(&mut *self.linked.lock());
+        let links = std::mem::take(&mut *self.links.lock());
+        for job in linked {
+            self.control.check()?;
+            let group = job.entry.attributes.link_group.unwrap_or_default();
+            let Some((node, name)) = links.get(&group) else {
+                unreachable!("a further name has a first one");
+            };
+            let (from, to) = (self.folder(node)?, self.folder(&job.node)?);
+            let problem = |error| Error::path("link", to.path(&job.entry.name), error);
+            let (from_fd, to_fd) = (from.handle().map_err(problem)?, to.handle().map_err(problem)?);
+            match platform::link(from_fd.as_fd(), name, to_fd.as_fd(), &job.entry.name) {
+                Ok(()) => {
+                    self.count(&job.entry);
+                    self.complete(job.node)?;
+                }
+                Err(error)
+                    if matches!(
+                        Errno::from_io_error(&error),
+                        Some(Errno::PERM | Errno::NOTSUP | Errno::MLINK | Errno::NOENT | Errno::XDEV)
+                    ) =>
+                {
+                    self.copy_instead(job, &error, &to)?;
+                }
+                Err(error) => return Err(problem(error)),
+            }
+        }
+        links.into_values().try_for_each(|(node, _)| self.complete(node))
+    }
+
+    /// Writes a file of its own where a link can't be made (no links there, too many, or the node left out).
+    fn copy_instead(&self, job: Job, error: &io::Error, to: &Folder) -> Result<()> {
+        match job.entry.kind {
+            EntryKind::File if job.entry.size > EXTENT_BYTES_MAX as u64 => {
+                let fd = to.handle().map_err(|error| Error::path("open", to.path(b""), error))?;
+                let path = || to.path(&job.entry.name);
+                let spot = Spot {
+                    directory: fd.as_fd(),
+                    name: &job.entry.name,
+                    path: &path,
+                };
+                self.writer.file(&spot, &job.entry, None)?;
+                self.count(&job.entry);
+            }
+            EntryKind::File | EntryKind::Symlink => {
+                let path = to.path(&job.entry.name);
+                self.writer.warnings.add(Doubt::LinkCopied, || path, error);
+                return self.write_group(vec![job]);
+            }
+            _ => self.write_node(&job.node, &job.entry)?,
+        }
+        self.writer.warnings.add(Doubt::LinkCopied, || to.path(&job.entry.name), error);
+        self.complete(job.node)
+    }
+
+    /// One thing less to do in this directory. The last one completes it, which is one thing less above.
+    fn complete(&self, mut node: Arc<Node>) -> Result<()> {
+        while node.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let folder = node.folder.lock().clone();
+            if let Some(folder) = folder {
+                let fd = folder
+                    .handle()
+                    .map_err(|error| Error::path("open", folder.path(b""), error))?;
+                let path = || folder.path(b"");
+                let spot = Spot {
+                    directory: fd.as_fd(),
+                    name: b"",
+                    path: &path,
+                };
+                self.writer.open_metadata(fd.as_fd(), &node.entry, false, &spot)?;
+                folder.release();
+            }
+            match &node.parent {
+                Some(parent) => node = Arc::clone(parent),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "materialize_tests.rs"]
+mod tests;
