@@ -232,7 +232,7 @@ fn shared_nodes_are_never_read() {
         .map(|extent| extent.key.id)
         .collect::<HashSet<_>>()
         .len();
-    let trees = Trees::new(Store::scaffold(), Domain(0));
+    let trees = Trees::new(crate::store::testing::store(), Domain(0));
     block_on(async {
         let mut batch = trees.store.batch();
         batch.put(own).await.unwrap();
