@@ -25,14 +25,14 @@ pub use exchange::{Exchange, Reporter, Silent, Stage, Step};
 pub use failure::{Class, Failure};
 pub use local::{Local, StoreOptions};
 pub use reply::{
-    CacheStats, Change, ChangeKind, Checked, CommitRecord, Committed, Compared, Content, Created, Damage, Found,
-    Headcount, History, Info, Latency, Listed, ListedEntry, Materialized, Node, PinCount, Pinned, Presence,
-    Reference, References, Reply, Restored, Stats, Status, Totals, Warning, Warnings,
+    CacheStats, Change, ChangeKind, Checked, CommitRecord, Committed, Compared, Content, Created, Damage,
+    Found, Headcount, History, Info, Latency, Listed, ListedEntry, Materialized, Node, Part, PinCount,
+    Pinned, Presence, Reference, References, Reply, Restored, Stats, Status, Totals, Warning, Warnings,
 };
 pub use request::{
-    BranchRequest, CatRequest, CheckRequest, CommitRequest, ContentRequest, DiffRequest, Durability, ExtraFiles,
-    GetRequest, InitRequest, ListRequest, LogRequest, MaterializeRequest, PutRequest, Request, RestoreRequest,
-    Side, StatusRequest, TagRequest,
+    BranchRequest, CatRequest, CheckRequest, CommitRequest, ContentRequest, DiffRequest, Durability,
+    ExtraFiles, GetRequest, InitRequest, ListRequest, LogRequest, MaterializeRequest, PutRequest, Request,
+    RestoreRequest, Side, StatusRequest, TagRequest,
 };
 
 pub use crate::device::Backend;

@@ -154,16 +154,16 @@ pub struct CacheStats {
 }
 
 /// Latencies of one class of commits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// How many.
     pub commits: u64,
-    /// Half were faster, in microseconds.
-    pub commit_latency_us_p50: u64,
-    /// 95 of 100 were faster.
-    pub commit_latency_us_p95: u64,
-    /// 99 of 100 were faster.
-    pub commit_latency_us_p99: u64,
+    /// Half took at most this long, in microseconds.
+    pub commit_latency_us_p50: f64,
+    /// 95 of 100 took at most this long.
+    pub commit_latency_us_p95: f64,
+    /// 99 of 100 took at most this long.
+    pub commit_latency_us_p99: f64,
 }
 
 /// What a check found.
@@ -333,6 +333,26 @@ pub enum ChangeKind {
     Metadata,
 }
 
+/// What of an entry differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Bytes of a file, target of a link.
+    Content,
+    /// Permission bits.
+    Mode,
+    /// Owner or group.
+    Owner,
+    /// Time of last change.
+    Mtime,
+    /// Extended attributes, ACLs among them.
+    Xattrs,
+    /// Device numbers.
+    Device,
+    /// Which names are links to one file.
+    Links,
+}
+
 /// One side of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -356,10 +376,13 @@ pub struct Node {
 /// One name that differs between two states.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Relative to the compared directories.
+    /// Relative to the compared directories; `.` for these themselves.
     pub path: ByteString,
     /// What happened.
     pub change: ChangeKind,
+    /// What differs, for `modified` and `metadata`.
+    #[serde(default)]
+    pub parts: Vec<Part>,
     /// Before; absent for `added`.
     pub from: Option<Node>,
     /// After; absent for `removed`.

@@ -100,7 +100,7 @@ pub struct Global {
         value_name = "URI",
         help_heading = "Store options"
     )]
-    pub store: Option<String>,
+    pub store: Option<OsString>,
     /// Memory for cached contents
     #[arg(
         long,

@@ -53,6 +53,9 @@ pub struct CommitArgs {
         hide_default_value = true
     )]
     pub message: String,
+    /// Who commits [default: the name of the user]
+    #[arg(long, env = "HELIOS_AUTHOR", value_name = "NAME")]
+    pub author: Option<String>,
     /// Leave out paths that match, as in an ignore file; may be repeated
     #[arg(long, value_name = "PAT")]
     pub exclude: Vec<String>,

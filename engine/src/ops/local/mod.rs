@@ -10,7 +10,6 @@ mod content;
 mod diff;
 mod directory;
 mod history;
-mod latency;
 mod open;
 mod references;
 mod revision;
