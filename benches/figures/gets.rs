@@ -28,11 +28,7 @@ pub fn run() {
             let extents: Vec<Extent> = (0..64)
                 .map(|number| {
                     let bytes = bytes::Bytes::from(content(group * 64 + number, BYTES));
-                    let key = Key {
-                        domain: Domain(0),
-                        kind: Kind::Data,
-                        id: hash::content_id(&bytes),
-                    };
+                    let key = Key { domain: Domain(0), kind: Kind::Data, id: hash::content_id(&bytes) };
                     Extent { key, bytes }
                 })
                 .collect();
@@ -73,10 +69,7 @@ pub fn run() {
             println!("  {rate:.0} gets/s; fio is not installed, so there is no ceiling");
             continue;
         };
-        println!(
-            "  {rate:.0} gets/s, fio {fio:.0} reads/s: {:.0} %",
-            100.0 * rate / fio
-        );
+        println!("  {rate:.0} gets/s, fio {fio:.0} reads/s: {:.0} %", 100.0 * rate / fio);
         ratios.push(100.0 * rate / fio);
     }
     ratios.sort_by(f64::total_cmp);
@@ -89,35 +82,12 @@ pub fn run() {
 /// Reads per second of fio over the part of the file that holds the contents.
 fn fio(path: &std::path::Path) -> Option<f64> {
     let output = Command::new("fio")
-        .args([
-            "--name=ceiling",
-            "--ioengine=io_uring",
-            "--direct=1",
-            "--rw=randread",
-            "--bs=4k",
-            "--iodepth=32",
-        ])
-        .args([
-            "--readonly",
-            "--time_based",
-            "--registerfiles",
-            "--fixedbufs",
-            "--offset=2m",
-            "--size=400m",
-        ])
-        .args([
-            format!("--runtime={SECONDS}"),
-            "--output-format=terse".into(),
-            "--terse-version=3".into(),
-        ])
+        .args(["--name=ceiling", "--ioengine=io_uring", "--direct=1", "--rw=randread", "--bs=4k", "--iodepth=32"])
+        .args(["--readonly", "--time_based", "--registerfiles", "--fixedbufs", "--offset=2m", "--size=400m"])
+        .args([format!("--runtime={SECONDS}"), "--output-format=terse".into(), "--terse-version=3".into()])
         .arg(format!("--filename={}", path.display()))
         .output()
         .ok()?;
     let line = String::from_utf8(output.stdout).ok()?;
-    line.lines()
-        .find(|line| line.starts_with("3;"))?
-        .split(';')
-        .nth(7)?
-        .parse()
-        .ok()
+    line.lines().find(|line| line.starts_with("3;"))?.split(';').nth(7)?.parse().ok()
 }

@@ -10,16 +10,9 @@ mod report;
 mod sandbox;
 
 fn main() {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with("--"))
-        .collect();
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     report::machine();
-    let sections: [(&str, fn()); 3] = [
-        ("durable", durable::run),
-        ("gets", gets::run),
-        ("puts", puts::run),
-    ];
+    let sections: [(&str, fn()); 3] = [("durable", durable::run), ("gets", gets::run), ("puts", puts::run)];
     for (name, run) in sections {
         if wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str())) {
             run();
