@@ -177,4 +177,6 @@ impl Store {
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod store_tests;
