@@ -21,7 +21,7 @@ pub fn init(session: &mut Session, args: &InitArgs) -> Result<Exit, Stop> {
         out.json(&created)?;
         return Ok(Exit::Success);
     }
-    out.line(format!(
+    out.remark(format!(
         "made the store {} ({})",
         created.store,
         show(created.size)
