@@ -236,14 +236,15 @@ impl Comparison {
             }
         }
         let inside = scope.has(&path);
+        let above = Arc::clone(&pair.rules);
         let child = (want_directory || have_directory).then(|| {
             let below = have
                 .as_ref()
                 .filter(|_| have_directory)
                 .map(|(_, (directory, item))| scan.listing.directories[*directory].items[*item].child);
             let rules = match below {
-                Some(below) => &scan.listing.directories[below].rules,
-                None => &pair.rules,
+                Some(below) => Arc::clone(&scan.listing.directories[below].rules),
+                None => above,
             };
             let child = Pair {
                 path,
@@ -252,7 +253,7 @@ impl Comparison {
                 want: want.clone().filter(|_| want_directory),
                 have: below,
                 inside,
-                rules: Arc::clone(rules),
+                rules,
             };
             self.pairs.push(child);
             next.push(self.pairs.len() - 1);

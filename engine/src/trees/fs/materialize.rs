@@ -31,6 +31,7 @@ use super::parallel::{self, Queue};
 use super::platform;
 use super::remove;
 use super::writer::{Keep, Spot, Writer};
+use super::xattr;
 use crate::error::{Error, Result};
 use crate::format::{Domain, Kind};
 use crate::limits::EXTENT_BYTES_MAX;
@@ -237,10 +238,10 @@ impl Site {
 
 /// Makes sure that what is created in a directory inherits nothing: no group, no ACL.
 fn make_plain(fd: OwnedFd) -> io::Result<OwnedFd> {
-    let place = platform::XattrPlace::Open(fd.as_fd());
-    for xattr in platform::xattrs(place).unwrap_or_default() {
+    let place = xattr::XattrPlace::Open(fd.as_fd());
+    for xattr in xattr::list(place).unwrap_or_default() {
         if xattr.name.starts_with(b"system.posix_acl_") {
-            platform::remove_xattr(place, &xattr.name)?;
+            xattr::remove(place, &xattr.name)?;
         }
     }
     platform::set_mode(fd.as_fd(), 0o700)?;

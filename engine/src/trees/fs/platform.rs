@@ -12,7 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::super::{EntryKind, FileTime, Xattr};
+use super::xattr::place_path;
+use crate::trees::{EntryKind, FileTime};
 
 /// What a name is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +108,7 @@ pub(super) fn is_component(name: &[u8]) -> bool {
         && !name.contains(&0)
 }
 
-fn component(name: &[u8]) -> io::Result<&[u8]> {
+pub(super) fn component(name: &[u8]) -> io::Result<&[u8]> {
     match is_component(name) {
         true => Ok(name),
         false => Err(io::Error::new(
@@ -370,98 +371,6 @@ pub(super) fn write_at(file: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) 
     Ok(())
 }
 
-/// What the extended attributes of a file are reached through.
-#[derive(Clone, Copy)]
-pub(super) enum XattrPlace<'a> {
-    /// An open file or directory.
-    Open(BorrowedFd<'a>),
-    /// A name that can't be opened for reading (link, pipe, device). Reached through the open directory's entry in
-    /// `/proc/self/fd`, which is the directory itself, not its path; the last component is not followed.
-    Name(BorrowedFd<'a>, &'a [u8]),
-}
-
-fn proc_path(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
-    use std::os::fd::AsRawFd;
-    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
-    path.extend_from_slice(component(name)?);
-    Ok(path)
-}
-
-/// All extended attributes that may be read, sorted by name.
-pub(super) fn xattrs(place: XattrPlace<'_>) -> io::Result<Vec<Xattr>> {
-    const LIST_BYTES: usize = 1024;
-    let path = match place {
-        XattrPlace::Open(_) => Vec::new(),
-        XattrPlace::Name(directory, name) => proc_path(directory, name)?,
-    };
-    let list = |buffer: &mut [u8]| match place {
-        XattrPlace::Open(file) => fs::flistxattr(file, buffer),
-        XattrPlace::Name(..) => fs::llistxattr(path.as_slice(), buffer),
-    };
-    let get = |name: &[u8], buffer: &mut [u8]| match place {
-        XattrPlace::Open(file) => fs::fgetxattr(file, name, buffer),
-        XattrPlace::Name(..) => fs::lgetxattr(path.as_slice(), name, buffer),
-    };
-    let mut small = [0u8; LIST_BYTES];
-    let mut large = Vec::new();
-    let names: &[u8] = match list(&mut small) {
-        Ok(count) => &small[..count],
-        Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
-        Err(Errno::RANGE) => {
-            large.resize(64 << 10, 0); // XATTR_LIST_MAX
-            let count = list(&mut large)?;
-            &large[..count]
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let mut found = Vec::new();
-    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0u8; 256];
-        let count = match get(name, &mut value) {
-            Err(Errno::RANGE) => {
-                value.resize(64 << 10, 0); // XATTR_SIZE_MAX
-                get(name, &mut value)
-            }
-            other => other,
-        };
-        match count {
-            Ok(count) => value.truncate(count),
-            // Removed since it was listed, or readable only by a name space this process is not in.
-            Err(Errno::NODATA | Errno::PERM | Errno::NOTSUP | Errno::ACCESS) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        found.push(Xattr {
-            name: bytes::Bytes::copy_from_slice(name),
-            value: value.into(),
-        });
-    }
-    found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
-}
-
-/// Sets one extended attribute.
-pub(super) fn set_xattr(place: XattrPlace<'_>, name: &[u8], value: &[u8]) -> io::Result<()> {
-    let flags = fs::XattrFlags::empty();
-    match place {
-        XattrPlace::Open(file) => fs::fsetxattr(file, name, value, flags)?,
-        XattrPlace::Name(directory, file) => {
-            fs::lsetxattr(proc_path(directory, file)?.as_slice(), name, value, flags)?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes one extended attribute.
-pub(super) fn remove_xattr(place: XattrPlace<'_>, name: &[u8]) -> io::Result<()> {
-    match place {
-        XattrPlace::Open(file) => fs::fremovexattr(file, name)?,
-        XattrPlace::Name(directory, file) => {
-            fs::lremovexattr(proc_path(directory, file)?.as_slice(), name)?;
-        }
-    }
-    Ok(())
-}
-
 fn timestamps(mtime: FileTime) -> fs::Timestamps {
     fs::Timestamps {
         last_access: fs::Timespec {
@@ -493,9 +402,20 @@ pub(super) fn set_mode(file: BorrowedFd<'_>, mode: u16) -> io::Result<()> {
 
 /// Sets the permission bits of what [`open_place`] opened (which may not be a link: those have none).
 pub(super) fn set_mode_of(place: BorrowedFd<'_>, mode: u16) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
-    Ok(fs::chmod(path.as_str(), Mode::from_bits_truncate(mode.into()))?)
+    let path = place_path(place);
+    Ok(fs::chmod(path.as_slice(), Mode::from_bits_truncate(mode.into()))?)
+}
+
+/// Sets the owner of what [`open_place`] opened.
+pub(super) fn set_owner_of_place(place: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    let (uid, gid) = (uid.map(fs::Uid::from_raw), gid.map(fs::Gid::from_raw));
+    Ok(fs::chownat(place, c"", uid, gid, AtFlags::EMPTY_PATH)?)
+}
+
+/// Sets the modification time of what [`open_place`] opened.
+pub(super) fn set_mtime_of_place(place: BorrowedFd<'_>, mtime: FileTime) -> io::Result<()> {
+    let path = place_path(place);
+    Ok(fs::utimensat(fs::CWD, path.as_slice(), &timestamps(mtime), AtFlags::empty())?)
 }
 
 /// Sets the owner of an open file.

@@ -18,9 +18,10 @@ use super::control::{Control, Counter, Doubt, Phase, SharedWarnings};
 use super::links::{Groups, Place};
 use super::listing::{Failure, Item, Listing};
 use super::parallel;
-use super::platform::{self, Found, Stat, XattrPlace};
+use super::platform::{self, Found, Stat};
 use super::stat_cache::is_settled;
 use super::stream;
+use super::xattr::{self, XattrPlace};
 use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::hash;
@@ -389,7 +390,7 @@ impl Reader<'_, '_> {
         if !self.xattrs {
             return None;
         }
-        match platform::xattrs(XattrPlace::Open(file)) {
+        match xattr::list(XattrPlace::Open(file)) {
             Ok(xattrs) => Some(xattrs),
             Err(error) => {
                 self.warnings.add(Doubt::XattrNotKept, std::path::PathBuf::new, error);

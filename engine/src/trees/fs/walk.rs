@@ -19,10 +19,11 @@ use super::control::{Control, Counter, Doubt, Phase, SharedWarnings};
 use super::folder::Folder;
 use super::ignore_rules::{IGNORE_FILE_BYTES_MAX, Rules};
 use super::parallel::{self, Queue};
-use super::platform::{self, FileId, Found, Stat, XattrPlace};
+use super::platform::{self, FileId, Found, Stat};
 use super::known::Known;
 use super::listing::{Directory, Failure, Item, Listing, assemble, directory_placeholder};
 use super::stat_cache::{Record, StatCache, is_settled};
+use super::xattr::{self, XattrPlace};
 use crate::error::Result;
 use crate::format::ContentId;
 use crate::trees::{EntryKind, FileTime, Xattr};
@@ -274,7 +275,7 @@ impl Walk<'_> {
     }
 
     fn xattrs(&self, place: XattrPlace<'_>, path: impl Fn() -> std::path::PathBuf) -> Vec<Xattr> {
-        platform::xattrs(place).unwrap_or_else(|error| {
+        xattr::list(place).unwrap_or_else(|error| {
             self.warnings.add(Doubt::XattrNotKept, path, error);
             Vec::new()
         })

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::control::{Control, Counter, Doubt, SharedWarnings};
-use super::platform::{self, XattrPlace};
+use super::platform;
 use super::stream::{self, Problem};
+use super::xattr::{self, XattrPlace};
 use crate::error::{Error, Result};
 use crate::objects::Objects;
 use crate::trees::{Entry, EntryKind};
@@ -170,6 +171,19 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Gives what [`platform::open_place`] opened (not a link) the metadata of `entry`.
+    pub(super) fn place_metadata(&self, place: BorrowedFd<'_>, entry: &Entry, spot: &Spot<'_>) -> Result<()> {
+        if let Some((uid, gid)) = self.owner_change(entry) {
+            self.chown(spot, uid, gid, |uid, gid| platform::set_owner_of_place(place, uid, gid))?;
+        }
+        self.put_xattrs(XattrPlace::Place(place), entry, spot);
+        platform::set_mode_of(place, entry.mode).map_err(spot.problem("set the mode of"))?;
+        if let (true, Some(mtime)) = (self.keep.times, entry.attributes.mtime) {
+            platform::set_mtime_of_place(place, mtime).map_err(spot.problem("set the time of"))?;
+        }
+        Ok(())
+    }
+
     /// The owner to set; `None` when what is created has the right one.
     fn owner_change(&self, entry: &Entry) -> Option<(Option<u32>, Option<u32>)> {
         if !self.keep.owner {
@@ -216,17 +230,17 @@ impl<'a> Writer<'a> {
         let mut present = Vec::new();
         if !self.plain {
             // Inherited or left from before.
-            present = platform::xattrs(place).unwrap_or_default();
+            present = xattr::list(place).unwrap_or_default();
             for extra in &present {
                 if !wanted.iter().any(|xattr| xattr.name == extra.name)
-                    && let Err(error) = platform::remove_xattr(place, &extra.name)
+                    && let Err(error) = xattr::remove(place, &extra.name)
                 {
                     self.warnings.add(Doubt::XattrNotKept, || (spot.path)(), error);
                 }
             }
         }
         for xattr in wanted.iter().filter(|xattr| !present.contains(xattr)) {
-            if let Err(error) = platform::set_xattr(place, &xattr.name, &xattr.value) {
+            if let Err(error) = xattr::set(place, &xattr.name, &xattr.value) {
                 let name = String::from_utf8_lossy(&xattr.name);
                 self.warnings
                     .add(Doubt::XattrNotKept, || (spot.path)(), format_args!("{name}: {error}"));
