@@ -27,7 +27,7 @@ pub use local::{Local, StoreOptions};
 pub use reply::{
     CacheStats, Change, ChangeKind, Checked, CommitRecord, Committed, Compared, Content, Created, Damage,
     Found, Headcount, History, Info, Latency, Listed, ListedEntry, Materialized, Node, Part, PinCount,
-    Pinned, Presence, Reference, References, Reply, Restored, Stats, Status, Totals, Warning, Warnings,
+    Pinned, Presence, Reference, References, Reply, Restored, RestoredEntry, RestoredHow, Stats, Status, Totals, Warning, Warnings,
 };
 pub use request::{
     BranchRequest, CatRequest, CheckRequest, CommitRequest, ContentRequest, DiffRequest, Durability,

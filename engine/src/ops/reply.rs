@@ -262,6 +262,13 @@ impl Warnings {
             self.first.push(warning);
         }
     }
+
+    /// Adds those of a later step.
+    pub fn append(&mut self, later: Warnings) {
+        self.count += later.count;
+        self.first.extend(later.first);
+        self.first.truncate(Self::KEPT);
+    }
 }
 
 /// A commit of a directory.
@@ -309,8 +316,8 @@ pub struct Status {
     pub directory: ByteString,
     /// The branch it follows.
     pub branch: ByteString,
-    /// The head of the branch; absent before its first commit.
-    pub head: Option<ContentId>,
+    /// The head of the branch.
+    pub head: ContentId,
     /// What differs, by path.
     pub changes: Vec<Change>,
     /// What was skipped or odd.
@@ -470,20 +477,49 @@ pub struct Restored {
     pub commit: ContentId,
     /// The directory.
     pub directory: ByteString,
-    /// The commit that holds the state before; absent where there was nothing to save or it was not wanted.
+    /// The commit that holds the state before; absent where nothing was replaced or it was not wanted.
     pub backup: Option<ContentId>,
+    /// The branch that names the backup; absent where the branch the directory follows does.
+    pub backup_branch: Option<ByteString>,
     /// Nothing was touched.
     pub dry_run: bool,
-    /// Files, links and directories written or changed.
+    /// Names made or written anew.
     pub written: u64,
-    /// Those removed.
+    /// Names whose mode, owner, time or attributes alone were set.
+    pub adjusted: u64,
+    /// Names removed.
     pub removed: u64,
     /// Bytes written.
     pub bytes: u64,
     /// Each of them, by path.
-    pub changes: Vec<Change>,
+    pub entries: Vec<RestoredEntry>,
     /// What could not be restored exactly.
     pub warnings: Warnings,
+}
+
+/// One name that a restore changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredEntry {
+    /// Relative to the directory; `.` for the directory itself.
+    pub path: ByteString,
+    /// Kind of what is removed or made.
+    pub kind: EntryKind,
+    /// What happens.
+    pub how: RestoredHow,
+}
+
+/// What a restore does to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RestoredHow {
+    /// Removed.
+    Removed,
+    /// Made.
+    Created,
+    /// Written anew.
+    Replaced,
+    /// Its mode, owner, time or attributes are set.
+    Metadata,
 }
 
 /// A new directory.

@@ -261,6 +261,233 @@ pub struct DiffRequest {
     pub paths: Vec<ByteString>,
 }
 
+/// What happens to files a restored revision does not have. Ignored ones always stay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExtraFiles {
+    /// They go if the whole directory is restored, and stay if only some paths are.
+    #[default]
+    Usual,
+    /// They go.
+    Delete,
+    /// They stay.
+    Keep,
+}
+
+/// Brings a directory back to a revision. Answered by [`Reply::Restored`](super::Reply::Restored).
+    Restore(RestoreRequest),
+    /// Makes a new directory from a revision. Answered by [`Reply::Materialized`](super::Reply::Materialized).
+    Materialize(MaterializeRequest),
+}
+
+/// When a change counts as done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Others see it; it reaches the device within milliseconds.
+    Visible,
+    /// It survives power loss.
+    #[default]
+    Durable,
+}
+
+/// Makes a new store at the client's address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitRequest {
+    /// Bytes; absent: what the address has, or the default for a new file.
+    pub size: Option<u64>,
+    /// Overwrites what the address holds.
+    pub force: bool,
+}
+
+/// Verifies the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckRequest {
+    /// Also reads and verifies every extent, not only what roots and nodes say.
+    pub read_data: bool,
+}
+
+/// Stores one content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutRequest {
+    /// Pins it in the same step, so that nothing can collect it before the caller refers to it.
+    pub pin: bool,
+    /// When the call returns.
+    #[serde(default)]
+    pub durability: Durability,
+}
+
+/// Reads one content, or a part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetRequest {
+    /// Which.
+    pub id: ContentId,
+    /// First byte.
+    #[serde(default)]
+    pub offset: u64,
+    /// Bytes at most; absent: to the end.
+    #[serde(default)]
+    pub length: Option<u64>,
+}
+
+/// Names contents.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentRequest {
+    /// Which, in the order answered.
+    pub ids: Vec<ContentId>,
+}
+
+/// Records the state of a directory on a branch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRequest {
+    /// Absolute path.
+    pub directory: ByteString,
+    /// Absent: the branch the directory follows, or `main`.
+    pub branch: Option<ByteString>,
+    /// Free text.
+    #[serde(default)]
+    pub message: String,
+    /// Who commits; free text.
+    #[serde(default)]
+    pub author: String,
+    /// Glob patterns of paths to leave out, as in ignore files.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Also honours `.gitignore` files.
+    #[serde(default)]
+    pub gitignore: bool,
+    /// Leaves modification times out, so that equal contents give equal trees whenever they were written.
+    #[serde(default)]
+    pub no_times: bool,
+    /// The branch must be at this revision; otherwise the commit is a conflict and nothing changes.
+    #[serde(default)]
+    pub expect: Option<ByteString>,
+    /// When the call returns.
+    #[serde(default)]
+    pub durability: Durability,
+    /// Also takes directories that are refused by default (`/`, the home directory).
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Compares a directory with the branch it follows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusRequest {
+    /// Absolute path.
+    pub directory: ByteString,
+}
+
+/// Lists or changes branches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum BranchRequest {
+    /// All of them, by name.
+    List,
+    /// Makes new ones.
+    Create {
+        /// Name; with `count`, a pattern where `{n}` counts from 0, or a prefix the number is put after.
+        name: ByteString,
+        /// Where they start; absent: the branch `directory` follows, or `main`.
+        revision: Option<ByteString>,
+        /// Absolute path of the caller's working directory.
+        directory: ByteString,
+        /// How many; absent: one, with exactly this name.
+        count: Option<u32>,
+        /// Moves branches that exist.
+        force: bool,
+    },
+    /// Removes them; their commits stay reachable through other branches, tags and history only.
+    Delete {
+        /// Which; all must exist.
+        names: Vec<ByteString>,
+    },
+    /// Gives one another name.
+    Rename {
+        /// Present name.
+        from: ByteString,
+        /// New name; must be free.
+        to: ByteString,
+    },
+}
+
+/// Lists or changes tags.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum TagRequest {
+    /// All of them, by name.
+    List,
+    /// Makes a new one.
+    Create {
+        /// Name.
+        name: ByteString,
+        /// What it names; absent: the branch `directory` follows, or `main`.
+        revision: Option<ByteString>,
+        /// Absolute path of the caller's working directory.
+        directory: ByteString,
+        /// Moves a tag that exists.
+        force: bool,
+    },
+    /// Removes them.
+    Delete {
+        /// Which; all must exist.
+        names: Vec<ByteString>,
+    },
+}
+
+/// Walks a history, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRequest {
+    /// Where to start; absent: the branch `directory` follows, or `main`.
+    pub revision: Option<ByteString>,
+    /// Absolute path of the caller's working directory.
+    pub directory: ByteString,
+    /// Commits at most.
+    pub limit: Option<u64>,
+    /// Leaves out commits older than this: nanoseconds since 1970.
+    pub since_ns: Option<u64>,
+}
+
+/// Lists a directory of a revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListRequest {
+    /// `REV` or `REV:PATH`; absent: the branch `directory` follows, or `main`.
+    pub revision: Option<ByteString>,
+    /// Absolute path of the caller's working directory.
+    pub directory: ByteString,
+    /// Also everything below.
+    #[serde(default)]
+    pub recursive: bool,
+}
+
+/// Reads a file of a revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatRequest {
+    /// `REV:PATH`.
+    pub revision: ByteString,
+}
+
+/// One side of a comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// A revision, or `REV:PATH` for a directory of one.
+    Revision(ByteString),
+    /// A real directory as it is now: an absolute path.
+    Directory(ByteString),
+}
+
+/// Compares two states.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffRequest {
+    /// `REV` or `REV:PATH`.
+    pub from: ByteString,
+    /// What it is compared with.
+    pub to: Side,
+    /// Only these paths and what is below them; empty: everything.
+    #[serde(default)]
+    pub paths: Vec<ByteString>,
+}
+
 /// What happens to files a restored revision does not have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -242,13 +242,13 @@ pub struct DiffArgs {
 /// `helios restore`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The present state is committed first, so that a restore can be undone. \
+    after_help = "What is replaced is committed first, to the branch `backup/BRANCH`, so that a restore can be undone. \
 Ignored paths are never touched.\n
 Examples:
   helios restore main~1
   helios restore v1 ~/project -n
   helios restore main -- src/lib.rs docs
-  helios restore main --delete"
+  helios restore backup/main    undo"
 )]
 pub struct RestoreArgs {
     /// Revision to restore
@@ -263,10 +263,10 @@ pub struct RestoreArgs {
     /// Only show what would be done
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Also remove files that were never committed
+    /// Remove files the revision does not have; this is the default unless paths are given
     #[arg(long, conflicts_with = "keep_extra")]
     pub delete: bool,
-    /// Keep every file the revision does not have
+    /// Keep files the revision does not have
     #[arg(long)]
     pub keep_extra: bool,
     /// Do not commit the present state first
@@ -283,7 +283,7 @@ impl RestoreArgs {
         match (self.delete, self.keep_extra) {
             (true, _) => ExtraFiles::Delete,
             (_, true) => ExtraFiles::Keep,
-            _ => ExtraFiles::Tracked,
+            _ => ExtraFiles::Usual,
         }
     }
 }

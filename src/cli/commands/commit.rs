@@ -72,10 +72,7 @@ pub fn status(session: &mut Session, args: &StatusArgs) -> Result<Exit, Stop> {
     }
     if !args.nul {
         let branch = out.ink(Ink::Name, &quote::name(status.branch.as_bytes()));
-        let head = status.head.map_or_else(
-            || "no commit yet".to_owned(),
-            |head| out.ink(Ink::Id, &head.short()),
-        );
+        let head = out.ink(Ink::Id, &status.head.short());
         out.remark(format!("on {branch} at {head}"))?;
     }
     changes::print(out, &status.changes, args.nul)?;
