@@ -10,7 +10,7 @@ use super::translate::{self, control};
 use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::ops::{
-    ByteString, CommitRequest, Committed, Compared, Durability, Exchange, Status, StatusRequest, Warnings,
+    ByteString, CommitRequest, Committed, Compared, Durability, Exchange, Status, StatusRequest,
 };
 use crate::trees::fs::{self, FileId, Known, ScanOptions, Workspace};
 use crate::trees::{CommitOptions, Entry, ExpectHead, TreeCounts, TreePath};

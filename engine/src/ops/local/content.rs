@@ -90,7 +90,7 @@ impl Engine {
                     }
                 }
                 Section::Hole(length) => {
-                    const ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+                    static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
                     let mut left = length;
                     while left > 0 {
                         let some = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROES.len());

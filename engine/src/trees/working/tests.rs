@@ -278,7 +278,7 @@ fn directories_move_without_being_read() {
         .into_iter()
         .filter(|extent| extent.key.id == root.id)
         .collect();
-    let trees = Trees::new(Store::scaffold(), Domain(0));
+    let trees = Trees::new(crate::store::testing::store(), Domain(0));
     block_on(async {
         let mut batch = trees.store.batch();
         batch.put(kept).await.unwrap();
