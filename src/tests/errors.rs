@@ -234,7 +234,8 @@ fn what_cannot_be_committed_is_named() {
     let output = sandbox.helios().args(["commit", "--json"]).assert().code(8);
     let reply: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON");
     assert_eq!(reply["warnings"]["count"], 1, "{reply}");
-    assert_eq!(reply["warnings"]["first"][0]["path"], "socket");
+    let path = reply["warnings"]["first"][0]["path"].as_str().expect("a path");
+    assert!(path.ends_with("/socket"), "{reply}");
     drop(socket);
     fs::remove_file(sandbox.work().join("socket")).expect("removed");
 

@@ -37,20 +37,24 @@ fn what_is_no_revision_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.write("file", "one");
     sandbox.commit("first");
-    for revision in [
-        "nope",
-        "main~7",
-        "main~99999999999999999999",
-        "0123456789abcdef",
-        "main@{1000w}",
-    ] {
+    for revision in ["nope", "0123456789abcdef", "main@{1000w}"] {
         let message = sandbox.fails(3, ["log", revision]);
         assert!(
-            message.contains(revision.split(['~', '@']).next().unwrap_or(revision)),
+            message.contains(revision.split('@').next().unwrap_or(revision)),
             "{message}"
         );
     }
-    for revision in ["", "main~x", "main@{", "main@{10q}", "~1", "ma in~"] {
+    let message = sandbox.fails(3, ["log", "main~7"]);
+    assert!(message.contains("~7"), "{message}");
+    for revision in [
+        "",
+        "main~x",
+        "main~99999999999999999999",
+        "main@{",
+        "main@{10q}",
+        "~1",
+        "ma in~",
+    ] {
         let output = sandbox
             .helios()
             .args(["log", revision])
