@@ -16,23 +16,37 @@ const FILES: u64 = 50;
 const BYTES: usize = 4096;
 
 fn path(number: u64) -> String {
-    format!("directory-{:02}/file-{:03}", number % DIRECTORIES, number / DIRECTORIES % FILES)
+    format!(
+        "directory-{:02}/file-{:03}",
+        number % DIRECTORIES,
+        number / DIRECTORIES % FILES
+    )
 }
 
 fn options(durable: bool) -> CommitOptions {
-    CommitOptions { durable, message: "step".into(), ..CommitOptions::default() }
+    CommitOptions {
+        durable,
+        message: "step".into(),
+        ..CommitOptions::default()
+    }
 }
 
 /// A working tree with all its files committed.
 fn tree(store: &Store) -> WorkingTree {
     let trees = Trees::new(store.clone(), Domain(0));
-    let mut tree = trees.open_new("main", WorkingOptions::default()).expect("a new branch");
+    let mut tree = trees
+        .open_new("main", WorkingOptions::default())
+        .expect("a new branch");
     store.block_on(async {
         for directory in 0..DIRECTORIES {
-            tree.create_directory(format!("directory-{directory:02}")).await.expect("a directory");
+            tree.create_directory(format!("directory-{directory:02}"))
+                .await
+                .expect("a directory");
         }
         for number in 0..DIRECTORIES * FILES {
-            tree.write(path(number), content(number, BYTES)).await.expect("a file");
+            tree.write(path(number), content(number, BYTES))
+                .await
+                .expect("a file");
         }
         tree.commit_with(&options(true)).await.expect("the first commit");
     });
@@ -45,7 +59,10 @@ fn edits(count: u64, seed: &mut u64) -> Vec<(String, Vec<u8>)> {
         .map(|_| {
             *seed += 1;
             let which = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-            (path(which % (DIRECTORIES * FILES)), content(*seed + 1_000_000, BYTES))
+            (
+                path(which % (DIRECTORIES * FILES)),
+                content(*seed + 1_000_000, BYTES),
+            )
         })
         .collect()
 }
@@ -55,7 +72,9 @@ fn step(store: &Store, tree: &mut WorkingTree, edits: &[(String, Vec<u8>)], dura
     let (taken, ()) = time(|| {
         store.block_on(async {
             for (path, bytes) in edits {
-                tree.write(path, Bytes::copy_from_slice(bytes)).await.expect("a write");
+                tree.write(path, Bytes::copy_from_slice(bytes))
+                    .await
+                    .expect("a write");
             }
             tree.commit_with(&options(durable)).await.expect("a commit");
         });
@@ -88,7 +107,8 @@ pub fn run() {
         let mut rate = report::histogram();
         for _ in 0..100 {
             let edits = edits(count, &mut seed);
-            rate.record(step(&store, &mut tree, &edits, true)).expect("in range");
+            rate.record(step(&store, &mut tree, &edits, true))
+                .expect("in range");
         }
         let pause = Duration::from_nanos(rate.value_at_quantile(0.5) * 2);
         let (mut visible, mut hashing) = (report::histogram(), report::histogram());
@@ -110,10 +130,15 @@ pub fn run() {
         let mut saturated = report::histogram();
         for _ in 0..2000 {
             let edits = edits(count, &mut seed);
-            saturated.record(step(&store, &mut tree, &edits, false)).expect("in range");
+            saturated
+                .record(step(&store, &mut tree, &edits, false))
+                .expect("in range");
         }
         report::row("  the same without pauses (saturated)", &saturated);
-        println!("  {} commits waited for room in the pending table", store.stats().pending_waits - waits);
+        println!(
+            "  {} commits waited for room in the pending table",
+            store.stats().pending_waits - waits
+        );
         store.block_on(store.flush()).expect("durable");
     }
     let trees = Trees::new(store.clone(), Domain(0));
@@ -121,7 +146,11 @@ pub fn run() {
     let mut branch = report::histogram();
     for number in 0..4000u64 {
         let name = format!("agent-{number}");
-        let (taken, _) = time(|| store.block_on(trees.create_branch(&name, head)).expect("a branch"));
+        let (taken, _) = time(|| {
+            store
+                .block_on(trees.create_branch(&name, head))
+                .expect("a branch")
+        });
         if number >= 200 {
             branch.record(taken).expect("in range");
         }

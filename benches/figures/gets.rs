@@ -4,9 +4,9 @@ use std::process::Command;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use helios_engine::format::{Domain, Kind};
 use helios_engine::hash;
-use hdrhistogram::Histogram;
 use helios_engine::store::{Extent, Key, Store};
 
 use crate::report;
@@ -31,7 +31,11 @@ pub fn run() {
             let extents: Vec<Extent> = (0..64)
                 .map(|number| {
                     let bytes = bytes::Bytes::from(content(group * 64 + number, BYTES));
-                    let key = Key { domain: Domain(0), kind: Kind::Data, id: hash::content_id(&bytes) };
+                    let key = Key {
+                        domain: Domain(0),
+                        kind: Kind::Data,
+                        id: hash::content_id(&bytes),
+                    };
                     Extent { key, bytes }
                 })
                 .collect();
@@ -54,7 +58,10 @@ pub fn run() {
             println!("  {rate:.0} gets/s; fio is not installed, so there is no ceiling");
             continue;
         };
-        println!("  {rate:.0} gets/s, fio {fio:.0} reads/s: {:.0} %", 100.0 * rate / fio);
+        println!(
+            "  {rate:.0} gets/s, fio {fio:.0} reads/s: {:.0} %",
+            100.0 * rate / fio
+        );
         ratios.push(100.0 * rate / fio);
     }
     ratios.sort_by(f64::total_cmp);
@@ -83,7 +90,10 @@ fn gets(store: &Store, keys: &Arc<[Key]>, round: u64) -> (f64, Histogram<u64>) {
                     if start >= end {
                         break;
                     }
-                    store.get(keys[(state % keys.len() as u64) as usize]).await.expect("a get");
+                    store
+                        .get(keys[(state % keys.len() as u64) as usize])
+                        .await
+                        .expect("a get");
                     times.record(local.clock().now().0 - start.0).expect("in range");
                 }
                 sender.send(times).expect("somebody waits");
@@ -101,12 +111,35 @@ fn gets(store: &Store, keys: &Arc<[Key]>, round: u64) -> (f64, Histogram<u64>) {
 /// Reads per second of fio over the part of the file that holds the contents.
 fn fio(path: &std::path::Path) -> Option<f64> {
     let output = Command::new("fio")
-        .args(["--name=ceiling", "--ioengine=io_uring", "--direct=1", "--rw=randread", "--bs=4k", "--iodepth=32"])
-        .args(["--readonly", "--time_based", "--registerfiles", "--fixedbufs", "--offset=2m", "--size=400m"])
-        .args([format!("--runtime={SECONDS}"), "--output-format=terse".into(), "--terse-version=3".into()])
+        .args([
+            "--name=ceiling",
+            "--ioengine=io_uring",
+            "--direct=1",
+            "--rw=randread",
+            "--bs=4k",
+            "--iodepth=32",
+        ])
+        .args([
+            "--readonly",
+            "--time_based",
+            "--registerfiles",
+            "--fixedbufs",
+            "--offset=2m",
+            "--size=400m",
+        ])
+        .args([
+            format!("--runtime={SECONDS}"),
+            "--output-format=terse".into(),
+            "--terse-version=3".into(),
+        ])
         .arg(format!("--filename={}", path.display()))
         .output()
         .ok()?;
     let line = String::from_utf8(output.stdout).ok()?;
-    line.lines().find(|line| line.starts_with("3;"))?.split(';').nth(7)?.parse().ok()
+    line.lines()
+        .find(|line| line.starts_with("3;"))?
+        .split(';')
+        .nth(7)?
+        .parse()
+        .ok()
 }
