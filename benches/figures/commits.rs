@@ -6,7 +6,7 @@ use bytes::Bytes;
 use helios_engine::format::Domain;
 use helios_engine::hash;
 use helios_engine::store::Store;
-use helios_engine::trees::{CommitOptions, Durability, Trees, WorkingOptions, WorkingTree};
+use helios_engine::trees::{CommitOptions, Trees, WorkingOptions, WorkingTree};
 
 use crate::report;
 use crate::sandbox::{Sandbox, content, time};
@@ -16,25 +16,39 @@ const FILES: u64 = 50;
 const BYTES: usize = 4096;
 
 fn path(number: u64) -> String {
-    format!("directory-{:02}/file-{:03}", number % DIRECTORIES, number / DIRECTORIES % FILES)
+    format!(
+        "directory-{:02}/file-{:03}",
+        number % DIRECTORIES,
+        number / DIRECTORIES % FILES
+    )
 }
 
-fn options(durability: Durability) -> CommitOptions {
-    CommitOptions { durability, message: "step".into(), ..CommitOptions::default() }
+fn options(durable: bool) -> CommitOptions {
+    CommitOptions {
+        durable,
+        message: "step".into(),
+        ..CommitOptions::default()
+    }
 }
 
 /// A working tree with all its files committed.
 fn tree(store: &Store) -> WorkingTree {
     let trees = Trees::new(store.clone(), Domain(0));
-    let mut tree = trees.open_new("main", WorkingOptions::default()).expect("a new branch");
+    let mut tree = trees
+        .open_new("main", WorkingOptions::default())
+        .expect("a new branch");
     store.block_on(async {
         for directory in 0..DIRECTORIES {
-            tree.create_directory(format!("directory-{directory:02}")).await.expect("a directory");
+            tree.create_directory(format!("directory-{directory:02}"))
+                .await
+                .expect("a directory");
         }
         for number in 0..DIRECTORIES * FILES {
-            tree.write(path(number), content(number, BYTES)).await.expect("a file");
+            tree.write(path(number), content(number, BYTES))
+                .await
+                .expect("a file");
         }
-        tree.commit_with(&options(Durability::Durable)).await.expect("the first commit");
+        tree.commit_with(&options(true)).await.expect("the first commit");
     });
     tree
 }
@@ -45,19 +59,24 @@ fn edits(count: u64, seed: &mut u64) -> Vec<(String, Vec<u8>)> {
         .map(|_| {
             *seed += 1;
             let which = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-            (path(which % (DIRECTORIES * FILES)), content(*seed + 1_000_000, BYTES))
+            (
+                path(which % (DIRECTORIES * FILES)),
+                content(*seed + 1_000_000, BYTES),
+            )
         })
         .collect()
 }
 
 /// Writes and commits, as one agent's step.
-fn step(store: &Store, tree: &mut WorkingTree, edits: &[(String, Vec<u8>)], durability: Durability) -> u64 {
+fn step(store: &Store, tree: &mut WorkingTree, edits: &[(String, Vec<u8>)], durable: bool) -> u64 {
     let (taken, ()) = time(|| {
         store.block_on(async {
             for (path, bytes) in edits {
-                tree.write(path, Bytes::copy_from_slice(bytes)).await.expect("a write");
+                tree.write(path, Bytes::copy_from_slice(bytes))
+                    .await
+                    .expect("a write");
             }
-            tree.commit_with(&options(durability)).await.expect("a commit");
+            tree.commit_with(&options(durable)).await.expect("a commit");
         });
     });
     taken
@@ -77,7 +96,7 @@ pub fn run() {
     let mut durable = report::histogram();
     for round in 0..600u64 {
         let edits = edits(1, &mut seed);
-        let taken = step(&store, &mut tree, &edits, Durability::Durable);
+        let taken = step(&store, &mut tree, &edits, true);
         if round >= 100 {
             durable.record(taken).expect("in range");
         }
@@ -88,7 +107,8 @@ pub fn run() {
         let mut rate = report::histogram();
         for _ in 0..100 {
             let edits = edits(count, &mut seed);
-            rate.record(step(&store, &mut tree, &edits, Durability::Durable)).expect("in range");
+            rate.record(step(&store, &mut tree, &edits, true))
+                .expect("in range");
         }
         let pause = Duration::from_nanos(rate.value_at_quantile(0.5) * 2);
         let (mut visible, mut hashing) = (report::histogram(), report::histogram());
@@ -96,7 +116,7 @@ pub fn run() {
             let edits = edits(count, &mut seed);
             let contents: Vec<&[u8]> = edits.iter().map(|(_, bytes)| bytes.as_slice()).collect();
             let (hash_taken, _) = time(|| std::hint::black_box(hash::content_ids(&contents)));
-            let taken = step(&store, &mut tree, &edits, Durability::Visible);
+            let taken = step(&store, &mut tree, &edits, false);
             if round >= 200 {
                 visible.record(taken).expect("in range");
                 hashing.record(hash_taken).expect("in range");
@@ -110,10 +130,15 @@ pub fn run() {
         let mut saturated = report::histogram();
         for _ in 0..2000 {
             let edits = edits(count, &mut seed);
-            saturated.record(step(&store, &mut tree, &edits, Durability::Visible)).expect("in range");
+            saturated
+                .record(step(&store, &mut tree, &edits, false))
+                .expect("in range");
         }
         report::row("  the same without pauses (saturated)", &saturated);
-        println!("  {} commits waited for room in the pending table", store.stats().pending_waits - waits);
+        println!(
+            "  {} commits waited for room in the pending table",
+            store.stats().pending_waits - waits
+        );
         store.block_on(store.flush()).expect("durable");
     }
     let trees = Trees::new(store.clone(), Domain(0));
@@ -121,7 +146,11 @@ pub fn run() {
     let mut branch = report::histogram();
     for number in 0..4000u64 {
         let name = format!("agent-{number}");
-        let (taken, _) = time(|| store.block_on(trees.create_branch(&name, head)).expect("a branch"));
+        let (taken, _) = time(|| {
+            store
+                .block_on(trees.create_branch(&name, head))
+                .expect("a branch")
+        });
         if number >= 200 {
             branch.record(taken).expect("in range");
         }

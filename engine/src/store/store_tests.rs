@@ -24,7 +24,7 @@ fn set(name: &str, expect: Expect, data: &[u8]) -> RootUpdate {
 async fn put(store: &Store, contents: &[Bytes]) -> Result<Ack> {
     let mut batch = store.batch();
     batch
-        .put(contents.iter().map(|bytes| data(bytes)).collect())
+        .put(contents.iter().map(data).collect())
         .await?;
     batch.submit().await
 }
@@ -61,7 +61,7 @@ fn contents_survive_visibility_durability_and_reopening() {
         .iter()
         .map(|len| Bytes::from((0..*len).map(|at| (at % 251) as u8).collect::<Vec<_>>()))
         .collect();
-    let keys: Vec<Key> = all.iter().map(|bytes| data(bytes).key).collect();
+    let keys: Vec<Key> = all.iter().map(data.key).collect();
     let ack = store.block_on(put(&store, &all)).unwrap();
     let check = |store: &Store| {
         for (answer, expected) in store.block_on(store.get_many(&keys)).into_iter().zip(&all) {
@@ -94,7 +94,7 @@ fn durable_batches_survive_a_store_that_was_never_closed() {
         let root = store.block_on(batch.submit()).unwrap();
         store.block_on(ack.durable()).unwrap();
         store.block_on(root.durable()).unwrap();
-        keys.extend(all.iter().map(|bytes| data(bytes).key));
+        keys.extend(all.iter().map(data.key));
         testing::abandon(store);
         store = testing::open(&device, 1 + round % 3);
         assert!(store.health().replayed_frames > 0, "round {round}");
@@ -124,7 +124,7 @@ fn equal_extents_are_stored_once() {
     for (round, expected) in [(0, 10), (1, 0)] {
         let mut batch = store.batch();
         store
-            .block_on(batch.put(twice.iter().map(|bytes| data(bytes)).collect()))
+            .block_on(batch.put(twice.iter().map(data).collect()))
             .unwrap();
         assert_eq!(
             (batch.counts().offered, batch.counts().new),
@@ -276,7 +276,7 @@ fn concurrent_batches_depend_on_each_other_and_all_become_durable() {
         }
     });
     store.block_on(store.flush()).unwrap();
-    let keys: Vec<Key> = all.iter().map(|bytes| data(bytes).key).collect();
+    let keys: Vec<Key> = all.iter().map(data.key).collect();
     let known = store.contains(&keys).into_iter().filter(|known| *known).count();
     testing::abandon(store);
     let store = testing::open(&device, 2);
@@ -296,7 +296,7 @@ fn the_engine_runs_without_threads_and_repeats_itself() {
         let mut keys = Vec::new();
         for round in 0..20usize {
             let all = contents(10, 1000 + round * 500);
-            keys.extend(all.iter().map(|bytes| data(bytes).key));
+            keys.extend(all.iter().map(data.key));
             let mut batch = store.batch_on(round);
             let ack = store.block_on(async {
                 batch.put(all.iter().map(data).collect()).await?;
@@ -316,4 +316,18 @@ fn the_engine_runs_without_threads_and_repeats_itself() {
     };
     let first = run(7);
     assert!(first == run(7), "the same seed gave another image");
+}
+
+/// Goal: a collection can ask what leases hold: a batch's extents until its acknowledgement is dropped.
+#[test]
+fn leases_hold_until_they_are_dropped() {
+    let store = testing::store();
+    let all = contents(3, 100);
+    let keys: Vec<Key> = all.iter().map(|bytes| data(bytes).key).collect();
+    let ack = store.block_on(put(&store, &all)).unwrap();
+    assert_eq!(store.leased(), keys);
+    let other = store.lease();
+    other.hold(keys[0]);
+    drop(ack);
+    assert_eq!((store.leased(), store.stats().leases), (vec![keys[0]], 1));
 }
