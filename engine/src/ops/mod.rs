@@ -27,7 +27,8 @@ pub use local::{Local, StoreOptions};
 pub use reply::{
     CacheStats, Change, ChangeKind, Checked, CommitRecord, Committed, Compared, Content, Created, Damage,
     Found, Headcount, History, Info, Latency, Listed, ListedEntry, Materialized, Node, Part, PinCount,
-    Pinned, Presence, Reference, References, Reply, Restored, RestoredEntry, RestoredHow, Stats, Status, Totals, Warning, Warnings,
+    Pinned, Presence, Reference, References, Reply, Restored, RestoredEntry, RestoredHow, Stats, Status,
+    Totals, Warning, Warnings,
 };
 pub use request::{
     BranchRequest, CatRequest, CheckRequest, CommitRequest, ContentRequest, DiffRequest, Durability,
@@ -46,3 +47,7 @@ pub trait Client {
     /// [`Class::Io`] leaves the outcome of the operation unknown.
     fn call(&self, request: Request, exchange: &mut dyn Exchange) -> Result<Reply, Failure>;
 }
+
+#[cfg(test)]
+#[path = "ops_tests.rs"]
+mod tests;

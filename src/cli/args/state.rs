@@ -35,7 +35,7 @@ Patterns in .heliosignore files and --exclude leave paths out.\n
 Examples:
   helios commit -m 'step 12'
   helios commit ~/project -b agent-7 --exclude target --exclude '*.log'
-  helios commit --expect main~0 || echo 'someone else committed'"
+  helios commit --expect 9f86d081 || echo 'someone else committed'"
 )]
 pub struct CommitArgs {
     /// Directory to commit
@@ -98,7 +98,7 @@ pub struct StatusArgs {
 #[command(after_help = "Examples:
   helios branch                         list
   helios branch fix main~3              start `fix` three commits back
-  helios branch agent-{n} --count 100   agent-0 ... agent-99
+  helios branch agent --count 100       agent-0 ... agent-99
   helios branch -f fix v1               move `fix` to v1
   helios branch -m fix repair           rename
   helios branch -d repair               delete")]
@@ -118,7 +118,7 @@ pub struct BranchArgs {
     /// Move a branch that exists
     #[arg(short, long)]
     pub force: bool,
-    /// Make this many; `{n}` in the name counts from 0, without it the number follows after a dash
+    /// Make this many: NAME-0, NAME-1, ...; where NAME has an `n` in braces, the number goes there
     #[arg(long, value_name = "N", requires = "name", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub count: Option<u32>,
 }

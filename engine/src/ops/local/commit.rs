@@ -44,12 +44,23 @@ impl Engine {
         let mut batch = self.store.batch();
         let scan = fs::scan(&self.store, path, &options, cache, &mut batch, &control)?;
         let record = |batch: &mut _| {
-            Workspace::record(&self.store, batch, path, &branch, &options, scan.stat_cache(), &known)
+            Workspace::record(
+                &self.store,
+                batch,
+                path,
+                &branch,
+                &options,
+                scan.stat_cache(),
+                &known,
+            )
         };
         record(&mut batch)?;
         let root = scan.root().cloned().ok_or(Error::Closed)?;
         let counts = scan.counts();
-        let tree_counts = TreeCounts { files: counts.files, bytes: counts.bytes };
+        let tree_counts = TreeCounts {
+            files: counts.files,
+            bytes: counts.bytes,
+        };
         let commit_options = CommitOptions {
             message: request.message,
             author: request.author,
@@ -57,7 +68,9 @@ impl Engine {
             durable: request.durability == Durability::Durable,
             ..CommitOptions::default()
         };
-        let committed = self.trees.commit_tree(batch, &branch, root, tree_counts, &commit_options);
+        let committed = self
+            .trees
+            .commit_tree(batch, &branch, root, tree_counts, &commit_options);
         let outcome = self.store.block_on(committed)?;
         if outcome.unchanged && (scan.stat_cache().is_some() || !is_recorded(&known, &branch, &options)) {
             // There was no commit to carry the record; without it the next one would read the same files again.
@@ -75,7 +88,11 @@ impl Engine {
             files_read: counts.read_files,
             bytes_read: counts.read_bytes,
             new_objects: if outcome.unchanged { 0 } else { outcome.written.new },
-            new_bytes: if outcome.unchanged { 0 } else { outcome.written.new_bytes },
+            new_bytes: if outcome.unchanged {
+                0
+            } else {
+                outcome.written.new_bytes
+            },
             warnings: translate::warnings(scan.warnings(), exchange),
         })
     }
@@ -107,7 +124,10 @@ impl Engine {
         let known = Workspace::find(&self.store, path)?;
         let mut options = match &known {
             Known::Here(workspace) | Known::Before(workspace) => workspace.options.clone(),
-            Known::No => ScanOptions { domain: self.trees.domain(), ..ScanOptions::default() },
+            Known::No => ScanOptions {
+                domain: self.trees.domain(),
+                ..ScanOptions::default()
+            },
         };
         options.leave_out = self.own_files();
         // Nothing is stored and nothing is changed: any directory will do, and what cannot be read is a warning.
@@ -157,7 +177,9 @@ impl Engine {
 
     /// The files of the store itself, which no tree may hold.
     pub(super) fn own_files(&self) -> Vec<FileId> {
-        let Some(path) = self.address.path() else { return Vec::new() };
+        let Some(path) = self.address.path() else {
+            return Vec::new();
+        };
         let lock = |path: &std::path::Path| {
             let mut name = path.as_os_str().to_owned();
             name.push(".lock");
@@ -167,7 +189,12 @@ impl Engine {
         // The lock stands beside the file, not beside a link to it.
         paths.extend(path.canonicalize().map(|path| lock(&path)));
         let files = paths.iter().filter_map(|path| std::fs::metadata(path).ok());
-        files.map(|file| FileId { device: file.dev(), inode: file.ino() }).collect()
+        files
+            .map(|file| FileId {
+                device: file.dev(),
+                inode: file.ino(),
+            })
+            .collect()
     }
 }
 
@@ -181,7 +208,9 @@ pub(super) fn branch_of(known: &Known) -> String {
 
 /// Whether the record of a directory says this already.
 fn is_recorded(known: &Known, branch: &str, options: &ScanOptions) -> bool {
-    let Known::Here(workspace) = known else { return false };
+    let Known::Here(workspace) = known else {
+        return false;
+    };
     let remembered = ScanOptions {
         leave_out: workspace.options.leave_out.clone(),
         force: workspace.options.force,

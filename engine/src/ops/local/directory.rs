@@ -12,8 +12,8 @@ use super::translate::{self, control};
 use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::ops::{
-    Exchange, ExtraFiles, Headcount, MaterializeRequest, Materialized, RestoreRequest, Restored, RestoredEntry,
-    RestoredHow,
+    Exchange, ExtraFiles, Headcount, MaterializeRequest, Materialized, RestoreRequest, Restored,
+    RestoredEntry, RestoredHow,
 };
 use crate::store::Batch;
 use crate::trees::fs::{
@@ -32,7 +32,10 @@ impl Engine {
         let known = Workspace::find(&self.store, path)?;
         let mut options = match &known {
             Known::Here(workspace) | Known::Before(workspace) => workspace.options.clone(),
-            Known::No => ScanOptions { domain: self.trees.domain(), ..ScanOptions::default() },
+            Known::No => ScanOptions {
+                domain: self.trees.domain(),
+                ..ScanOptions::default()
+            },
         };
         options.force = request.force;
         options.leave_out = self.own_files();
@@ -104,7 +107,9 @@ impl Engine {
         restored.adjusted = done.adjusted;
         restored.removed = done.removed;
         restored.bytes = done.written_bytes;
-        restored.warnings.append(translate::warnings(&done.warnings, exchange));
+        restored
+            .warnings
+            .append(translate::warnings(&done.warnings, exchange));
         Ok(restored)
     }
 
@@ -140,12 +145,19 @@ impl Engine {
             durable: true,
             ..CommitOptions::default()
         };
-        let counts = TreeCounts { files: counts.files, bytes: counts.bytes };
+        let counts = TreeCounts {
+            files: counts.files,
+            bytes: counts.bytes,
+        };
         let committed = self.trees.commit_tree(batch, &branch, root, counts, &options);
         Ok((self.store.block_on(committed)?.commit, Some(branch)))
     }
 
-    pub fn materialize(&self, request: MaterializeRequest, exchange: &mut dyn Exchange) -> Result<Materialized> {
+    pub fn materialize(
+        &self,
+        request: MaterializeRequest,
+        exchange: &mut dyn Exchange,
+    ) -> Result<Materialized> {
         let (resolved, root) = self.directory(&request.revision)?;
         let whole = request.include.is_empty();
         let options = MaterializeOptions {
@@ -157,12 +169,23 @@ impl Engine {
         let reins = control(exchange, request.jobs);
         let made = fs::materialize(&self.store, &root, path, &options, &reins)?;
         if whole {
-            self.follow(&resolved, path, &ScanOptions { domain: self.trees.domain(), ..ScanOptions::default() })?;
+            self.follow(
+                &resolved,
+                path,
+                &ScanOptions {
+                    domain: self.trees.domain(),
+                    ..ScanOptions::default()
+                },
+            )?;
         }
         Ok(Materialized {
             commit: resolved.commit,
             directory: request.directory,
-            entries: Headcount { files: made.files, directories: made.directories, bytes: made.bytes },
+            entries: Headcount {
+                files: made.files,
+                directories: made.directories,
+                bytes: made.bytes,
+            },
             warnings: translate::warnings(&made.warnings, exchange),
         })
     }
@@ -170,7 +193,9 @@ impl Engine {
     /// A directory that was made from a branch follows it. Other revisions say nothing about where its commits
     /// should go.
     fn follow(&self, resolved: &Resolved, path: &std::path::Path, options: &ScanOptions) -> Result<()> {
-        let Some(branch) = resolved.branch.as_deref().filter(|_| resolved.path.is_none()) else { return Ok(()) };
+        let Some(branch) = resolved.branch.as_deref().filter(|_| resolved.path.is_none()) else {
+            return Ok(());
+        };
         if branch == DEFAULT_BRANCH {
             // What follows nothing follows it anyway.
             return Ok(());
@@ -184,6 +209,8 @@ impl Engine {
 }
 
 fn count(entries: &[RestoredEntry], how: &[RestoredHow]) -> u64 {
-    let wanted = entries.iter().filter(|entry| how.contains(&entry.how) && entry.kind != EntryKind::Directory);
+    let wanted = entries
+        .iter()
+        .filter(|entry| how.contains(&entry.how) && entry.kind != EntryKind::Directory);
     wanted.count() as u64
 }
