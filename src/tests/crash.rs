@@ -15,11 +15,11 @@ const MOMENTS: [u64; 8] = [1, 5, 15, 30, 60, 120, 250, 500];
     clippy::disallowed_methods,
     reason = "the moment at which another process is killed is real time"
 )]
-fn pause(milliseconds: u64) {
+pub fn pause(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
 }
 
-fn signal(child: &Child, signal: Signal) {
+pub fn signal(child: &Child, signal: Signal) {
     let pid = Pid::from_child(child);
     // It may have ended by itself.
     let _ = kill_process(pid, signal);
