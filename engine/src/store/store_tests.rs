@@ -61,7 +61,7 @@ fn contents_survive_visibility_durability_and_reopening() {
         .iter()
         .map(|len| Bytes::from((0..*len).map(|at| (at % 251) as u8).collect::<Vec<_>>()))
         .collect();
-    let keys: Vec<Key> = all.iter().map(data.key).collect();
+    let keys: Vec<Key> = all.iter().map(|bytes| data(bytes).key).collect();
     let ack = store.block_on(put(&store, &all)).unwrap();
     let check = |store: &Store| {
         for (answer, expected) in store.block_on(store.get_many(&keys)).into_iter().zip(&all) {
@@ -94,7 +94,7 @@ fn durable_batches_survive_a_store_that_was_never_closed() {
         let root = store.block_on(batch.submit()).unwrap();
         store.block_on(ack.durable()).unwrap();
         store.block_on(root.durable()).unwrap();
-        keys.extend(all.iter().map(data.key));
+        keys.extend(all.iter().map(|bytes| data(bytes).key));
         testing::abandon(store);
         store = testing::open(&device, 1 + round % 3);
         assert!(store.health().replayed_frames > 0, "round {round}");
@@ -276,7 +276,7 @@ fn concurrent_batches_depend_on_each_other_and_all_become_durable() {
         }
     });
     store.block_on(store.flush()).unwrap();
-    let keys: Vec<Key> = all.iter().map(data.key).collect();
+    let keys: Vec<Key> = all.iter().map(|bytes| data(bytes).key).collect();
     let known = store.contains(&keys).into_iter().filter(|known| *known).count();
     testing::abandon(store);
     let store = testing::open(&device, 2);
@@ -296,7 +296,7 @@ fn the_engine_runs_without_threads_and_repeats_itself() {
         let mut keys = Vec::new();
         for round in 0..20usize {
             let all = contents(10, 1000 + round * 500);
-            keys.extend(all.iter().map(data.key));
+            keys.extend(all.iter().map(|bytes| data(bytes).key));
             let mut batch = store.batch_on(round);
             let ack = store.block_on(async {
                 batch.put(all.iter().map(data).collect()).await?;
