@@ -33,7 +33,7 @@ use std::sync::atomic::{self, AtomicBool, Ordering};
 
 use arena::Arena;
 use bucket::{Bucket, Found, Item};
-pub use key::{IndexKey, STRIPES, Secret};
+pub use key::{IndexKey, KeySet, STRIPES, Secret};
 pub use scan::Entries;
 pub use slot::{Entry, Flag, Raised, STORED_BYTES_MAX, Slot};
 pub use stripe::Work;
