@@ -109,7 +109,9 @@ impl Listing {
     /// The path of an item, for messages.
     pub(super) fn path(&self, (directory, item): (usize, usize)) -> std::path::PathBuf {
         let directory = &self.directories[directory];
-        directory.folder.path(directory.name_bytes(&directory.items[item]))
+        directory
+            .folder
+            .path(directory.name_bytes(&directory.items[item]))
     }
 }
 
@@ -190,4 +192,3 @@ pub(super) fn directory_placeholder() -> Stat {
         device: (0, 0),
     }
 }
-

@@ -154,7 +154,11 @@ pub(super) fn read_contents(
         }
     }
     for directory in &mut listing.directories {
-        directory.items.iter_mut().filter(|item| item.gone).for_each(|_| directory.dirty = true);
+        directory
+            .items
+            .iter_mut()
+            .filter(|item| item.gone)
+            .for_each(|_| directory.dirty = true);
     }
     Ok(counts)
 }
@@ -265,12 +269,15 @@ impl Reader<'_, '_> {
         large.sort_by_key(|(size, _)| *size);
         small.reverse();
         let tasks = small.into_iter().chain(large.into_iter().map(|(_, task)| task));
-        let found = parallel::run(self.control, tasks, Vec::new, |updates: &mut Vec<Update>, task, _| {
-            match task {
+        let found = parallel::run(
+            self.control,
+            tasks,
+            Vec::new,
+            |updates: &mut Vec<Update>, task, _| match task {
                 Task::Group(places) => self.read_group(&places, updates),
                 Task::Large(place) => self.read_large(place, updates),
-            }
-        })?;
+            },
+        )?;
         Ok(found.into_iter().flatten().collect())
     }
 
@@ -325,20 +332,30 @@ impl Reader<'_, '_> {
                 }
             }
         }
-        let slices: Vec<&[u8]> = done.iter().map(|(_, _, range, ..)| &buffer[range.clone()]).collect();
+        let slices: Vec<&[u8]> = done
+            .iter()
+            .map(|(_, _, range, ..)| &buffer[range.clone()])
+            .collect();
         let ids = hash::content_ids(&slices);
         self.counter.add(done.len() as u64, buffer.len() as u64);
         let all = Bytes::from(buffer);
-        self.sink.put(&ids, done.iter().map(|(_, _, range, ..)| all.slice(range.clone())))?;
-        updates.extend(done.into_iter().zip(ids).map(|((place, stat, _, xattrs, racy), id)| Update {
-            place,
-            outcome: Outcome::Read {
-                stat,
-                id,
-                xattrs,
-                racy,
-            },
-        }));
+        self.sink.put(
+            &ids,
+            done.iter().map(|(_, _, range, ..)| all.slice(range.clone())),
+        )?;
+        updates.extend(
+            done.into_iter()
+                .zip(ids)
+                .map(|((place, stat, _, xattrs, racy), id)| Update {
+                    place,
+                    outcome: Outcome::Read {
+                        stat,
+                        id,
+                        xattrs,
+                        racy,
+                    },
+                }),
+        );
         Ok(())
     }
 
@@ -393,7 +410,8 @@ impl Reader<'_, '_> {
         match xattr::list(XattrPlace::Open(file)) {
             Ok(xattrs) => Some(xattrs),
             Err(error) => {
-                self.warnings.add(Doubt::XattrNotKept, std::path::PathBuf::new, error);
+                self.warnings
+                    .add(Doubt::XattrNotKept, std::path::PathBuf::new, error);
                 None
             }
         }
@@ -416,13 +434,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    fn stream(
-        &self,
-        directory: BorrowedFd<'_>,
-        name: &[u8],
-        local: bool,
-        listed: Stat,
-    ) -> Result<Outcome> {
+    fn stream(&self, directory: BorrowedFd<'_>, name: &[u8], local: bool, listed: Stat) -> Result<Outcome> {
         let problem = |error: io::Error| Error::path("read", "", error);
         let mut before = listed;
         for _ in 0..TRIES {
@@ -431,7 +443,8 @@ impl Reader<'_, '_> {
                 return Ok(Outcome::Busy(Some(before)));
             }
             let file = platform::open_file(directory, name, quiet(&before)).map_err(problem)?;
-            let (id, length) = stream::read(file.as_fd(), before.size, self.sink, self.control, self.counter)?;
+            let (id, length) =
+                stream::read(file.as_fd(), before.size, self.sink, self.control, self.counter)?;
             let xattrs = self.read_xattrs(file.as_fd());
             let after = platform::stat_open(file.as_fd()).map_err(problem)?;
             if before.same_content(&after) && length == after.size {
