@@ -35,24 +35,36 @@ pub fn run() {
         .expect("a raw file");
     let mut block = Box::new(Aligned([7; 2 * BYTES]));
     for at in 0..ROUNDS {
-        rustix::io::pwrite(&raw, &block.0, at * 2 * BYTES as u64).expect("the raw file is written once before");
+        rustix::io::pwrite(&raw, &block.0, at * 2 * BYTES as u64)
+            .expect("the raw file is written once before");
     }
     rustix::fs::fdatasync(&raw).expect("the raw file is durable");
     let (mut engine, mut ceiling) = (report::histogram(), report::histogram());
     for number in 0..ROUNDS + 200 {
         let bytes = bytes::Bytes::from(content(number, BYTES));
         let (taken, ()) = time(|| {
-            let key = Key { domain: Domain(0), kind: Kind::Data, id: hash::content_id(&bytes) };
+            let key = Key {
+                domain: Domain(0),
+                kind: Kind::Data,
+                id: hash::content_id(&bytes),
+            };
             store.block_on(async {
                 let mut batch = store.batch();
                 batch.put(vec![Extent { key, bytes }]).await.expect("room");
-                batch.submit().await.expect("room").durable().await.expect("a durable write");
+                batch
+                    .submit()
+                    .await
+                    .expect("room")
+                    .durable()
+                    .await
+                    .expect("a durable write");
             });
         });
         block.0[..8].copy_from_slice(&number.to_le_bytes());
         let offset = number % ROUNDS * 2 * BYTES as u64;
         let (raw_taken, ()) = time(|| {
-            rustix::io::pwritev2(&raw, &[IoSlice::new(&block.0)], offset, ReadWriteFlags::DSYNC).expect("a raw write");
+            rustix::io::pwritev2(&raw, &[IoSlice::new(&block.0)], offset, ReadWriteFlags::DSYNC)
+                .expect("a raw write");
         });
         if number >= 200 {
             engine.record(taken).expect("in range");

@@ -25,19 +25,36 @@ pub fn run() {
     for round in 0..3u64 {
         let sandbox = Sandbox::new();
         let store = sandbox.store("puts.helios", 8 << 30, 2, 0);
-        let contents: Vec<bytes::Bytes> =
-            (0..COUNT).map(|number| bytes::Bytes::from(content(round * COUNT + number, MIB))).collect();
+        let contents: Vec<bytes::Bytes> = (0..COUNT)
+            .map(|number| bytes::Bytes::from(content(round * COUNT + number, MIB)))
+            .collect();
         let (taken, ()) = time(|| {
             std::thread::scope(|scope| {
                 for thread in 0..IN_FLIGHT {
                     let (store, contents) = (&store, &contents);
                     scope.spawn(move || {
                         for bytes in contents.iter().skip(thread).step_by(IN_FLIGHT) {
-                            let key = Key { domain: Domain(0), kind: Kind::Data, id: hash::content_id(bytes) };
+                            let key = Key {
+                                domain: Domain(0),
+                                kind: Kind::Data,
+                                id: hash::content_id(bytes),
+                            };
                             store.block_on(async {
                                 let mut batch = store.batch();
-                                batch.put(vec![Extent { key, bytes: bytes.clone() }]).await.expect("room");
-                                batch.submit().await.expect("room").durable().await.expect("durable");
+                                batch
+                                    .put(vec![Extent {
+                                        key,
+                                        bytes: bytes.clone(),
+                                    }])
+                                    .await
+                                    .expect("room");
+                                batch
+                                    .submit()
+                                    .await
+                                    .expect("room")
+                                    .durable()
+                                    .await
+                                    .expect("durable");
                             });
                         }
                     });
@@ -71,7 +88,10 @@ pub fn run() {
         ratios.push(100.0 * rate(taken) / ceiling);
     }
     ratios.sort_by(f64::total_cmp);
-    println!("  median of the runs: {:.0} % of the slower ceiling", ratios[ratios.len() / 2]);
+    println!(
+        "  median of the runs: {:.0} % of the slower ceiling",
+        ratios[ratios.len() / 2]
+    );
 }
 
 /// Time of writing the same amount durably, as many writes in flight.
@@ -94,7 +114,8 @@ fn raw(path: &std::path::Path) -> u64 {
                     let block: Box<Aligned> = Box::new(Aligned([u8::try_from(thread).expect("few"); MIB]));
                     for number in (thread..COUNT).step_by(IN_FLIGHT) {
                         let slices = [IoSlice::new(&block.0)];
-                        rustix::io::pwritev2(file, &slices, number * MIB as u64, ReadWriteFlags::DSYNC).expect("a write");
+                        rustix::io::pwritev2(file, &slices, number * MIB as u64, ReadWriteFlags::DSYNC)
+                            .expect("a write");
                     }
                 });
             }

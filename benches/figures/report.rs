@@ -11,7 +11,11 @@ pub fn histogram() -> Histogram<u64> {
 pub fn machine() {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
-        cpu.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(':').nth(1)).unwrap_or("?").trim()
+        cpu.lines()
+            .find(|line| line.starts_with(name))
+            .and_then(|line| line.split(':').nth(1))
+            .unwrap_or("?")
+            .trim()
     };
     let simd = if field("flags").contains("avx512f") {
         "AVX-512"
@@ -23,7 +27,12 @@ pub fn machine() {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    println!("machine: {} x{cores} ({simd}), Linux {}, load {}", field("model name"), kernel.trim(), load.trim());
+    println!(
+        "machine: {} x{cores} ({simd}), Linux {}, load {}",
+        field("model name"),
+        kernel.trim(),
+        load.trim()
+    );
 }
 
 /// A section's heading: question, ceiling, prediction.
@@ -45,6 +54,12 @@ pub fn row(name: &str, times: &Histogram<u64>) {
 
 /// Ratios of two rows.
 pub fn ratio(name: &str, times: &Histogram<u64>, base: &Histogram<u64>) {
-    let at = |quantile: f64| times.value_at_quantile(quantile) as f64 / base.value_at_quantile(quantile) as f64;
-    println!("  {name:<44} median {:>8.2}x     P95 {:>8.2}x     P99 {:>8.2}x", at(0.5), at(0.95), at(0.99));
+    let at =
+        |quantile: f64| times.value_at_quantile(quantile) as f64 / base.value_at_quantile(quantile) as f64;
+    println!(
+        "  {name:<44} median {:>8.2}x     P95 {:>8.2}x     P99 {:>8.2}x",
+        at(0.5),
+        at(0.95),
+        at(0.99)
+    );
 }

@@ -13,7 +13,8 @@ pub struct Sandbox(tempfile::TempDir);
 impl Sandbox {
     /// In `HELIOS_BENCH_DIR`, or the working directory's `target` (a real disk, where `/tmp` may be memory).
     pub fn new() -> Sandbox {
-        let parent = std::env::var_os("HELIOS_BENCH_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+        let parent =
+            std::env::var_os("HELIOS_BENCH_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
         std::fs::create_dir_all(&parent).expect("a directory for benches");
         Sandbox(tempfile::tempdir_in(parent).expect("a directory for benches"))
     }
@@ -26,7 +27,11 @@ impl Sandbox {
     /// A fresh store of that many bytes.
     pub fn store(&self, name: &str, bytes: u64, reactors: usize, cache_bytes: u64) -> Store {
         let address = Address::Path(self.path(name));
-        let options = CreateOptions { size: bytes, force: true, ..CreateOptions::default() };
+        let options = CreateOptions {
+            size: bytes,
+            force: true,
+            ..CreateOptions::default()
+        };
         Store::create(&address, &options).expect("a store for the bench");
         open(&self.path(name), reactors, cache_bytes)
     }
@@ -34,8 +39,15 @@ impl Sandbox {
 
 /// Opens a store for a bench.
 pub fn open(path: &Path, reactors: usize, cache_bytes: u64) -> Store {
-    let reactors = Config { reactors, ..Config::default() };
-    let options = OpenOptions { cache_bytes, reactors, ..OpenOptions::default() };
+    let reactors = Config {
+        reactors,
+        ..Config::default()
+    };
+    let options = OpenOptions {
+        cache_bytes,
+        reactors,
+        ..OpenOptions::default()
+    };
     Store::open(&Address::Path(path.to_owned()), &options).expect("the bench's store opens")
 }
 
@@ -44,7 +56,10 @@ pub fn open(path: &Path, reactors: usize, cache_bytes: u64) -> Store {
 pub fn time<T>(work: impl FnOnce() -> T) -> (u64, T) {
     let start = Instant::now();
     let result = work();
-    (u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX), result)
+    (
+        u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        result,
+    )
 }
 
 /// Waits without giving up the core for less than a millisecond.

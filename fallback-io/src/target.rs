@@ -256,8 +256,8 @@ fn open_with(path: &Path, options: &Options, extra: OFlags) -> io::Result<File> 
     let access = if options.read_only {
         OFlags::RDONLY
     } else {
-        // Means "not mounted, not opened so by another" for block devices, and nothing for files.
-        OFlags::RDWR | OFlags::EXCL
+        // Whoever owns a block device has claimed it; a second claim here would collide with the owner's own.
+        OFlags::RDWR
     };
     let file = rustix::fs::open(path, access | extra | OFlags::CLOEXEC, Mode::empty())?;
     Ok(File::from(file))

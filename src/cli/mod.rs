@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         }
     };
     logging::install(&cli.global);
-    let cancel = Cancel::new();
+    let cancel = Cancel::default();
     if let Err(error) = interrupt::install(&cancel) {
         tracing::warn!("ctrl-C ends the program without asking operations to stop: {error}");
     }

@@ -1,6 +1,7 @@
 //! Which store a command uses: `--store`, then `HELIOS_STORE`, then a file of the user's own.
 
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use helios_engine::ops::{Class, Failure};
@@ -9,13 +10,13 @@ use helios_engine::ops::{Class, Failure};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Address for the engine.
-    pub address: String,
+    pub address: OsString,
     /// The default store: it is created when it is missing.
     pub default: bool,
 }
 
 /// The store named by the option (which reads the environment), or the default one.
-pub fn choose(named: Option<&str>) -> Result<Place, Failure> {
+pub fn choose(named: Option<&OsStr>) -> Result<Place, Failure> {
     if let Some(address) = named {
         return Ok(Place {
             address: address.to_owned(),
@@ -36,14 +37,7 @@ pub fn choose(named: Option<&str>) -> Result<Place, Failure> {
             )
             .with_hint("name one with --store PATH or HELIOS_STORE")
         })?;
-    let path = data.join("helios").join("store.helios");
-    let address = path.into_os_string().into_string().map_err(|path| {
-        Failure::new(
-            Class::Invalid,
-            format!("the default store {} is not UTF-8", path.display()),
-        )
-        .with_hint("name one with --store PATH or HELIOS_STORE")
-    })?;
+    let address = data.join("helios").join("store.helios").into_os_string();
     Ok(Place {
         address,
         default: true,

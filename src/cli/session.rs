@@ -1,5 +1,6 @@
 //! One run of the program: its store, its output, its wish to stop.
 
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -94,7 +95,7 @@ impl Session {
     }
 
     /// Makes a store at `uri`, or where the options say.
-    pub fn init(&mut self, uri: Option<&str>, request: InitRequest) -> Result<Reply, Stop> {
+    pub fn init(&mut self, uri: Option<&OsStr>, request: InitRequest) -> Result<Reply, Stop> {
         let place = place::choose(uri.or(self.global.store.as_deref()))?;
         if place.default {
             make_home(&place)?;
@@ -104,10 +105,11 @@ impl Session {
         Ok(client.call(Request::Init(request), &mut terminal)?)
     }
 
-    /// Prints what is left; a command is done only when this is.
+    /// Closes the store and prints what is left; a command is done only when this is.
     pub fn finish(&mut self) -> Result<(), Stop> {
-        self.client = None;
-        Ok(self.output.flush()?)
+        let closed = self.client.take().map_or(Ok(()), |client| client.close());
+        self.output.flush()?;
+        Ok(closed?)
     }
 
     fn terminal<'a>(&self) -> Terminal<'a> {
@@ -128,7 +130,7 @@ impl Session {
             .ok_or_else(|| Failure::new(Class::Failed, "no store is open"))
     }
 
-    fn open(&self, address: &str) -> Local {
+    fn open(&self, address: &OsStr) -> Local {
         Local::new(StoreOptions {
             address: address.to_owned(),
             backend: match self.global.backend {

@@ -11,12 +11,15 @@ use crate::snapshot;
 /// Milliseconds after which a commit is ended: from before the store is open to after most commits are done.
 const MOMENTS: [u64; 8] = [1, 5, 15, 30, 60, 120, 250, 500];
 
-#[allow(clippy::disallowed_methods, reason = "the moment at which another process is killed is real time")]
-fn pause(milliseconds: u64) {
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the moment at which another process is killed is real time"
+)]
+pub fn pause(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
 }
 
-fn signal(child: &Child, signal: Signal) {
+pub fn signal(child: &Child, signal: Signal) {
     let pid = Pid::from_child(child);
     // It may have ended by itself.
     let _ = kill_process(pid, signal);
@@ -51,12 +54,18 @@ fn a_killed_commit_harms_nothing() {
         sandbox.run(["materialize".as_ref(), known.as_ref(), copy.as_os_str()]);
         snapshot::assert_same(&before, &snapshot::take(&copy));
         std::fs::remove_dir_all(&copy).expect("removed");
-        assert_eq!(sandbox.json(["check", "--read-data"])["damage"], serde_json::json!([]));
+        assert_eq!(
+            sandbox.json(["check", "--read-data"])["damage"],
+            serde_json::json!([])
+        );
 
         known = sandbox.commit("the next");
         before = snapshot::take(&sandbox.work());
     }
-    assert!(killed > 0, "no commit was killed before its end; the test has shown nothing");
+    assert!(
+        killed > 0,
+        "no commit was killed before its end; the test has shown nothing"
+    );
 }
 
 /// Goal: ctrl-C at any moment stops a commit with code 130 or comes too late, and the store is sound.
@@ -79,9 +88,15 @@ fn an_interrupted_commit_harms_nothing() {
             Some(130) | None => stopped += 1,
             code => panic!("exit code {code:?}: {}", String::from_utf8_lossy(&output.stderr)),
         }
-        assert_eq!(sandbox.json(["check", "--read-data"])["damage"], serde_json::json!([]));
+        assert_eq!(
+            sandbox.json(["check", "--read-data"])["damage"],
+            serde_json::json!([])
+        );
         let log = sandbox.json(["log"]);
-        let oldest = log["commits"].as_array().and_then(|commits| commits.last().cloned()).expect("commits");
+        let oldest = log["commits"]
+            .as_array()
+            .and_then(|commits| commits.last().cloned())
+            .expect("commits");
         assert_eq!(oldest["commit"], first.as_str());
     }
     assert!(stopped > 0, "no commit was stopped; the test has shown nothing");

@@ -41,12 +41,19 @@ fn what_is_no_store_is_refused() {
             let message = sandbox.fails(7, arguments);
             assert!(message.contains("store.helios"), "{name}: {message}");
         }
-        assert!(fs::read(sandbox.store()).expect("a file") == bytes, "{name}: a refused file was changed");
+        assert!(
+            fs::read(sandbox.store()).expect("a file") == bytes,
+            "{name}: a refused file was changed"
+        );
     }
     fs::remove_file(sandbox.store()).expect("removed");
     fs::create_dir(sandbox.store()).expect("a directory");
     for arguments in OPENING {
-        let output = sandbox.helios().args(arguments).output().expect("the program runs");
+        let output = sandbox
+            .helios()
+            .args(arguments)
+            .output()
+            .expect("the program runs");
         assert!(!output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("panicked"));
     }
 }
@@ -59,7 +66,12 @@ fn a_truncated_store_is_refused() {
     sandbox.commit("first");
     let length = fs::metadata(sandbox.store()).expect("the store").len();
     for length in [length - 4096, length / 2, 8 << 20, 4096, 100] {
-        File::options().write(true).open(sandbox.store()).expect("the store").set_len(length).expect("cut");
+        File::options()
+            .write(true)
+            .open(sandbox.store())
+            .expect("the store")
+            .set_len(length)
+            .expect("cut");
         sandbox.fails(7, ["info"]);
         sandbox.fails(7, ["commit"]);
     }
@@ -71,7 +83,11 @@ fn one_damaged_superblock_is_survived() {
     let sandbox = Sandbox::new();
     sandbox.populate();
     let commit = sandbox.commit("first");
-    let file = File::options().read(true).write(true).open(sandbox.store()).expect("the store");
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(sandbox.store())
+        .expect("the store");
     let length = file.metadata().expect("the store").len();
     let flip = |offset: u64| {
         let mut byte = [0];
@@ -114,7 +130,10 @@ fn a_dead_owner_is_no_owner() {
     owner.wait().expect("gone");
     sandbox.write("file", "x");
     sandbox.commit("first");
-    assert_eq!(sandbox.json(["check", "--read-data"])["damage"], serde_json::json!([]));
+    assert_eq!(
+        sandbox.json(["check", "--read-data"])["damage"],
+        serde_json::json!([])
+    );
 }
 
 /// Goal: a full store says so with a code of its own, keeps what it had, and takes deletions.
@@ -128,12 +147,18 @@ fn a_full_store_says_so() {
         sandbox.write(format!("large/{number}"), pattern(8 << 20, number));
     }
     let message = sandbox.fails(6, ["commit"]);
-    assert!(message.contains("full") && message.contains("hint: "), "{message}");
+    assert!(
+        message.contains("full") && message.contains("hint: "),
+        "{message}"
+    );
     assert_eq!(sandbox.json(["log"])["commits"][0]["commit"], first.as_str());
     assert_eq!(sandbox.run(["cat", "main:small"]), "kept");
     sandbox.run(["branch", "other"]);
     sandbox.run(["branch", "-d", "other"]);
-    assert_eq!(sandbox.json(["check", "--read-data"])["damage"], serde_json::json!([]));
+    assert_eq!(
+        sandbox.json(["check", "--read-data"])["damage"],
+        serde_json::json!([])
+    );
 }
 
 /// Goal: paths cannot leave the tree or the target, however they are written.
@@ -144,8 +169,16 @@ fn paths_stay_inside() {
     sandbox.commit("first");
     fs::write(sandbox.path("secret"), "untouched").expect("a file");
     for path in ["main:../secret", "main:/etc/passwd", "main:src/../../secret"] {
-        let output = sandbox.helios().args(["cat", path]).output().expect("the program runs");
-        assert!(matches!(output.status.code(), Some(2 | 3)), "{path}: {:?}", output.status);
+        let output = sandbox
+            .helios()
+            .args(["cat", path])
+            .output()
+            .expect("the program runs");
+        assert!(
+            matches!(output.status.code(), Some(2 | 3)),
+            "{path}: {:?}",
+            output.status
+        );
     }
     for path in ["../secret", "/etc/passwd"] {
         sandbox.fails(2, ["restore", "main", "--", path]);
@@ -157,7 +190,11 @@ fn paths_stay_inside() {
     fs::remove_dir_all(sandbox.work().join("src")).expect("removed");
     symlink(&outside, sandbox.work().join("src")).expect("a link");
     sandbox.run(["restore", "main"]);
-    assert_eq!(fs::read_dir(&outside).expect("a directory").count(), 0, "restore wrote through a link");
+    assert_eq!(
+        fs::read_dir(&outside).expect("a directory").count(),
+        0,
+        "restore wrote through a link"
+    );
     assert_eq!(sandbox.read("src/main.rs"), b"fn main() {}\n");
     assert_eq!(fs::read(sandbox.path("secret")).expect("a file"), b"untouched");
 }
@@ -171,9 +208,18 @@ fn the_home_is_refused_and_the_store_left_out() {
         let message = sandbox.fails(2, ["commit".as_ref(), directory.as_os_str()]);
         assert!(message.contains("--force"), "{message}");
     }
-    sandbox.run(["commit".as_ref(), sandbox.path("home").as_os_str(), "--force".as_ref()]);
+    sandbox.run([
+        "commit".as_ref(),
+        sandbox.path("home").as_os_str(),
+        "--force".as_ref(),
+    ]);
     // The parent of the working directory holds the store.
-    sandbox.run(["commit".as_ref(), sandbox.path("").as_os_str(), "-b".as_ref(), "all".as_ref()]);
+    sandbox.run([
+        "commit".as_ref(),
+        sandbox.path("").as_os_str(),
+        "-b".as_ref(),
+        "all".as_ref(),
+    ]);
     let names = sandbox.run(["ls", "all"]);
     assert!(!names.lines().any(|name| name == "store.helios"), "{names}");
     assert!(names.lines().any(|name| name == "home/"), "{names}");
@@ -188,7 +234,8 @@ fn what_cannot_be_committed_is_named() {
     let output = sandbox.helios().args(["commit", "--json"]).assert().code(8);
     let reply: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON");
     assert_eq!(reply["warnings"]["count"], 1, "{reply}");
-    assert_eq!(reply["warnings"]["first"][0]["path"], "socket");
+    let path = reply["warnings"]["first"][0]["path"].as_str().expect("a path");
+    assert!(path.ends_with("/socket"), "{reply}");
     drop(socket);
     fs::remove_file(sandbox.work().join("socket")).expect("removed");
 
@@ -212,12 +259,24 @@ fn wrong_directories_are_named() {
         let message = sandbox.fails(3, arguments);
         assert!(message.contains("nowhere"), "{message}");
     }
-    let output = sandbox.helios().args(["commit", "file"]).output().expect("the program runs");
+    let output = sandbox
+        .helios()
+        .args(["commit", "file"])
+        .output()
+        .expect("the program runs");
     assert!(!output.status.success());
-    let output = sandbox.helios().args(["materialize", "main", "file"]).output().expect("the program runs");
+    let output = sandbox
+        .helios()
+        .args(["materialize", "main", "file"])
+        .output()
+        .expect("the program runs");
     assert!(!output.status.success());
     assert_eq!(sandbox.read("file"), b"x");
-    let output = sandbox.helios().args(["materialize", "main", "no/such/parent"]).output().expect("the program runs");
+    let output = sandbox
+        .helios()
+        .args(["materialize", "main", "no/such/parent"])
+        .output()
+        .expect("the program runs");
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
 }
 
@@ -242,10 +301,17 @@ fn malformed_command_lines_are_usage() {
         &["info", "-q", "-v"],
     ];
     for arguments in malformed {
-        let output = sandbox.helios().args(arguments).output().expect("the program runs");
+        let output = sandbox
+            .helios()
+            .args(arguments)
+            .output()
+            .expect("the program runs");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-        assert!(stderr.contains("Usage:") || stderr.contains("--help"), "{arguments:?}: {stderr}");
+        assert!(
+            stderr.contains("Usage:") || stderr.contains("--help"),
+            "{arguments:?}: {stderr}"
+        );
     }
 }
 
@@ -258,7 +324,11 @@ fn bad_names_are_refused() {
     let long = "x".repeat(300);
     for name in ["", "a b~1", "-x", "a:b", "a@{b", "a..b/../c", long.as_str()] {
         for what in ["branch", "tag"] {
-            let output = sandbox.helios().args([what, "--", name]).output().expect("the program runs");
+            let output = sandbox
+                .helios()
+                .args([what, "--", name])
+                .output()
+                .expect("the program runs");
             assert_eq!(output.status.code(), Some(2), "{what} {name:?}");
         }
     }

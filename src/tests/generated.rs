@@ -5,8 +5,27 @@ use std::fs;
 use crate::sandbox::Sandbox;
 
 const COMMANDS: [&str; 21] = [
-    "init", "info", "stats", "check", "put", "get", "exists", "pin", "unpin", "commit", "status", "branch", "tag",
-    "log", "ls", "cat", "diff", "restore", "materialize", "completions", "man",
+    "init",
+    "info",
+    "stats",
+    "check",
+    "put",
+    "get",
+    "exists",
+    "pin",
+    "unpin",
+    "commit",
+    "status",
+    "branch",
+    "tag",
+    "log",
+    "ls",
+    "cat",
+    "diff",
+    "restore",
+    "materialize",
+    "completions",
+    "man",
 ];
 
 /// Goal: every command explains itself with examples; exit codes are in the help.
@@ -14,7 +33,9 @@ const COMMANDS: [&str; 21] = [
 fn help_has_examples_and_exit_codes() {
     let sandbox = Sandbox::bare();
     let help = sandbox.run(["--help"]);
-    for code in ["  0 ", "  1 ", "  2 ", "  3 ", "  4 ", "  5 ", "  6 ", "  7 ", "  8 ", "  130 "] {
+    for code in [
+        "  0 ", "  1 ", "  2 ", "  3 ", "  4 ", "  5 ", "  6 ", "  7 ", "  8 ", "  130 ",
+    ] {
         assert!(help.contains(code), "exit code {code} is not listed");
     }
     for command in COMMANDS {
@@ -23,7 +44,10 @@ fn help_has_examples_and_exit_codes() {
         assert!(help.contains("Examples:"), "{command} shows no example");
     }
     let version = sandbox.run(["--version"]);
-    assert!(version.starts_with(&format!("helios {}", env!("CARGO_PKG_VERSION"))), "{version}");
+    assert!(
+        version.starts_with(&format!("helios {}", env!("CARGO_PKG_VERSION"))),
+        "{version}"
+    );
 }
 
 /// Goal: there is a man page for the program and each command.
@@ -32,10 +56,15 @@ fn man_pages_for_all() {
     let sandbox = Sandbox::bare();
     sandbox.run(["man", "pages"]);
     for command in COMMANDS {
-        let page = fs::read_to_string(sandbox.work().join(format!("pages/helios-{command}.1"))).expect("a page");
+        let page =
+            fs::read_to_string(sandbox.work().join(format!("pages/helios-{command}.1"))).expect("a page");
         assert!(page.contains(".TH"), "{command}");
     }
-    assert!(fs::read_to_string(sandbox.work().join("pages/helios.1")).expect("a page").contains("Exit codes"));
+    assert!(
+        fs::read_to_string(sandbox.work().join("pages/helios.1"))
+            .expect("a page")
+            .contains("Exit codes")
+    );
 }
 
 /// Goal: completion scripts for the three shells, accepted by bash where it is installed.
@@ -47,8 +76,14 @@ fn completions_for_three_shells() {
         assert!(script.contains("materialize"), "{shell}");
         if shell == "bash" {
             sandbox.write("script", &script);
-            let checked = std::process::Command::new("bash").arg("-n").arg(sandbox.work().join("script")).status();
-            assert!(checked.is_ok_and(|status| status.success()), "bash refuses its completions");
+            let checked = std::process::Command::new("bash")
+                .arg("-n")
+                .arg(sandbox.work().join("script"))
+                .status();
+            assert!(
+                checked.is_ok_and(|status| status.success()),
+                "bash refuses its completions"
+            );
         }
     }
     sandbox.fails(2, ["completions", "no-such-shell"]);

@@ -11,7 +11,13 @@ use crate::sandbox::{Sandbox, pattern};
 #[test]
 fn odd_names_survive_every_form() {
     let sandbox = Sandbox::new();
-    let names: [&[u8]; 5] = [b"new\nline", b"\xff\xfe", b"quo\"te", b"-dash", "\u{202e}flip".as_bytes()];
+    let names: [&[u8]; 5] = [
+        b"new\nline",
+        b"\xff\xfe",
+        b"quo\"te",
+        b"-dash",
+        "\u{202e}flip".as_bytes(),
+    ];
     sandbox.write("plain", "x");
     sandbox.commit("first");
     for name in names {
@@ -22,15 +28,35 @@ fn odd_names_survive_every_form() {
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('A')).collect();
     assert_eq!(
         lines,
-        ["A\t-dash", "A\t\"new\\nline\"", "A\t\"quo\\\"te\"", "A\t\"\\342\\200\\256flip\"", "A\t\"\\377\\376\""]
+        [
+            "A\t-dash",
+            "A\t\"new\\nline\"",
+            "A\t\"quo\\\"te\"",
+            "A\t\"\\342\\200\\256flip\"",
+            "A\t\"\\377\\376\""
+        ]
     );
-    let raw = sandbox.helios().args(["ls", "main", "-z"]).assert().success().get_output().stdout.clone();
-    let listed: Vec<&[u8]> = raw.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+    let raw = sandbox
+        .helios()
+        .args(["ls", "main", "-z"])
+        .assert()
+        .success()
+        .get_output()
+        .stdout
+        .clone();
+    let listed: Vec<&[u8]> = raw
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+        .collect();
     for name in names {
         assert!(listed.contains(&name), "{name:?}");
     }
     let json = sandbox.json(["ls", "main"]);
-    let found = json["entries"].as_array().expect("entries").iter().any(|entry| entry["path"]["hex"] == "fffe");
+    let found = json["entries"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .any(|entry| entry["path"]["hex"] == "fffe");
     assert!(found, "{json}");
     let copy = sandbox.path("copy");
     sandbox.run(["materialize".as_ref(), "main".as_ref(), copy.as_os_str()]);
@@ -59,7 +85,11 @@ fn a_patch_can_be_applied() {
     sandbox.write("latin1", b"th\xe9\n");
     sandbox.commit("second");
 
-    let patch = sandbox.helios().args(["diff", "main~1", "main", "-p"]).assert().success();
+    let patch = sandbox
+        .helios()
+        .args(["diff", "main~1", "main", "-p"])
+        .assert()
+        .success();
     std::fs::write(sandbox.path("patch"), &patch.get_output().stdout).expect("a file");
     let applied = Command::new("git")
         .args(["apply", "--unsafe-paths", "--whitespace=nowarn"])
@@ -71,16 +101,27 @@ fn a_patch_can_be_applied() {
         println!("git is missing: the patch was not applied");
         return;
     };
-    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    assert!(
+        applied.status.success(),
+        "{}",
+        String::from_utf8_lossy(&applied.stderr)
+    );
     for name in ["long", "no newline", "added/new", "latin1"] {
-        assert_eq!(std::fs::read(old.join(name)).expect("patched"), sandbox.read(name), "{name}");
+        assert_eq!(
+            std::fs::read(old.join(name)).expect("patched"),
+            sandbox.read(name),
+            "{name}"
+        );
     }
     assert!(!old.join("gone").exists());
 
     sandbox.write("binary", b"a\0c");
     sandbox.commit("third");
     let patch = sandbox.run(["diff", "main~1", "main", "-p"]);
-    assert!(patch.contains("Binary files a/binary and b/binary differ"), "{patch}");
+    assert!(
+        patch.contains("Binary files a/binary and b/binary differ"),
+        "{patch}"
+    );
     let stat = sandbox.run(["diff", "main~2", "main~1", "--stat"]);
     assert!(stat.contains("long") && stat.contains("insertions(+)"), "{stat}");
 }
@@ -119,14 +160,20 @@ fn a_closed_pipe_is_no_error() {
     drop(stdout);
     let output = child.wait_with_output().expect("the program ends");
     assert_eq!(output.status.code(), Some(0));
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Goal: an output that takes nothing is a failure, not a success.
 #[test]
 fn a_full_output_is_a_failure() {
     let sandbox = Sandbox::new();
-    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else { return };
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+        return;
+    };
     let status = Command::new(assert_cmd::cargo::cargo_bin!("helios"))
         .env_clear()
         .env("HELIOS_STORE", sandbox.store())
@@ -146,5 +193,9 @@ fn failures_are_json_when_asked() {
     assert!(output.get_output().stdout.is_empty());
     let error: serde_json::Value = serde_json::from_slice(&output.get_output().stderr).expect("JSON");
     assert_eq!(error["error"]["class"], "not_found");
-    assert!(error["error"]["message"].as_str().is_some_and(|message| message.contains("nope")));
+    assert!(
+        error["error"]["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("nope"))
+    );
 }

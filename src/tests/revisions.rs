@@ -22,7 +22,11 @@ fn every_spelling_resolves() {
         (&commits[1][..16], "two"),
         (&format!("{}~1", &commits[2][..20]), "two"),
     ] {
-        assert_eq!(sandbox.run(["cat", &format!("{revision}:file")]), text, "{revision}");
+        assert_eq!(
+            sandbox.run(["cat", &format!("{revision}:file")]),
+            text,
+            "{revision}"
+        );
     }
     assert_eq!(sandbox.run(["cat", "main@{0s}:file"]), "three");
 }
@@ -33,15 +37,35 @@ fn what_is_no_revision_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.write("file", "one");
     sandbox.commit("first");
-    for revision in ["nope", "main~7", "main~99999999999999999999", "0123456789abcdef", "main@{1000w}"] {
+    for revision in ["nope", "0123456789abcdef", "main@{1000w}"] {
         let message = sandbox.fails(3, ["log", revision]);
-        assert!(message.contains(revision.split(['~', '@']).next().unwrap_or(revision)), "{message}");
+        assert!(
+            message.contains(revision.split('@').next().unwrap_or(revision)),
+            "{message}"
+        );
     }
-    for revision in ["", "main~x", "main@{", "main@{10q}", "~1", "ma in~"] {
-        let output = sandbox.helios().args(["log", revision]).output().expect("the program runs");
+    let message = sandbox.fails(3, ["log", "main~7"]);
+    assert!(message.contains("~7"), "{message}");
+    for revision in [
+        "",
+        "main~x",
+        "main~99999999999999999999",
+        "main@{",
+        "main@{10q}",
+        "~1",
+        "ma in~",
+    ] {
+        let output = sandbox
+            .helios()
+            .args(["log", revision])
+            .output()
+            .expect("the program runs");
         let code = output.status.code();
         assert!(matches!(code, Some(2 | 3)), "{revision:?} gave {code:?}");
-        assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{revision:?}");
+        assert!(
+            !String::from_utf8_lossy(&output.stderr).contains("panicked"),
+            "{revision:?}"
+        );
     }
 }
 
@@ -49,7 +73,13 @@ fn what_is_no_revision_is_refused() {
 #[test]
 fn an_empty_store_has_no_main() {
     let sandbox = Sandbox::new();
-    for arguments in [&["log"][..], &["ls"], &["diff", "main", "main"], &["restore", "main"], &["branch", "new"]] {
+    for arguments in [
+        &["log"][..],
+        &["ls"],
+        &["diff", "main", "main"],
+        &["restore", "main"],
+        &["branch", "new"],
+    ] {
         let message = sandbox.fails(3, arguments);
         assert!(message.contains("main"), "{message}");
     }

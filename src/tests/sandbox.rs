@@ -76,7 +76,14 @@ impl Sandbox {
 
     /// Runs a command that must succeed; answers what it printed.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> String {
-        let output = self.helios().args(arguments).assert().success().get_output().stdout.clone();
+        let output = self
+            .helios()
+            .args(arguments)
+            .assert()
+            .success()
+            .get_output()
+            .stdout
+            .clone();
         String::from_utf8(output).expect("text output")
     }
 
@@ -88,14 +95,22 @@ impl Sandbox {
 
     /// Runs a command that must fail with this code; answers the error line and checks its form.
     pub fn fails<S: AsRef<OsStr>>(&self, code: i32, arguments: impl IntoIterator<Item = S>) -> String {
-        let arguments: Vec<_> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
+        let arguments: Vec<_> = arguments
+            .into_iter()
+            .map(|argument| argument.as_ref().to_owned())
+            .collect();
         let output = self.helios().args(&arguments).output().expect("the program runs");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
         assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
-        assert!(output.stdout.is_empty(), "{arguments:?} printed results besides failing");
         assert!(
-            stderr.lines().any(|line| line.starts_with("helios: ") || line.starts_with("error: ")),
+            output.stdout.is_empty(),
+            "{arguments:?} printed results besides failing"
+        );
+        assert!(
+            stderr
+                .lines()
+                .any(|line| line.starts_with("helios: ") || line.starts_with("error: ")),
             "{arguments:?}: the message does not say who speaks: {stderr}"
         );
         stderr
@@ -137,6 +152,9 @@ impl Sandbox {
 /// Bytes that do not repeat within a chunk and differ by seed.
 pub fn pattern(length: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
     bytes
 }

@@ -36,13 +36,20 @@ pub fn take(root: &Path) -> BTreeMap<PathBuf, Entry> {
             }
             Vec::new()
         } else if metadata.is_symlink() {
-            fs::read_link(&path).expect("a link").as_os_str().as_bytes().to_vec()
+            fs::read_link(&path)
+                .expect("a link")
+                .as_os_str()
+                .as_bytes()
+                .to_vec()
         } else {
             size = metadata.len();
             let bytes = fs::read(&path).expect("a file");
             blake3::hash(&bytes).as_bytes().to_vec()
         };
-        inodes.entry(metadata.ino()).or_insert_with(Vec::new).push(relative.clone());
+        inodes
+            .entry(metadata.ino())
+            .or_insert_with(Vec::new)
+            .push(relative.clone());
         found.insert(
             relative,
             Entry {
@@ -90,7 +97,18 @@ pub fn assert_same(left: &BTreeMap<PathBuf, Entry>, right: &BTreeMap<PathBuf, En
         .into_iter()
         .filter(|name| left.get(*name) != right.get(*name))
         .take(10)
-        .map(|name| format!("{}\n   {:?}\n   {:?}", name.display(), left.get(name), right.get(name)))
+        .map(|name| {
+            format!(
+                "{}\n   {:?}\n   {:?}",
+                name.display(),
+                left.get(name),
+                right.get(name)
+            )
+        })
         .collect();
-    assert!(different.is_empty(), "directories differ:\n{}", different.join("\n"));
+    assert!(
+        different.is_empty(),
+        "directories differ:\n{}",
+        different.join("\n")
+    );
 }

@@ -22,7 +22,10 @@ fn paths(changes: &Value) -> Vec<(String, String)> {
 
 fn ids(history: &Value) -> Vec<String> {
     let commits = history["commits"].as_array().expect("a list of commits");
-    commits.iter().map(|commit| commit["commit"].as_str().expect("an id").to_owned()).collect()
+    commits
+        .iter()
+        .map(|commit| commit["commit"].as_str().expect("an id").to_owned())
+        .collect()
 }
 
 /// Goal: a directory comes back exactly. Method: one of everything, compared by all the file system says.
@@ -47,42 +50,25 @@ fn a_directory_comes_back_exactly() {
     snapshot::assert_same(&before, &snapshot::take(&sandbox.work()));
 }
 
-/// Goal: a second commit reads nothing and makes nothing; a changed file is the only one that is read.
+/// Goal: an unchanged directory is not read and makes nothing; a changed file is the only one that is read. Method:
+/// files that changed within the clock's granularity of a scan are read once more by design, so commit until none is.
 #[test]
 fn a_commit_reads_only_what_changed() {
     let sandbox = Sandbox::new();
     for number in 0..300 {
         sandbox.write(format!("dir{}/file{number}", number % 10), pattern(1000, number));
     }
-    let first = sandbox.commit("first");
-    // Files younger than the clock's granularity are read again by design; age them.
-    age(&sandbox);
-    sandbox.commit("first again");
-    let second = sandbox.json(["commit"]);
-    assert_eq!(second["unchanged"], true, "{second}");
-    assert_eq!(second["files_read"], 0, "{second}");
-    assert_eq!(second["new_objects"], 0, "{second}");
-    assert_ne!(first, "");
+    sandbox.commit("first");
+    let settled = (0..100).map(|_| sandbox.json(["commit"])).find(|reply| {
+        assert_eq!(reply["unchanged"], true, "{reply}");
+        assert_eq!(reply["new_objects"], 0, "{reply}");
+        reply["files_read"] == 0
+    });
+    assert!(settled.is_some(), "unchanged files are read again and again");
     sandbox.write("dir3/file3", "changed");
-    let third = sandbox.json(["commit"]);
-    assert_eq!(third["unchanged"], false, "{third}");
-    assert_eq!(third["files_read"], 1, "{third}");
-}
-
-/// Sets every modification time well into the past.
-fn age(sandbox: &Sandbox) {
-    let past = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
-    let mut waiting = vec![sandbox.work()];
-    while let Some(path) = waiting.pop() {
-        if path.is_dir() {
-            for entry in fs::read_dir(&path).expect("a directory") {
-                waiting.push(entry.expect("an entry").path());
-            }
-        } else {
-            let file = fs::File::options().write(true).open(&path).expect("a file");
-            file.set_modified(past).expect("a time");
-        }
-    }
+    let changed = sandbox.json(["commit"]);
+    assert_eq!(changed["unchanged"], false, "{changed}");
+    assert_eq!(changed["files_read"], 1, "{changed}");
 }
 
 /// Goal: status, diff and their letters agree on every kind of change.
@@ -110,12 +96,18 @@ fn changes_are_named_by_kind() {
     .map(|(change, path)| (change.to_owned(), path.to_owned()));
     let files = |value: &Value| -> Vec<(String, String)> {
         // Times of directories change with their entries; the files are what this test is about.
-        paths(value).into_iter().filter(|(_, path)| !["", "src", "bin"].contains(&path.as_str())).collect()
+        paths(value)
+            .into_iter()
+            .filter(|(_, path)| ![".", "src", "bin"].contains(&path.as_str()))
+            .collect()
     };
     assert_eq!(files(&sandbox.json(["status"])["changes"]), expected);
     assert_eq!(files(&sandbox.json(["diff", "main"])["changes"]), expected);
     sandbox.commit("second");
-    assert_eq!(files(&sandbox.json(["diff", "main~1", "main"])["changes"]), expected);
+    assert_eq!(
+        files(&sandbox.json(["diff", "main~1", "main"])["changes"]),
+        expected
+    );
     let back: Vec<_> = files(&sandbox.json(["diff", "main", "main~1"])["changes"]);
     assert!(back.contains(&("added".to_owned(), "big.bin".to_owned())));
     assert!(back.contains(&("removed".to_owned(), "new file".to_owned())));
@@ -123,8 +115,16 @@ fn changes_are_named_by_kind() {
     let text = sandbox.run(["diff", "main~1", "main", "--name-status", "--", "src", "big.bin"]);
     let lines: Vec<&str> = text.lines().filter(|line| !line.ends_with("\tsrc")).collect();
     assert_eq!(lines, ["D\tbig.bin", "T\tsrc/empty", "M\tsrc/main.rs"]);
-    sandbox.helios().args(["diff", "main~1", "main", "--exit-code"]).assert().code(1);
-    sandbox.helios().args(["diff", "main", "main", "--exit-code"]).assert().code(0);
+    sandbox
+        .helios()
+        .args(["diff", "main~1", "main", "--exit-code"])
+        .assert()
+        .code(1);
+    sandbox
+        .helios()
+        .args(["diff", "main", "main", "--exit-code"])
+        .assert()
+        .code(0);
 }
 
 /// Goal: branches are made, counted, moved, renamed, deleted; a name that exists is a conflict.
@@ -143,7 +143,10 @@ fn branches_have_a_life() {
     let prefixed = sandbox.json(["branch", "worker", "main~1", "--count", "2"]);
     assert_eq!(prefixed["references"][1]["name"], "worker-1");
     assert_eq!(prefixed["references"][1]["commit"], first.as_str());
-    assert_eq!(sandbox.json(["branch"])["references"].as_array().map(Vec::len), Some(103));
+    assert_eq!(
+        sandbox.json(["branch"])["references"].as_array().map(Vec::len),
+        Some(103)
+    );
 
     sandbox.fails(4, ["branch", "agent-7"]);
     sandbox.run(["branch", "-f", "agent-7", "main~1"]);
@@ -153,7 +156,10 @@ fn branches_have_a_life() {
     sandbox.fails(4, ["branch", "-m", "seven", "agent-8"]);
     sandbox.run(["branch", "-d", "seven", "agent-8"]);
     sandbox.fails(3, ["branch", "-d", "seven"]);
-    assert_eq!(sandbox.json(["branch"])["references"].as_array().map(Vec::len), Some(101));
+    assert_eq!(
+        sandbox.json(["branch"])["references"].as_array().map(Vec::len),
+        Some(101)
+    );
     sandbox.fails(3, ["branch", "other", "no-such-revision"]);
     sandbox.fails(2, ["branch", "-f"]);
 }
@@ -208,20 +214,37 @@ fn history_can_be_read() {
     assert_eq!(log["commits"][0]["parents"][0], first.as_str());
     assert_eq!(ids(&sandbox.json(["log", "-n", "1"])), [second.clone()]);
     assert_eq!(ids(&sandbox.json(["log", "--since", "1h"])).len(), 2);
-    assert_eq!(ids(&sandbox.json(["log", "--since", "2999-01-01"])).len(), 0);
+    assert_eq!(ids(&sandbox.json(["log", "--since", "2500-01-01"])).len(), 0);
     let text = sandbox.run(["log"]);
-    assert!(text.contains(&first) && text.contains("    with a body") && text.contains("(main)"), "{text}");
+    assert!(
+        text.contains(&first) && text.contains("    with a body") && text.contains("(main)"),
+        "{text}"
+    );
     let lines = sandbox.run(["log", "--oneline"]);
     assert_eq!(lines.lines().count(), 2);
 
     let names: Vec<String> = sandbox.run(["ls", "main"]).lines().map(str::to_owned).collect();
-    assert_eq!(names, ["README.md", "big.bin", "bin/", "empty/", "link", "src/", "twin"]);
-    assert!(sandbox.run(["ls", "-R", "main"]).lines().any(|line| line == "empty/inner/"));
+    assert_eq!(
+        names,
+        ["README.md", "big.bin", "bin/", "empty/", "link", "src/", "twin"]
+    );
+    assert!(
+        sandbox
+            .run(["ls", "-R", "main"])
+            .lines()
+            .any(|line| line == "empty/inner/")
+    );
     let long = sandbox.run(["ls", "-l", "main:bin"]);
-    assert!(long.starts_with("-rwxr-x---") && long.trim_end().ends_with("run"), "{long}");
+    assert!(
+        long.starts_with("-rwxr-x---") && long.trim_end().ends_with("run"),
+        "{long}"
+    );
     let listed = sandbox.json(["ls", "main"]);
     let link = &listed["entries"][4];
-    assert_eq!((&link["kind"], &link["target"]), (&"symlink".into(), &"src/main.rs".into()));
+    assert_eq!(
+        (&link["kind"], &link["target"]),
+        (&"symlink".into(), &"src/main.rs".into())
+    );
 
     assert_eq!(sandbox.run(["cat", "main:README.md"]), "changed\n");
     assert_eq!(sandbox.run(["cat", "main~1:README.md"]), "one\ntwo\nthree\n");
@@ -247,13 +270,16 @@ fn restore_can_be_undone() {
     snapshot::assert_same(&changed, &snapshot::take(&sandbox.work()));
 
     let restored = sandbox.json(["restore", "main", "--delete"]);
-    let backup = restored["backup"].as_str().expect("the replaced state is committed").to_owned();
+    let backup = restored["backup"]
+        .as_str()
+        .expect("the replaced state is committed")
+        .to_owned();
     snapshot::assert_same(&first, &snapshot::take(&sandbox.work()));
     sandbox.run(["restore", &backup, "--delete"]);
     snapshot::assert_same(&changed, &snapshot::take(&sandbox.work()));
 }
 
-/// Goal: by default files never committed stay; named paths limit what is restored.
+/// Goal: named paths limit what is restored, and `--keep-extra` keeps what the revision does not have.
 #[test]
 fn restore_spares_what_it_was_not_asked_for() {
     let sandbox = Sandbox::new();
@@ -280,7 +306,11 @@ fn ignored_paths_are_left_alone() {
     sandbox.write(".heliosignore", "*.log\n");
     sandbox.write(".gitignore", "kept\n");
     sandbox.run(["commit", "--exclude", "target"]);
-    let names: Vec<String> = sandbox.run(["ls", "-R", "main"]).lines().map(str::to_owned).collect();
+    let names: Vec<String> = sandbox
+        .run(["ls", "-R", "main"])
+        .lines()
+        .map(str::to_owned)
+        .collect();
     assert_eq!(names, [".gitignore", ".heliosignore", "kept"]);
     sandbox.write("notes.log", "more");
     sandbox.run(["restore", "main", "--delete", "--", "notes.log"]);
@@ -299,12 +329,20 @@ fn materialize_takes_parts_and_refuses_to_overwrite() {
     sandbox.run(["materialize".as_ref(), "main:src".as_ref(), part.as_os_str()]);
     assert_eq!(fs::read(part.join("main.rs")).expect("a file"), b"fn main() {}\n");
     let some = sandbox.path("some");
-    sandbox.run(["materialize".as_ref(), "main".as_ref(), some.as_os_str(), "--include".as_ref(), "*.rs".as_ref(), "-j".as_ref(), "3".as_ref()]);
+    sandbox.run([
+        "materialize".as_ref(),
+        "main".as_ref(),
+        some.as_os_str(),
+        "--include".as_ref(),
+        "*.rs".as_ref(),
+        "-j".as_ref(),
+        "3".as_ref(),
+    ]);
     assert!(some.join("src/main.rs").exists() && !some.join("README.md").exists());
 
     let before = snapshot::take(&part);
-    let message = sandbox.fails(2, ["materialize".as_ref(), "main".as_ref(), part.as_os_str()]);
-    assert!(message.contains("empty"), "{message}");
+    let message = sandbox.fails(4, ["materialize".as_ref(), "main".as_ref(), part.as_os_str()]);
+    assert!(message.contains("part"), "{message}");
     snapshot::assert_same(&before, &snapshot::take(&part));
     let empty = sandbox.path("empty");
     fs::create_dir(&empty).expect("a directory");
@@ -325,5 +363,8 @@ fn a_directory_follows_its_branch() {
     fs::create_dir(sandbox.work()).expect("a directory");
     fs::write(moved.join("file"), "three").expect("a file");
     let moved_commit = sandbox.json(["commit".as_ref(), moved.as_os_str()]);
-    assert_eq!(moved_commit["unchanged"], false, "a move must never hide a change");
+    assert_eq!(
+        moved_commit["unchanged"], false,
+        "a move must never hide a change"
+    );
 }

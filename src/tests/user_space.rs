@@ -10,35 +10,112 @@ use crate::sandbox::pattern;
 
 /// System calls that need a privilege, or make a name space.
 const FORBIDDEN_CALLS: &[&str] = &[
-    "acct", "bpf", "capset", "chroot", "delete_module", "finit_module", "fsconfig", "fsmount", "fsopen",
-    "fspick", "init_module", "ioperm", "iopl", "kexec_file_load", "kexec_load", "mount", "mount_setattr", "move_mount",
-    "open_tree", "perf_event_open", "pivot_root", "process_vm_writev", "ptrace", "quotactl", "reboot", "sethostname",
-    "setdomainname", "setns", "settimeofday", "swapoff", "swapon", "umount", "umount2", "unshare", "userfaultfd",
+    "acct",
+    "bpf",
+    "capset",
+    "chroot",
+    "delete_module",
+    "finit_module",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "fspick",
+    "init_module",
+    "ioperm",
+    "iopl",
+    "kexec_file_load",
+    "kexec_load",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "open_tree",
+    "perf_event_open",
+    "pivot_root",
+    "process_vm_writev",
+    "ptrace",
+    "quotactl",
+    "reboot",
+    "sethostname",
+    "setdomainname",
+    "setns",
+    "settimeofday",
+    "swapoff",
+    "swapon",
+    "umount",
+    "umount2",
+    "unshare",
+    "userfaultfd",
 ];
 
 /// Words that have no place in a program without privileges.
 const FORBIDDEN_WORDS: &[&str] = &[
-    "mount", "umount", "umount2", "unshare", "setns", "pivot_root", "chroot", "init_module", "finit_module", "fsopen",
-    "fsmount", "open_tree", "move_mount", "mount_setattr", "CLONE_NEWNS", "CLONE_NEWUSER", "CLONE_NEWPID", "CAP_SYS_ADMIN",
-    "overlayfs", "overlay", "fuse", "fuser", "libfuse", "cgroup", "cgroups", "capset", "prctl", "ioperm", "iopl", "setuid",
-    "setgid", "setresuid", "setresgid", "sudo",
+    "mount",
+    "umount",
+    "umount2",
+    "unshare",
+    "setns",
+    "pivot_root",
+    "chroot",
+    "init_module",
+    "finit_module",
+    "fsopen",
+    "fsmount",
+    "open_tree",
+    "move_mount",
+    "mount_setattr",
+    "CLONE_NEWNS",
+    "CLONE_NEWUSER",
+    "CLONE_NEWPID",
+    "CAP_SYS_ADMIN",
+    "overlayfs",
+    "overlay",
+    "fuse",
+    "fuser",
+    "libfuse",
+    "cgroup",
+    "cgroups",
+    "capset",
+    "prctl",
+    "ioperm",
+    "iopl",
+    "setuid",
+    "setgid",
+    "setresuid",
+    "setresgid",
+    "sudo",
 ];
 
 /// Packages that exist to do such things.
-const FORBIDDEN_PACKAGES: &[&str] = &["fuser", "fuse3", "polyfuse", "libmount", "sys-mount", "caps", "capctl", "unshare", "cgroups-rs"];
+const FORBIDDEN_PACKAGES: &[&str] = &[
+    "fuser",
+    "fuse3",
+    "polyfuse",
+    "libmount",
+    "sys-mount",
+    "caps",
+    "capctl",
+    "unshare",
+    "cgroups-rs",
+];
 
 /// Goal: no source file uses a privileged operation. Method: every word of every line of code, comments and texts
 /// left out; the tests are not part of the program.
 #[test]
 fn the_source_asks_for_no_privilege() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut waiting: Vec<PathBuf> = ["src", "engine/src", "fallback-io/src"].map(|name| root.join(name)).into();
+    let mut waiting: Vec<PathBuf> = ["src", "engine/src", "fallback-io/src"]
+        .map(|name| root.join(name))
+        .into();
     let mut files = 0;
     let mut found = Vec::new();
     while let Some(path) = waiting.pop() {
         if path.is_dir() {
             if path.file_name().is_none_or(|name| name != "tests") {
-                waiting.extend(fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("an entry").path()));
+                waiting.extend(
+                    fs::read_dir(&path)
+                        .expect("a directory")
+                        .map(|entry| entry.expect("an entry").path()),
+                );
             }
             continue;
         }
@@ -79,7 +156,9 @@ fn words(line: &str) -> Vec<String> {
             c => code.push(c),
         }
     }
-    code.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect()
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Goal: the scan sees what it should see.
@@ -93,8 +172,12 @@ fn the_scan_finds_a_planted_call() {
 /// Goal: no dependency exists to do privileged things.
 #[test]
 fn no_package_asks_for_a_privilege() {
-    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).expect("the lock file");
-    let names: BTreeSet<&str> = lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).collect();
+    let lock =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).expect("the lock file");
+    let names: BTreeSet<&str> = lock
+        .lines()
+        .filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
+        .collect();
     assert!(names.contains("helios"));
     for package in FORBIDDEN_PACKAGES {
         assert!(!names.contains(package), "{package} is a dependency");
@@ -106,7 +189,9 @@ fn no_package_asks_for_a_privilege() {
 #[test]
 fn the_program_asks_for_no_privilege() {
     let required = std::env::var_os("HELIOS_REQUIRE_STRACE").is_some();
-    let probe = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).status();
+    let probe = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "true"])
+        .status();
     if !probe.is_ok_and(|status| status.success()) {
         assert!(!required, "strace does not work");
         println!("strace is missing or forbidden: the running program was not traced");
@@ -135,7 +220,13 @@ fn the_program_asks_for_no_privilege() {
     let log = root.path().join("calls");
     let mut command = if as_root {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
+        command.args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--inh-caps=-all",
+            "--bounding-set=-all",
+        ]);
         command.args(["--no-new-privs", "strace"]);
         command
     } else {
@@ -146,7 +237,10 @@ fn the_program_asks_for_no_privilege() {
         .arg(&log)
         .args(["bash", "-c", script])
         .env_clear()
-        .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", root.path().display()))
+        .env(
+            "PATH",
+            format!("{}:/usr/local/bin:/usr/bin:/bin", root.path().display()),
+        )
         .env("HOME", root.path())
         .env("HELIOS_STORE", root.path().join("store.helios"))
         .current_dir(root.path())
@@ -161,13 +255,22 @@ fn the_program_asks_for_no_privilege() {
     let mut seen = BTreeSet::new();
     for line in calls.lines() {
         // "PID name(arguments) = result"
-        let Some(call) = line.split_whitespace().nth(1).and_then(|rest| rest.split('(').next()) else { continue };
+        let Some(call) = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|rest| rest.split('(').next())
+        else {
+            continue;
+        };
         seen.insert(call);
         assert!(!line.contains("CLONE_NEW"), "a name space: {line}");
         assert!(!FORBIDDEN_CALLS.contains(&call), "a privileged call: {line}");
     }
     for expected in ["execve", "openat", "exit_group"] {
-        assert!(seen.contains(expected), "the trace shows no {expected}: it is not what it should be");
+        assert!(
+            seen.contains(expected),
+            "the trace shows no {expected}: it is not what it should be"
+        );
     }
 }
 

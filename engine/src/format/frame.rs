@@ -257,7 +257,7 @@ pub fn decode_head<'a>(
 
 /// Whether an extent of `len` bytes starts at a unit, so that it is read straight into the caller's buffer.
 pub fn is_aligned(len: usize) -> bool {
-    len >= ALIGN_FROM_BYTES || (len > 0 && len % UNIT_BYTES == 0)
+    len >= ALIGN_FROM_BYTES || (len > 0 && len.is_multiple_of(UNIT_BYTES))
 }
 
 /// Where the stored bytes of a frame lie: packed extents right after the head, then unit-aligned ones.

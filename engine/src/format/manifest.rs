@@ -10,7 +10,7 @@
 //! and a part asked for as a content is refused by its role.
 //!
 //! Invariant: a `Manifest` in memory has been checked whole: every record is of a kind its level allows, lengths are
-//! within bounds and add up to the header's. Decoding allocates nothing and looks at each record once.
+//! within bounds and add up to the header's. Checking allocates nothing and looks at each record once.
 //!
 //! Rejected: user-visible ids for parts (plain BLAKE3 as data): collection would find one extent that is a leaf to
 //! one parent and a list to another. Rejected: cumulative offsets in records: equal chunk lists at different

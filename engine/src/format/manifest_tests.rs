@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::format::layout_check::layout;
 
 const CONTENT: ContentId = ContentId([7; 32]);
 
@@ -31,6 +32,13 @@ fn forge(bytes: &Bytes, change: impl FnOnce(&mut ManifestHeader, &mut Vec<u8>)) 
     header.checksum = U32::new(crc32c(&forged[CHECKSUM_END..]));
     forged[..HEADER_BYTES].copy_from_slice(header.as_bytes());
     forged.into()
+}
+
+/// Goal: FORMAT.md is true about manifests. Method: offsets and sizes of every field, both ways.
+#[test]
+fn the_byte_tables_are_what_the_code_does() {
+    layout!(ManifestHeader: magic, checksum, version, level, role, records, reserved, length, content);
+    layout!(ManifestRecord: id, length);
 }
 
 /// Goal: what is encoded is what is decoded, for both roles and all levels. Method: encode, decode, compare.

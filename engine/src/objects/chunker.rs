@@ -86,9 +86,8 @@ impl Chunker {
                 return Step::More;
             };
             self.scanned += block.len();
-            // A short last block of zeros joins a hole, but makes none.
-            let whole = block.len() == UNIT_BYTES;
-            self.zeros = if whole && is_zero(block) {
+            // Zeros that need a short last block to be long enough are not: they fall short by more.
+            self.zeros = if is_zero(block) {
                 self.zeros + block.len()
             } else {
                 0

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::Objects;
 pub use super::walk::Section;
-use super::walk::Walk;
+use super::walk::{FETCH_BYTES_MAX, Walk};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::{ContentId, Kind};
@@ -64,6 +64,16 @@ impl GetStream {
     /// Bytes of the whole stream, read and unread.
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Bytes of the content kept in memory now, or asked for; never more than 5 MiB.
+    pub fn buffered(&self) -> usize {
+        let data = |section: &Section| match section {
+            Section::Data(bytes) => bytes.len(),
+            Section::Hole(_) => 0,
+        };
+        let asked = if self.fetch.is_some() { FETCH_BYTES_MAX } else { 0 };
+        self.ready.iter().map(data).sum::<usize>() + asked
     }
 
     /// The next bytes or hole; none at the end. For a whole content the end is the verdict on all of it: only a

@@ -11,12 +11,26 @@ use crate::format::manifest::{MANIFEST_RECORDS_MAX, MANIFEST_RECORDS_MIN, Manife
 use crate::format::{ContentId, Kind};
 
 /// The records of each level that are in no part yet.
-#[derive(Default)]
 pub(super) struct Listing {
     levels: Vec<Vec<Piece>>,
+    /// Fewest and most records of a manifest; smaller than the format's in tests of many levels.
+    bounds: [usize; 2],
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Listing::with_bounds([MANIFEST_RECORDS_MIN, MANIFEST_RECORDS_MAX])
+    }
 }
 
 impl Listing {
+    fn with_bounds(bounds: [usize; 2]) -> Self {
+        Listing {
+            levels: Vec::new(),
+            bounds,
+        }
+    }
+
     /// Adds the next chunk or hole.
     pub fn push(&mut self, piece: Piece) {
         self.push_at(0, piece);
@@ -27,7 +41,7 @@ impl Listing {
         let level = self
             .levels
             .iter()
-            .position(|pieces| pieces.len() > MANIFEST_RECORDS_MAX)?;
+            .position(|pieces| pieces.len() > self.bounds[1])?;
         Some(self.cut_part(level))
     }
 
@@ -41,7 +55,7 @@ impl Listing {
         let mut parts = Vec::new();
         for level in 0.. {
             let pieces = self.levels.get(level).map_or(&[][..], Vec::as_slice);
-            if level + 1 >= self.levels.len() && pieces.len() <= MANIFEST_RECORDS_MAX {
+            if level + 1 >= self.levels.len() && pieces.len() <= self.bounds[1] {
                 return (
                     parts,
                     Manifest::encode(Role::Root(content), number(level), pieces),
@@ -63,9 +77,9 @@ impl Listing {
 
     fn cut_part(&mut self, level: usize) -> (ContentId, Bytes) {
         let pieces = &mut self.levels[level];
-        let most = pieces.len().min(MANIFEST_RECORDS_MAX);
+        let most = pieces.len().min(self.bounds[1]);
         let ends = |records: &usize| ends_part(&pieces[records - 1]);
-        let end = (MANIFEST_RECORDS_MIN..most).find(ends).unwrap_or(most);
+        let end = (self.bounds[0]..most).find(ends).unwrap_or(most);
         let rest = pieces.split_off(end);
         let part = std::mem::replace(pieces, rest);
         let bytes = Manifest::encode(Role::Part, number(level), &part);

@@ -1,7 +1,7 @@
 //! The content store: whole contents by their BLAKE3 id, of any size, deduplicated.
 //!
 //! A content of at most [`EXTENT_BYTES_MAX`] bytes is one data extent under its id. A larger one is cut by content
-//! ([`chunker`]) into chunks and holes, listed by a manifest under the content's id (`format::manifest`). Which of
+//! (`chunker`) into chunks and holes, listed by a manifest under the content's id (`format::manifest`). Which of
 //! the two a content is follows from its length alone, so equal contents are always stored alike.
 //!
 //! What is verified, and where: the store compares every data extent with its id when the bytes enter memory, so
@@ -10,7 +10,7 @@
 //! misfitting chunk is [`Error::Inconsistent`](crate::Error::Inconsistent), which names content, chunk and offset.
 //!
 //! A large content is hashed twice, once as chunks and once as a whole; its id cannot be had from chunk hashes, for
-//! chunks do not end where BLAKE3's tree does. The two passes run on different cores ([`workers`]). Contents of one
+//! chunks do not end where BLAKE3's tree does. The two passes run on different cores (`workers`). Contents of one
 //! extent are hashed once.
 //!
 //! All calls are `async` and need no particular executor; [`Objects::blocking`] has the same ones for threads.
@@ -41,10 +41,15 @@ use crate::store::{Key, Store};
 
 /// The contents of one deduplication domain of a store. Cheap to clone.
 ///
-/// ```ignore
+/// ```no_run
+/// # async fn example(store: helios_engine::store::Store) -> helios_engine::Result<()> {
+/// use helios_engine::objects::Objects;
+///
 /// let objects = Objects::new(store);
 /// let put = objects.put("hello").await?;
 /// assert_eq!(objects.get(put.id).await?, "hello");
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone)]
 pub struct Objects {
@@ -154,3 +159,14 @@ impl Objects {
 #[cfg(test)]
 #[path = "objects_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod pins_tests;
+#[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
+mod testing;

@@ -1,5 +1,7 @@
 //! Contents that are in memory go in: one, or many as one batch.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::ingest::Ingest;
@@ -108,7 +110,7 @@ impl Objects {
         let known = self.store.contains(&keys);
 
         let mut known = keys.into_iter().zip(known);
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut offered = Vec::with_capacity(contents.len());
         let mut extents = Vec::with_capacity(small.len());
         for content in contents {
@@ -118,7 +120,7 @@ impl Objects {
                 offered.push(ingest.finish(batch).await?);
             } else {
                 let (key, known) = known.next().expect("one key per small content");
-                let new = !known && seen.insert(key.id);
+                let new = !known && (contents.len() == 1 || seen.insert(key.id));
                 offered.push(Offered {
                     id: key.id,
                     length: content.len() as u64,

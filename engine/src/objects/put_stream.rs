@@ -16,7 +16,7 @@ use crate::store::{Batch, Key};
 /// Bytes gathered before they are cut.
 pub(super) const WINDOW_BYTES: usize = GROUP_BYTES;
 /// References a batch gathers before a new one takes over what is still needed.
-const FRESH_MAX: u64 = 32 << 10;
+const FRESH_MAX: u64 = 16 << 10;
 
 const _: () = assert!(WINDOW_BYTES > EXTENT_BYTES_MAX);
 

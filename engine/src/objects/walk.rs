@@ -8,10 +8,13 @@ use super::Objects;
 use crate::error::{Error, Result};
 use crate::format::manifest::{Manifest, Piece};
 use crate::format::{ContentId, Kind};
+use crate::limits::CHUNK_BYTES;
 use crate::store::Key;
 
 /// Bytes of chunks fetched together: enough for merged reads, few enough that two such windows are little memory.
-pub(super) const FETCH_BYTES: u64 = 2 << 20;
+const FETCH_BYTES: usize = 2 << 20;
+/// What the last chunk may add to that.
+pub(super) const FETCH_BYTES_MAX: usize = FETCH_BYTES + CHUNK_BYTES[2];
 /// Records taken together: bounds a window of short holes and chunks.
 const FETCH_RECORDS_MAX: usize = 512;
 
@@ -69,7 +72,7 @@ impl Walk {
         while bytes < FETCH_BYTES && places.len() < FETCH_RECORDS_MAX {
             let Some(place) = self.next().await? else { break };
             if let Piece::Chunk { length, .. } = place.piece {
-                bytes += u64::from(length);
+                bytes += usize::try_from(length).expect("bounded by an extent");
             }
             places.push(place);
         }

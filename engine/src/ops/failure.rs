@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
+/// The operation of an [`Error::Path`] about a store that is not there.
+pub(super) const OPEN_STORE: &str = "open store";
+
 /// What the caller can do next; the exit codes of the command line follow these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,6 +74,7 @@ impl From<Error> for Failure {
             Error::Full { device, needed, free } => {
                 format!("{device} is full: {needed} bytes needed, {free} free")
             }
+            Error::Unreadable { count, list } => format!("{count} of the files can't be committed: {list}"),
             Error::InUse { store, pid } => format!("store {store} is in use by process {pid}"),
             Error::Unsupported { store, bits } => {
                 format!(
@@ -86,19 +90,20 @@ impl From<Error> for Failure {
 fn class(error: &Error) -> Class {
     match error {
         Error::Full { .. } => Class::Full,
-        Error::Damaged { .. } | Error::NotAStore { .. } => Class::Damaged,
+        Error::Damaged { .. } | Error::Inconsistent { .. } | Error::NotAStore { .. } => Class::Damaged,
         Error::NotFound { .. } => Class::NotFound,
         Error::Ambiguous { .. } | Error::Invalid { .. } | Error::Refused { .. } => Class::Invalid,
         Error::Exists { .. } | Error::Conflict { .. } => Class::Conflict,
         Error::InUse { .. } => Class::InUse,
         Error::Unsupported { .. } | Error::ReadOnly { .. } | Error::Closed => Class::Failed,
         Error::Cancelled => Class::Cancelled,
+        Error::Unreadable { .. } => Class::Io,
         Error::Path { source, .. } => match source.kind() {
             std::io::ErrorKind::NotFound => Class::NotFound,
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Class::Full,
             _ => Class::Io,
         },
-        Error::Device { source, .. } => match source.kind() {
+        Error::Device { source, .. } | Error::Stream { source, .. } => match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Class::Full,
             _ => Class::Io,
         },
@@ -109,12 +114,22 @@ fn class(error: &Error) -> Class {
 fn hint(error: &Error) -> Option<String> {
     let text = match error {
         Error::Full { .. } => "delete branches or tags, or use a larger store",
-        Error::Damaged { .. } => "`helios check --read-data` lists everything that is damaged",
+        Error::Damaged { .. } | Error::Inconsistent { .. } => {
+            "`helios check --read-data` lists everything that is damaged"
+        }
         Error::Ambiguous { .. } => "give more digits of the id, or a branch or tag",
         Error::Conflict { .. } => "look at the new state (`helios log`), then try again on top of it",
         Error::InUse { .. } => "wait for it to finish, or stop it",
         Error::Unsupported { .. } => "use a newer helios",
         Error::Fenced { .. } => "check the device and its log, then `helios check`",
+        Error::Unreadable { .. } => "make them readable, or leave them out with --exclude",
+        Error::Path {
+            operation: OPEN_STORE,
+            source,
+            ..
+        } if source.kind() == std::io::ErrorKind::NotFound => {
+            "create it with `helios init`, or name another with --store"
+        }
         Error::Device { source, .. } | Error::Path { source, .. } => match source.kind() {
             std::io::ErrorKind::PermissionDenied => "check the permissions, or run as the owner of the path",
             std::io::ErrorKind::StorageFull => "free some space on that file system",

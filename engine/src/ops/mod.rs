@@ -25,14 +25,15 @@ pub use exchange::{Exchange, Reporter, Silent, Stage, Step};
 pub use failure::{Class, Failure};
 pub use local::{Local, StoreOptions};
 pub use reply::{
-    CacheStats, Change, ChangeKind, Checked, CommitRecord, Committed, Compared, Content, Created, Damage, Found,
-    Headcount, History, Info, Latency, Listed, ListedEntry, Materialized, Node, PinCount, Pinned, Presence,
-    Reference, References, Reply, Restored, Stats, Status, Totals, Warning, Warnings,
+    CacheStats, Change, ChangeKind, Checked, CommitRecord, Committed, Compared, Content, Created, Damage,
+    Found, Headcount, History, Info, Latency, Listed, ListedEntry, Materialized, Node, Part, PinCount,
+    Pinned, Presence, Reference, References, Reply, Restored, RestoredEntry, RestoredHow, Stats, Status,
+    Totals, Warning, Warnings,
 };
 pub use request::{
-    BranchRequest, CatRequest, CheckRequest, CommitRequest, ContentRequest, DiffRequest, Durability, ExtraFiles,
-    GetRequest, InitRequest, ListRequest, LogRequest, MaterializeRequest, PutRequest, Request, RestoreRequest,
-    Side, StatusRequest, TagRequest,
+    BranchRequest, CatRequest, CheckRequest, CommitRequest, ContentRequest, DiffRequest, Durability,
+    ExtraFiles, GetRequest, InitRequest, ListRequest, LogRequest, MaterializeRequest, PutRequest, Request,
+    RestoreRequest, Side, StatusRequest, TagRequest,
 };
 
 pub use crate::device::Backend;
@@ -46,3 +47,7 @@ pub trait Client {
     /// [`Class::Io`] leaves the outcome of the operation unknown.
     fn call(&self, request: Request, exchange: &mut dyn Exchange) -> Result<Reply, Failure>;
 }
+
+#[cfg(test)]
+#[path = "ops_tests.rs"]
+mod tests;

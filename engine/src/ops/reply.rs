@@ -154,16 +154,16 @@ pub struct CacheStats {
 }
 
 /// Latencies of one class of commits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// How many.
     pub commits: u64,
-    /// Half were faster, in microseconds.
-    pub commit_latency_us_p50: u64,
-    /// 95 of 100 were faster.
-    pub commit_latency_us_p95: u64,
-    /// 99 of 100 were faster.
-    pub commit_latency_us_p99: u64,
+    /// Half took at most this long, in microseconds.
+    pub commit_latency_us_p50: f64,
+    /// 95 of 100 took at most this long.
+    pub commit_latency_us_p95: f64,
+    /// 99 of 100 took at most this long.
+    pub commit_latency_us_p99: f64,
 }
 
 /// What a check found.
@@ -262,6 +262,13 @@ impl Warnings {
             self.first.push(warning);
         }
     }
+
+    /// Adds those of a later step.
+    pub fn append(&mut self, later: Warnings) {
+        self.count += later.count;
+        self.first.extend(later.first);
+        self.first.truncate(Self::KEPT);
+    }
 }
 
 /// A commit of a directory.
@@ -309,8 +316,8 @@ pub struct Status {
     pub directory: ByteString,
     /// The branch it follows.
     pub branch: ByteString,
-    /// The head of the branch; absent before its first commit.
-    pub head: Option<ContentId>,
+    /// The head of the branch.
+    pub head: ContentId,
     /// What differs, by path.
     pub changes: Vec<Change>,
     /// What was skipped or odd.
@@ -331,6 +338,26 @@ pub enum ChangeKind {
     Retyped,
     /// The same content with another mode, owner, time or attribute.
     Metadata,
+}
+
+/// What of an entry differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Bytes of a file, target of a link.
+    Content,
+    /// Permission bits.
+    Mode,
+    /// Owner or group.
+    Owner,
+    /// Time of last change.
+    Mtime,
+    /// Extended attributes, ACLs among them.
+    Xattrs,
+    /// Device numbers.
+    Device,
+    /// Which names are links to one file.
+    Links,
 }
 
 /// One side of a change.
@@ -356,10 +383,13 @@ pub struct Node {
 /// One name that differs between two states.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Relative to the compared directories.
+    /// Relative to the compared directories; `.` for these themselves.
     pub path: ByteString,
     /// What happened.
     pub change: ChangeKind,
+    /// What differs, for `modified` and `metadata`.
+    #[serde(default)]
+    pub parts: Vec<Part>,
     /// Before; absent for `added`.
     pub from: Option<Node>,
     /// After; absent for `removed`.
@@ -447,20 +477,49 @@ pub struct Restored {
     pub commit: ContentId,
     /// The directory.
     pub directory: ByteString,
-    /// The commit that holds the state before; absent where there was nothing to save or it was not wanted.
+    /// The commit that holds the state before; absent where nothing was replaced or it was not wanted.
     pub backup: Option<ContentId>,
+    /// The branch that names the backup; absent where the branch the directory follows does.
+    pub backup_branch: Option<ByteString>,
     /// Nothing was touched.
     pub dry_run: bool,
-    /// Files, links and directories written or changed.
+    /// Names made or written anew.
     pub written: u64,
-    /// Those removed.
+    /// Names whose mode, owner, time or attributes alone were set.
+    pub adjusted: u64,
+    /// Names removed.
     pub removed: u64,
     /// Bytes written.
     pub bytes: u64,
     /// Each of them, by path.
-    pub changes: Vec<Change>,
+    pub entries: Vec<RestoredEntry>,
     /// What could not be restored exactly.
     pub warnings: Warnings,
+}
+
+/// One name that a restore changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredEntry {
+    /// Relative to the directory; `.` for the directory itself.
+    pub path: ByteString,
+    /// Kind of what is removed or made.
+    pub kind: EntryKind,
+    /// What happens.
+    pub how: RestoredHow,
+}
+
+/// What a restore does to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RestoredHow {
+    /// Removed.
+    Removed,
+    /// Made.
+    Created,
+    /// Written anew.
+    Replaced,
+    /// Its mode, owner, time or attributes are set.
+    Metadata,
 }
 
 /// A new directory.

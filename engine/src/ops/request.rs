@@ -261,16 +261,16 @@ pub struct DiffRequest {
     pub paths: Vec<ByteString>,
 }
 
-/// What happens to files a restored revision does not have.
+/// What happens to files a restored revision does not have. Ignored ones always stay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExtraFiles {
-    /// Those the previous state of the branch had go, those never committed stay.
+    /// They go if the whole directory is restored, and stay if only some paths are.
     #[default]
-    Tracked,
-    /// All go, except ignored ones.
+    Usual,
+    /// They go.
     Delete,
-    /// All stay.
+    /// They stay.
     Keep,
 }
 

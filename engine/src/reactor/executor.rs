@@ -49,14 +49,13 @@ impl Core {
         device: Arc<dyn Device>,
         queue: Box<dyn Queue>,
     ) -> Rc<Core> {
-        let io = Io::new(queue, device.geometry());
         Rc::new(Core {
             shared,
             clock,
             device,
             ready: RefCell::default(),
             timers: RefCell::default(),
-            io: RefCell::new(io),
+            io: RefCell::new(Io::new(queue)),
             tasks: RefCell::new(Slab::new()),
             ended: Cell::new(false),
         })

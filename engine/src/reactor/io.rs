@@ -16,8 +16,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::device::{Command, Completion, DmaBuffer, Geometry, Operation, Queue};
-use crate::limits::UNIT_BYTES;
+use crate::device::{Command, Completion, DmaBuffer, Operation, Queue};
 
 use super::clock::Nanos;
 use super::executor::Core;
@@ -33,7 +32,6 @@ enum Slot {
 
 pub(super) struct Io {
     queue: Box<dyn Queue>,
-    geometry: Geometry,
     slots: Slab<Slot>,
     backlog: VecDeque<Command>,
     /// Reused by every poll.
@@ -41,10 +39,9 @@ pub(super) struct Io {
 }
 
 impl Io {
-    pub(super) fn new(queue: Box<dyn Queue>, geometry: Geometry) -> Io {
+    pub(super) fn new(queue: Box<dyn Queue>) -> Io {
         Io {
             queue,
-            geometry,
             slots: Slab::new(),
             backlog: VecDeque::new(),
             completed: Vec::new(),
@@ -77,49 +74,6 @@ impl Io {
         }
         submitted
     }
-
-    /// What no adapter should have to see: transfers outside the buffer or the device, or not in whole units.
-    fn check(&self, operation: &Operation) -> Result<(), &'static str> {
-        let units = |value: u64| value.is_multiple_of(UNIT_BYTES as u64);
-        let (offset, len) = match operation {
-            Operation::Read {
-                offset,
-                buffer,
-                range,
-            }
-            | Operation::Write {
-                offset,
-                buffer,
-                range,
-                ..
-            } => {
-                if range.start > range.end || range.end > buffer.len() {
-                    return Err("the range is outside the buffer");
-                }
-                if !units(range.start as u64) {
-                    return Err("the range does not start at a whole unit");
-                }
-                if range.len() as u64 > u64::from(self.geometry.transfer_max) {
-                    return Err("the transfer is larger than the device takes at once");
-                }
-                (*offset, range.len() as u64)
-            }
-            Operation::Flush => return Ok(()),
-            Operation::Discard { offset, len }
-            | Operation::WriteZeroes { offset, len }
-            | Operation::Allocate { offset, len } => (*offset, *len),
-        };
-        if len == 0 || !units(offset) || !units(len) {
-            return Err("offset and length must be whole units, the length not zero");
-        }
-        if offset
-            .checked_add(len)
-            .is_none_or(|end| end > self.geometry.capacity)
-        {
-            return Err("it reaches beyond the end of the device");
-        }
-        Ok(())
-    }
 }
 
 /// The buffer lent to an operation, if it has one.
@@ -134,31 +88,23 @@ impl Core {
     /// Starts a command.
     pub(super) fn start(self: &Rc<Self>, operation: Operation) -> Pending {
         let mut io = self.io.borrow_mut();
-        let refused = match io.check(&operation) {
-            Err(reason) => Some(io::Error::new(io::ErrorKind::InvalidInput, reason)),
-            Ok(()) if self.has_ended() => Some(io::Error::other("the reactor has ended")),
-            Ok(()) => None,
-        };
-        let key = match refused {
-            Some(error) => io
-                .slots
-                .insert_with(|_| Slot::Done(buffer_of(operation), Err(error))),
-            None => {
-                let key = io.slots.insert_with(|_| Slot::Pending(None));
-                let token = key.token();
-                let counters = &self.shared.counters.own;
-                if self.clock.is_virtual() {
-                    // The command starts now, not when the queue was last polled.
-                    io.queue.advance(self.clock.now().0);
-                }
-                io.backlog.push_back(Command { token, operation });
-                let submitted = io.submit_backlog();
-                counters.io_submitted.add(submitted);
-                if submitted == 0 {
-                    counters.io_backlogged.add(1);
-                }
-                key
+        let key = if self.has_ended() {
+            let error = io::Error::other("the reactor has ended");
+            io.slots
+                .insert_with(|_| Slot::Done(buffer_of(operation), Err(error)))
+        } else {
+            if self.clock.is_virtual() {
+                // The command starts now, not when the queue was last polled.
+                io.queue.advance(self.clock.now().0);
             }
+            let key = io.slots.insert_with(|_| Slot::Pending(None));
+            let token = key.token();
+            io.backlog.push_back(Command { token, operation });
+            let submitted = io.submit_backlog();
+            let counters = &self.shared.counters.own;
+            counters.io_submitted.add(submitted);
+            counters.io_backlogged.add(u64::from(submitted == 0));
+            key
         };
         drop(io);
         Pending {

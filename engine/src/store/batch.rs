@@ -6,14 +6,13 @@
 //! Invariant: nothing becomes visible before space for it has been taken, and root changes become visible only
 //! after every extent they need.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Store;
 use super::api::{BatchCounts, Extent, Key, RootChange, RootKind, RootUpdate};
 use super::histogram::Class;
-use super::index::{IndexKey, Slot};
+use super::index::{IndexKey, KeySet, Slot};
 use super::leases::Lease;
 use super::log::{Log, Queued, cost_of};
 use super::pending::{PendingBatch, PendingExtent};
@@ -34,7 +33,7 @@ pub struct Batch {
     log: Option<Arc<Log>>,
     domain: Domain,
     extents: Vec<PendingExtent>,
-    collected: HashSet<IndexKey>,
+    collected: KeySet,
     cost: u64,
     depends_on: Vec<(LogId, u64)>,
     roots: Vec<RootUpdate>,
@@ -87,7 +86,7 @@ impl Batch {
             log,
             domain: Domain::default(),
             extents: Vec::new(),
-            collected: HashSet::new(),
+            collected: KeySet::default(),
             cost: cost_of(std::iter::empty(), std::iter::empty()),
             depends_on: Vec::new(),
             roots: Vec::new(),
@@ -249,7 +248,6 @@ impl Batch {
         let extents = std::mem::take(&mut self.extents);
         let updates = std::mem::take(&mut self.roots);
         let cost = std::mem::replace(&mut self.cost, cost_of(std::iter::empty(), std::iter::empty()));
-        self.collected.clear();
         let bytes: usize = extents.iter().map(|extent| extent.bytes.len()).sum();
         let removal = extents.is_empty()
             && updates

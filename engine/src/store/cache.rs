@@ -20,7 +20,7 @@ use super::index::IndexKey;
 use super::sharded::Sharded;
 use crate::limits::EXTENT_BYTES_MAX;
 
-/// What an item costs besides its bytes: key, table slots (with those of items evicted lately), the `Bytes` and its
+/// About what an item costs besides its bytes: key, table slots (with those of items evicted lately), the `Bytes` and its
 /// allocation.
 const ITEM_BYTES: u64 = 192;
 /// A shard holds several of the largest extents, or large ones would never be admitted.

@@ -1,6 +1,6 @@
 //! How long the operations of a store take, by class.
 //!
-//! Owns one histogram per class and thread (made when first used, 25 KiB each), merged when read. Values are kept to
+//! Owns one histogram per class and thread (made when first used, 36 KiB each), merged when read. Values are kept to
 //! two digits (1 %), from one nanosecond to an hour; longer ones count as an hour.
 //! Rejected: one histogram behind a lock (every reactor and caller would wait for it), `hdrhistogram`'s
 //! `SyncHistogram` (its recorders hand over at phases, so a reader waits for idle threads).

@@ -127,6 +127,11 @@ impl Store {
         self.shared().leases.grant()
     }
 
+    /// Everything that living leases hold: roots of a collection besides the named ones.
+    pub fn leased(&self) -> Vec<Key> {
+        self.shared().leases.held()
+    }
+
     /// Starts a batch: extents and root changes that become visible together.
     ///
     /// A thread keeps to one log, so that what it writes stays in order without waiting for other logs.
@@ -176,5 +181,7 @@ impl Store {
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod golden_tests;
 #[cfg(test)]
 mod store_tests;

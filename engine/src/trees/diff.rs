@@ -11,8 +11,6 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
-use bytes::Bytes;
-
 use super::Trees;
 use super::directory_read::{Expected, Fetched, fetch, resolve};
 use super::entry::{Entry, EntryKind};

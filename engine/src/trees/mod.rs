@@ -19,6 +19,7 @@ mod shape;
 mod testing;
 mod time;
 mod tree;
+mod working;
 
 pub use branches::{Reference, branch_references};
 pub use commit::{Commit, CommitOptions, CommitOutcome, ExpectHead, TreeCounts, commit_references};
@@ -33,3 +34,4 @@ pub use path::TreePath;
 pub use revision::{Resolved, Revision};
 pub use time::{format_utc, parse_absolute, parse_span, parse_when};
 pub use tree::Walk;
+pub use working::{LargeContents, LargeFuture, Stat, WorkingOptions, WorkingTree};

@@ -42,14 +42,11 @@ const REVISIONS: &str = "Revisions:
     name = "helios",
     version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HELIOS_COMMIT"), ")"),
     styles = STYLES,
-    propagate_version = true,
-    infer_subcommands = false,
-    disable_help_subcommand = false,
     max_term_width = 100,
     after_help = "`helios help COMMAND` explains a command and shows examples.",
     after_long_help = format!(
         "{REVISIONS}\n\n{}\n\nExamples:\n  helios commit ~/project -m 'before the upgrade'\n  helios log\n  \
-         helios branch --count 100 agent-{{n}}\n  helios diff main~1 main\n  helios materialize main /tmp/copy",
+         helios branch agent --count 100\n  helios diff main~1 main\n  helios materialize main /tmp/copy",
         exit::HELP
     )
 )]
@@ -100,7 +97,7 @@ pub struct Global {
         value_name = "URI",
         help_heading = "Store options"
     )]
-    pub store: Option<String>,
+    pub store: Option<OsString>,
     /// Memory for cached contents
     #[arg(
         long,
@@ -238,6 +235,15 @@ mod tests {
     #[test]
     fn definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// Goal: no text is cut where `clap` takes braces around an `n` for the end of a line.
+    #[test]
+    fn no_line_is_broken_by_braces() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.clone().render_long_help().to_string();
+            assert!(!help.contains("agent-\n"), "{help}");
+        }
     }
 
     /// Goal: every command says what it does and shows an example.

@@ -35,7 +35,7 @@ Patterns in .heliosignore files and --exclude leave paths out.\n
 Examples:
   helios commit -m 'step 12'
   helios commit ~/project -b agent-7 --exclude target --exclude '*.log'
-  helios commit --expect main~0 || echo 'someone else committed'"
+  helios commit --expect 9f86d081 || echo 'someone else committed'"
 )]
 pub struct CommitArgs {
     /// Directory to commit
@@ -53,6 +53,9 @@ pub struct CommitArgs {
         hide_default_value = true
     )]
     pub message: String,
+    /// Who commits [default: the name of the user]
+    #[arg(long, env = "HELIOS_AUTHOR", value_name = "NAME")]
+    pub author: Option<String>,
     /// Leave out paths that match, as in an ignore file; may be repeated
     #[arg(long, value_name = "PAT")]
     pub exclude: Vec<String>,
@@ -95,7 +98,7 @@ pub struct StatusArgs {
 #[command(after_help = "Examples:
   helios branch                         list
   helios branch fix main~3              start `fix` three commits back
-  helios branch agent-{n} --count 100   agent-0 ... agent-99
+  helios branch agent --count 100       agent-0 ... agent-99
   helios branch -f fix v1               move `fix` to v1
   helios branch -m fix repair           rename
   helios branch -d repair               delete")]
@@ -115,7 +118,7 @@ pub struct BranchArgs {
     /// Move a branch that exists
     #[arg(short, long)]
     pub force: bool,
-    /// Make this many; `{n}` in the name counts from 0, without it the number follows after a dash
+    /// Make this many: NAME-0, NAME-1, ...; where NAME has an `n` in braces, the number goes there
     #[arg(long, value_name = "N", requires = "name", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub count: Option<u32>,
 }
@@ -239,13 +242,13 @@ pub struct DiffArgs {
 /// `helios restore`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The present state is committed first, so that a restore can be undone. \
+    after_help = "What is replaced is committed first, to the branch `backup/BRANCH`, so that a restore can be undone. \
 Ignored paths are never touched.\n
 Examples:
   helios restore main~1
   helios restore v1 ~/project -n
   helios restore main -- src/lib.rs docs
-  helios restore main --delete"
+  helios restore backup/main    undo"
 )]
 pub struct RestoreArgs {
     /// Revision to restore
@@ -260,10 +263,10 @@ pub struct RestoreArgs {
     /// Only show what would be done
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Also remove files that were never committed
+    /// Remove files the revision does not have; this is the default unless paths are given
     #[arg(long, conflicts_with = "keep_extra")]
     pub delete: bool,
-    /// Keep every file the revision does not have
+    /// Keep files the revision does not have
     #[arg(long)]
     pub keep_extra: bool,
     /// Do not commit the present state first
@@ -280,7 +283,7 @@ impl RestoreArgs {
         match (self.delete, self.keep_extra) {
             (true, _) => ExtraFiles::Delete,
             (_, true) => ExtraFiles::Keep,
-            _ => ExtraFiles::Tracked,
+            _ => ExtraFiles::Usual,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::size;
   helios init /dev/nvme1n1 --force     a whole disk, whatever is on it")]
 pub struct InitArgs {
     /// Where: a file, a block device, or an address like `file:PATH` [default: --store, or the default store]
-    pub uri: Option<String>,
+    pub uri: Option<std::ffi::OsString>,
     /// Capacity; a file is sparse and takes what is stored in it [default: 100G, or the whole device]
     #[arg(long, value_parser = size::parse, value_name = "SIZE")]
     pub size: Option<u64>,

@@ -1,6 +1,7 @@
 //! How changes are listed: a letter and a name, a line or a NUL for each.
 
-use helios_engine::ops::{Change, ChangeKind};
+use helios_engine::ops::{Change, ChangeKind, Part};
+use helios_engine::trees::EntryKind;
 
 use crate::cli::output::{Ink, Output};
 use crate::cli::quote;
@@ -25,9 +26,19 @@ pub fn ink(change: ChangeKind) -> Ink {
     }
 }
 
+/// Whether a change is worth a line: a directory whose only difference is its time has changed because of what
+/// happened in it, and that has lines of its own. JSON has all.
+pub fn is_shown(change: &Change) -> bool {
+    let directory = change
+        .to
+        .as_ref()
+        .is_some_and(|node| node.kind == EntryKind::Directory);
+    !(directory && change.parts == [Part::Mtime])
+}
+
 /// Prints `M<tab>name` lines, or with `nul` `M NUL name NUL` with names as they are.
 pub fn print(out: &mut Output, changes: &[Change], nul: bool) -> std::io::Result<()> {
-    for change in changes {
+    for change in changes.iter().filter(|change| is_shown(change)) {
         let letter = letter(change.change);
         if nul {
             out.bytes(letter.as_bytes())?;

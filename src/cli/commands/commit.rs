@@ -15,6 +15,7 @@ pub fn commit(session: &mut Session, args: CommitArgs) -> Result<Exit, Stop> {
         directory: absolute(&args.directory)?,
         branch: args.branch.map(Into::into),
         message: args.message,
+        author: args.author.or_else(user).unwrap_or_default(),
         exclude: args.exclude,
         gitignore: args.gitignore,
         no_times: args.no_times,
@@ -52,6 +53,13 @@ pub fn commit(session: &mut Session, args: CommitArgs) -> Result<Exit, Stop> {
     Ok(done(&committed.warnings))
 }
 
+/// The name of the user, as login leaves it in the environment.
+fn user() -> Option<String> {
+    ["USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok())
+}
+
 pub fn status(session: &mut Session, args: &StatusArgs) -> Result<Exit, Stop> {
     let request = Request::Status(StatusRequest {
         directory: absolute(&args.directory)?,
@@ -64,14 +72,11 @@ pub fn status(session: &mut Session, args: &StatusArgs) -> Result<Exit, Stop> {
     }
     if !args.nul {
         let branch = out.ink(Ink::Name, &quote::name(status.branch.as_bytes()));
-        let head = status.head.map_or_else(
-            || "no commit yet".to_owned(),
-            |head| out.ink(Ink::Id, &head.short()),
-        );
+        let head = out.ink(Ink::Id, &status.head.short());
         out.remark(format!("on {branch} at {head}"))?;
     }
     changes::print(out, &status.changes, args.nul)?;
-    if !args.nul && status.changes.is_empty() {
+    if !args.nul && !status.changes.iter().any(changes::is_shown) {
         out.remark("nothing has changed")?;
     }
     Ok(done(&status.warnings))

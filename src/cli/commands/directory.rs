@@ -1,8 +1,8 @@
 //! `restore` and `materialize`: from the store into real directories.
 
-use helios_engine::ops::{MaterializeRequest, Request, RestoreRequest};
+use helios_engine::ops::{MaterializeRequest, Request, RestoreRequest, RestoredHow};
 
-use super::{answer, changes, done, plural};
+use super::{answer, done, plural};
 use crate::cli::args::{MaterializeArgs, RestoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Ink;
@@ -28,20 +28,33 @@ pub fn restore(session: &mut Session, args: RestoreArgs) -> Result<Exit, Stop> {
         return Ok(done(&restored.warnings));
     }
     if restored.dry_run {
-        changes::print(out, &restored.changes, false)?;
+        for entry in &restored.entries {
+            let (ink, letter) = match entry.how {
+                RestoredHow::Created => (Ink::Added, "A"),
+                RestoredHow::Removed => (Ink::Removed, "D"),
+                RestoredHow::Replaced => (Ink::Changed, "M"),
+                RestoredHow::Metadata => (Ink::Changed, "m"),
+            };
+            let letter = out.ink(ink, letter);
+            out.line(format!("{letter}\t{}", quote::name(entry.path.as_bytes())))?;
+        }
     }
     let would = if restored.dry_run { "would be " } else { "" };
     let id = out.ink(Ink::Id, &restored.commit.short());
     out.remark(format!(
-        "{} {would}written ({}), {} {would}removed; {} is at {id}",
+        "{} {would}written, {} adjusted, {} removed; {} {} at {id}",
         plural(restored.written, "entry", "entries"),
-        show(restored.bytes),
+        restored.adjusted,
         restored.removed,
         quote::name(restored.directory.as_bytes()),
+        if restored.dry_run { "would be" } else { "is" },
     ))?;
     if let Some(backup) = restored.backup {
-        let id = out.ink(Ink::Id, &backup.short());
-        out.remark(format!("undo with: helios restore {id}"))?;
+        let name = match &restored.backup_branch {
+            Some(branch) => quote::name(branch.as_bytes()),
+            None => backup.short(),
+        };
+        out.remark(format!("undo with: helios restore {name}"))?;
     }
     Ok(done(&restored.warnings))
 }

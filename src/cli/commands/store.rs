@@ -21,7 +21,7 @@ pub fn init(session: &mut Session, args: &InitArgs) -> Result<Exit, Stop> {
         out.json(&created)?;
         return Ok(Exit::Success);
     }
-    out.line(format!(
+    out.remark(format!(
         "made the store {} ({})",
         created.store,
         show(created.size)
@@ -89,11 +89,11 @@ pub fn stats(session: &mut Session) -> Result<Exit, Stop> {
             "none yet".to_owned()
         } else {
             format!(
-                "{}: p50 {} us, p95 {} us, p99 {} us",
+                "{}: p50 {:.1} us, p95 {:.1} us, p99 {:.1} us",
                 plural(class.commits, "commit", "commits"),
-                count(class.commit_latency_us_p50),
-                count(class.commit_latency_us_p95),
-                count(class.commit_latency_us_p99)
+                class.commit_latency_us_p50,
+                class.commit_latency_us_p95,
+                class.commit_latency_us_p99
             )
         }
     };
@@ -110,8 +110,8 @@ pub fn stats(session: &mut Session) -> Result<Exit, Stop> {
                 plural(cache.items, "extent", "extents")
             ),
         ),
-        ("visible", latency(&stats.visible)),
-        ("durable", latency(&stats.durable)),
+        ("commits visible", latency(&stats.visible)),
+        ("commits durable", latency(&stats.durable)),
         (
             "new objects",
             format!("{}, {}", count(stats.new_objects), show(stats.new_bytes)),
@@ -120,10 +120,24 @@ pub fn stats(session: &mut Session) -> Result<Exit, Stop> {
         ("I/O reduction", format!("{:.1} %", stats.io_reduction_percent)),
         ("index entries", count(stats.index_entries)),
         ("index memory", show(stats.index_bytes)),
+        (
+            "ever committed",
+            plural(stats.totals.commits, "commit", "commits"),
+        ),
+        ("ever offered", show(stats.totals.offered_bytes)),
+        (
+            "ever stored",
+            format!(
+                "{}, {}",
+                count(stats.totals.new_objects),
+                show(stats.totals.new_bytes)
+            ),
+        ),
+        ("dedup ratio, all", format!("{:.2}", stats.totals.dedup_ratio)),
     ];
     table(session, &rows)?;
     session.output.remark(format!(
-        "counters cover the {} ms since this process opened the store; the index is that of the whole store",
+        "counters cover the {} ms since this process opened the store; \"ever\" and the index cover the whole store",
         count(stats.open_ms)
     ))?;
     Ok(Exit::Success)

@@ -241,6 +241,12 @@ impl Device for SimDevice {
     }
 
     fn open_queue(&self, depth: u32) -> io::Result<Box<dyn Queue>> {
+        if depth == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a queue of depth 0 holds no command",
+            ));
+        }
         let (number, random) = self.state.lock().open_queue();
         let latency = self.options.latency_ns.clone();
         Ok(Box::new(SimQueue::new(

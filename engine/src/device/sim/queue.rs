@@ -68,6 +68,9 @@ impl SimQueue {
             if range.start > range.end || range.end > buffer.len() {
                 return Err("the range is outside the buffer");
             }
+            if !range.start.is_multiple_of(UNIT_BYTES) {
+                return Err("the range does not start at a whole unit");
+            }
             if range.len() as u64 > u64::from(self.geometry.transfer_max) {
                 return Err("the transfer is larger than the device takes at once");
             }

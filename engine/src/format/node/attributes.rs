@@ -200,6 +200,13 @@ impl<'a> AttributeView<'a> {
         Ok(view)
     }
 
+    /// The encoding and its tags. The parts must be valid (see `LeafEncoder`).
+    pub fn encoded(&self) -> (Tags, Vec<u8>) {
+        let mut bytes = Vec::new();
+        let tags = self.encode(&mut bytes);
+        (tags, bytes)
+    }
+
     /// Appends the encoding to `out` and tells which tags it has. The parts must be valid (see `LeafEncoder`).
     pub(super) fn encode(&self, out: &mut Vec<u8>) -> Tags {
         let mut tags = Tags::default();

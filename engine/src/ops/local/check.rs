@@ -32,10 +32,18 @@ impl Engine {
         for damage in self.store.health().damage {
             check.checked.damage.push(Damage {
                 reached_from: None,
-                message: format!("segment {} at byte {}: {}", damage.segment, damage.offset, damage.what),
+                message: format!(
+                    "segment {} at byte {}: {}",
+                    damage.segment, damage.offset, damage.what
+                ),
             });
         }
-        let kinds = [RootKind::Branch, RootKind::Tag, RootKind::Pin, RootKind::Workspace];
+        let kinds = [
+            RootKind::Branch,
+            RootKind::Tag,
+            RootKind::Pin,
+            RootKind::Workspace,
+        ];
         for kind in kinds {
             for root in self.store.roots(kind) {
                 check.root(&root, exchange)?;
@@ -56,7 +64,11 @@ struct Check<'a> {
 impl Check<'_> {
     fn root(&mut self, root: &Root, exchange: &dyn Exchange) -> Result<()> {
         self.checked.roots += 1;
-        let mut start: Vec<(Kind, ContentId)> = root.target.iter().map(|target| (target.kind, target.id)).collect();
+        let mut start: Vec<(Kind, ContentId)> = root
+            .target
+            .iter()
+            .map(|target| (target.kind, target.id))
+            .collect();
         if root.kind == RootKind::Branch {
             match branch_references(&root.data) {
                 Ok(earlier) => start.extend(earlier),
@@ -99,9 +111,15 @@ impl Check<'_> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(key) = waiting.last() {
-            let alike = batch.first().is_none_or(|first: &Key| (first.kind == Kind::Data) == (key.kind == Kind::Data));
+            let alike = batch
+                .first()
+                .is_none_or(|first: &Key| (first.kind == Kind::Data) == (key.kind == Kind::Data));
             let reads = self.read_data || key.kind != Kind::Data;
-            let length = if reads { u64::from(self.engine.store.length(*key).unwrap_or(0)) } else { 0 };
+            let length = if reads {
+                u64::from(self.engine.store.length(*key).unwrap_or(0))
+            } else {
+                0
+            };
             if !alike || batch.len() == LOOK_UPS || (bytes + length > READ_BYTES && !batch.is_empty()) {
                 break;
             }

@@ -44,7 +44,9 @@ impl Engine {
     pub fn get(&self, request: GetRequest, exchange: &mut dyn Exchange) -> Result<Content> {
         let size = self.objects.blocking().length(request.id)?;
         let start = request.offset.min(size);
-        let end = request.length.map_or(size, |length| start.saturating_add(length).min(size));
+        let end = request
+            .length
+            .map_or(size, |length| start.saturating_add(length).min(size));
         self.copy(request.id, size, start..end, exchange)
     }
 
@@ -74,7 +76,11 @@ impl Engine {
         let mut moved = Moved::new(exchange, Some(range.end - range.start));
         let whole = range == (0..size);
         let reading = self.objects.blocking();
-        let mut content = if whole { reading.get_stream(id)? } else { reading.get_stream_range(id, range)? };
+        let mut content = if whole {
+            reading.get_stream(id)?
+        } else {
+            reading.get_stream_range(id, range)?
+        };
         while let Some(section) = content.next_section()? {
             match section {
                 Section::Data(bytes) => {
@@ -84,7 +90,7 @@ impl Engine {
                     }
                 }
                 Section::Hole(length) => {
-                    const ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+                    static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
                     let mut left = length;
                     while left > 0 {
                         let some = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROES.len());
@@ -105,22 +111,41 @@ impl Engine {
 
     pub fn exists(&self, request: &ContentRequest) -> Found {
         let found = self.objects.exist(&request.ids);
-        let contents = request.ids.iter().zip(found).map(|(id, exists)| Presence { id: *id, exists });
-        Found { contents: contents.collect() }
+        let contents = request
+            .ids
+            .iter()
+            .zip(found)
+            .map(|(id, exists)| Presence { id: *id, exists });
+        Found {
+            contents: contents.collect(),
+        }
     }
 
     pub fn pin(&self, request: &ContentRequest) -> Result<Pinned> {
-        self.change_pins(request, |id| self.objects.blocking().pin(id, objects::Durability::Durable))
+        self.change_pins(request, |id| {
+            self.objects.blocking().pin(id, objects::Durability::Durable)
+        })
     }
 
     pub fn unpin(&self, request: &ContentRequest) -> Result<Pinned> {
-        self.change_pins(request, |id| self.objects.blocking().unpin(id, objects::Durability::Durable))
+        self.change_pins(request, |id| {
+            self.objects.blocking().unpin(id, objects::Durability::Durable)
+        })
     }
 
     /// One after the other: a failure leaves the changes before it, and the reply of a success names all.
-    fn change_pins(&self, request: &ContentRequest, change: impl Fn(ContentId) -> Result<u64>) -> Result<Pinned> {
-        let changed = request.ids.iter().map(|id| change(*id).map(|pins| PinCount { id: *id, pins }));
-        Ok(Pinned { contents: changed.collect::<Result<_>>()? })
+    fn change_pins(
+        &self,
+        request: &ContentRequest,
+        change: impl Fn(ContentId) -> Result<u64>,
+    ) -> Result<Pinned> {
+        let changed = request
+            .ids
+            .iter()
+            .map(|id| change(*id).map(|pins| PinCount { id: *id, pins }));
+        Ok(Pinned {
+            contents: changed.collect::<Result<_>>()?,
+        })
     }
 }
 
@@ -147,14 +172,22 @@ fn fill(exchange: &mut dyn Exchange, buffer: &mut [u8]) -> Result<usize> {
             Ok(0) => break,
             Ok(length) => filled += length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => return Err(Error::Stream { operation: "reading the content", source }),
+            Err(source) => {
+                return Err(Error::Stream {
+                    operation: "reading the content",
+                    source,
+                });
+            }
         }
     }
     Ok(filled)
 }
 
 fn writing(source: io::Error) -> Error {
-    Error::Stream { operation: "writing the content", source }
+    Error::Stream {
+        operation: "writing the content",
+        source,
+    }
 }
 
 /// Counts the bytes of one content on their way, and stops them when asked.
@@ -166,7 +199,11 @@ struct Moved {
 
 impl Moved {
     fn new(exchange: &dyn Exchange, total: Option<u64>) -> Moved {
-        Moved { bytes: 0, total, reporter: exchange.reporter() }
+        Moved {
+            bytes: 0,
+            total,
+            reporter: exchange.reporter(),
+        }
     }
 
     fn add(&mut self, exchange: &dyn Exchange, bytes: u64) -> Result<()> {
@@ -176,6 +213,10 @@ impl Moved {
             bytes_total: self.total,
             ..Step::begin(Stage::Copying)
         });
-        if exchange.cancel().is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+        if exchange.cancel().is_cancelled() {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 }

@@ -14,15 +14,21 @@ const TARGETS_AT_ONCE: usize = 1024;
 
 impl Engine {
     pub fn log(&self, request: &LogRequest, exchange: &mut dyn Exchange) -> Result<History> {
-        let start = self.resolve_or_followed(request.revision.as_ref(), &request.directory)?.commit;
-        let mut log = self.trees.log(start, Ancestors::First, request.since_ns.unwrap_or(0));
+        let start = self
+            .resolve_or_followed(request.revision.as_ref(), &request.directory)?
+            .commit;
+        let mut log = self
+            .trees
+            .log(start, Ancestors::First, request.since_ns.unwrap_or(0));
         let limit = request.limit.unwrap_or(u64::MAX);
         let mut commits = Vec::new();
         while (commits.len() as u64) < limit {
             if exchange.cancel().is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            let Some(logged) = self.store.block_on(log.next())? else { break };
+            let Some(logged) = self.store.block_on(log.next())? else {
+                break;
+            };
             commits.push(CommitRecord {
                 commit: logged.id,
                 tree: logged.commit.root.id,
@@ -67,7 +73,10 @@ impl Engine {
                 },
             })
             .collect();
-        Ok(Listed { commit: resolved.commit, entries })
+        Ok(Listed {
+            commit: resolved.commit,
+            entries,
+        })
     }
 
     /// Where the symbolic links among `found` point.

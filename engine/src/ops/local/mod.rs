@@ -10,7 +10,6 @@ mod content;
 mod diff;
 mod directory;
 mod history;
-mod latency;
 mod open;
 mod references;
 mod revision;
@@ -21,7 +20,7 @@ use std::ffi::OsString;
 
 use parking_lot::Mutex;
 
-use super::{BranchRequest, Client, Exchange, Failure, Reply, Request, Side, Stage, Step, TagRequest};
+use super::{BranchRequest, Client, Exchange, Failure, Reply, Request, Stage, Step, TagRequest};
 use crate::device::Backend;
 use crate::error::Result;
 use open::{Access, Engine};
@@ -122,16 +121,26 @@ impl Drop for Local {
     }
 }
 
-/// What a request needs. Restoring saves what it replaces, so even a dry run belongs to the writers' side only
-/// when it writes.
+/// Whether a revision is more than a name, or a whole id, and so no branch; or the one that directories without a
+/// record follow.
+fn names_no_branch(revision: &[u8]) -> bool {
+    if revision == revision::DEFAULT_BRANCH.as_bytes() {
+        return true;
+    }
+    let suffix = revision.iter().any(|byte| b"~^:@".contains(byte));
+    suffix || (revision.len() == 64 && revision.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// What a request needs.
 fn access(request: &Request) -> Access {
     let reads = match request {
         Request::Info | Request::Stats | Request::Check(_) => true,
         Request::Get(_) | Request::Cat(_) | Request::Exists(_) => true,
-        Request::Log(_) | Request::List(_) | Request::Materialize(_) => true,
+        Request::Log(_) | Request::List(_) => true,
+        // A directory made from a branch follows it, which is a record in the store.
+        Request::Materialize(request) => names_no_branch(request.revision.as_bytes()),
         Request::Branch(BranchRequest::List) | Request::Tag(TagRequest::List) => true,
-        Request::Diff(request) => matches!(request.to, Side::Revision(_) | Side::Directory(_)),
-        Request::Status(_) => true,
+        Request::Diff(_) | Request::Status(_) => true,
         Request::Restore(request) => request.dry_run,
         _ => false,
     };

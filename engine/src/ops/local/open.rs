@@ -3,12 +3,12 @@
 use std::ffi::OsStr;
 
 use super::StoreOptions;
-use super::latency::Latencies;
 use crate::device::Address;
 use crate::error::{Error, Result};
 use crate::format::Domain;
 use crate::limits::{STORE_BYTES_DEFAULT, UNIT_BYTES};
 use crate::objects::Objects;
+use crate::ops::failure::OPEN_STORE;
 use crate::ops::{Created, InitRequest};
 use crate::reactor::{Config, Nanos};
 use crate::store::{CreateOptions, OpenOptions, Store};
@@ -29,7 +29,6 @@ pub(super) struct Engine {
     pub objects: Objects,
     pub trees: Trees,
     pub access: Access,
-    pub latencies: Latencies,
     /// When it was opened.
     pub opened: Nanos,
     /// Where the store is.
@@ -41,9 +40,9 @@ impl Engine {
     pub fn open(options: &StoreOptions, access: Access) -> Result<Engine> {
         let address = parse(&options.address)?;
         if let Some(path) = address.path()
-            && matches!(std::fs::metadata(path), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+            && let Err(error) = std::fs::metadata(path)
         {
-            return Err(Error::not_found(format!("store {address}")));
+            return Err(Error::path(OPEN_STORE, path, error));
         }
         let mut wanted = OpenOptions {
             read_only: access == Access::Read,
@@ -51,7 +50,10 @@ impl Engine {
             ..OpenOptions::default()
         };
         if let Some(reactors) = options.reactors {
-            wanted.reactors = Config { reactors, ..wanted.reactors };
+            wanted.reactors = Config {
+                reactors,
+                ..wanted.reactors
+            };
         }
         if let Some(cache_bytes) = options.cache_bytes {
             wanted.cache_bytes = cache_bytes;
@@ -63,7 +65,6 @@ impl Engine {
             opened: store.runtime().clock().now(),
             store,
             access,
-            latencies: Latencies::default(),
             address,
         })
     }

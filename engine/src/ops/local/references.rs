@@ -13,7 +13,13 @@ impl Engine {
     pub fn branch(&self, request: BranchRequest) -> Result<References> {
         let (references, acks) = match request {
             BranchRequest::List => (self.trees.branches()?, Vec::new()),
-            BranchRequest::Create { name, revision, directory, count, force } => {
+            BranchRequest::Create {
+                name,
+                revision,
+                directory,
+                count,
+                force,
+            } => {
                 let name = name_text("branch", &name)?;
                 let commit = self.resolve_or_followed(revision.as_ref(), &directory)?.commit;
                 let (names, acks) = match count {
@@ -23,9 +29,15 @@ impl Engine {
                 (self.branches_named(&names)?, acks)
             }
             BranchRequest::Delete { names } => {
-                let names: Vec<String> = names.iter().map(|name| name_text("branch", name)).collect::<Result<_>>()?;
+                let names: Vec<String> = names
+                    .iter()
+                    .map(|name| name_text("branch", name))
+                    .collect::<Result<_>>()?;
                 let removed = self.branches_named(&names)?;
-                let remove = |name: &String| self.store.block_on(self.trees.delete_branch(name, ExpectHead::Any));
+                let remove = |name: &String| {
+                    self.store
+                        .block_on(self.trees.delete_branch(name, ExpectHead::Any))
+                };
                 (removed, names.iter().map(remove).collect::<Result<_>>()?)
             }
             BranchRequest::Rename { from, to } => {
@@ -40,15 +52,26 @@ impl Engine {
     pub fn tag(&self, request: TagRequest) -> Result<References> {
         let (references, acks) = match request {
             TagRequest::List => (self.trees.tags()?, Vec::new()),
-            TagRequest::Create { name, revision, directory, force } => {
+            TagRequest::Create {
+                name,
+                revision,
+                directory,
+                force,
+            } => {
                 let name = name_text("tag", &name)?;
                 let commit = self.resolve_or_followed(revision.as_ref(), &directory)?.commit;
                 let ack = self.store.block_on(self.trees.create_tag(&name, commit, force))?;
                 (vec![self.trees.tag(&name)?], vec![ack])
             }
             TagRequest::Delete { names } => {
-                let names: Vec<String> = names.iter().map(|name| name_text("tag", name)).collect::<Result<_>>()?;
-                let removed = names.iter().map(|name| self.trees.tag(name)).collect::<Result<_>>()?;
+                let names: Vec<String> = names
+                    .iter()
+                    .map(|name| name_text("tag", name))
+                    .collect::<Result<_>>()?;
+                let removed = names
+                    .iter()
+                    .map(|name| self.trees.tag(name))
+                    .collect::<Result<_>>()?;
                 let remove = |name: &String| self.store.block_on(self.trees.delete_tag(name));
                 (removed, names.iter().map(remove).collect::<Result<_>>()?)
             }
@@ -116,5 +139,9 @@ impl Engine {
 
 /// The pattern of numbered names: `agent` is `agent-{n}`.
 fn numbered(name: String) -> String {
-    if name.contains("{n}") { name } else { format!("{name}-{{n}}") }
+    if name.contains("{n}") {
+        name
+    } else {
+        format!("{name}-{{n}}")
+    }
 }

@@ -16,7 +16,11 @@ impl Engine {
     }
 
     /// The same; without a revision, the branch that `directory` follows.
-    pub(super) fn resolve_or_followed(&self, revision: Option<&ByteString>, directory: &ByteString) -> Result<Resolved> {
+    pub(super) fn resolve_or_followed(
+        &self,
+        revision: Option<&ByteString>,
+        directory: &ByteString,
+    ) -> Result<Resolved> {
         match revision {
             Some(revision) => self.resolve(revision),
             None => self.resolve(&self.followed(directory)?.into()),
@@ -57,5 +61,10 @@ impl Engine {
 pub(super) fn name_text(what: &str, name: &ByteString) -> Result<String> {
     std::str::from_utf8(name.as_bytes())
         .map(str::to_owned)
-        .map_err(|_| Error::invalid(format!("{what} name {name:?}"), "names of branches and tags are UTF-8"))
+        .map_err(|_| {
+            Error::invalid(
+                format!("{what} name {name:?}"),
+                "names of branches and tags are UTF-8",
+            )
+        })
 }

@@ -2,8 +2,9 @@
 
 use super::open::{Access, Engine};
 use crate::error::Result;
-use crate::ops::{CacheStats, Durability, Info, Stats, Totals};
+use crate::ops::{CacheStats, Info, Latency, Stats, Totals};
 use crate::store::RootKind;
+use crate::store::histogram::Summary;
 
 impl Engine {
     pub fn info(&self) -> Result<Info> {
@@ -13,7 +14,12 @@ impl Engine {
         let mut notes: Vec<String> = health
             .damage
             .iter()
-            .map(|damage| format!("segment {} at byte {}: {}", damage.segment, damage.offset, damage.what))
+            .map(|damage| {
+                format!(
+                    "segment {} at byte {}: {}",
+                    damage.segment, damage.offset, damage.what
+                )
+            })
             .collect();
         // Opened for reading it takes no writes by design; that says nothing about the store.
         let read_only = health.read_only.filter(|_| self.access == Access::Write);
@@ -62,8 +68,8 @@ impl Engine {
                 size: stats.cache.bytes,
                 items: stats.cache.items,
             },
-            visible: self.latencies.summary(Durability::Visible),
-            durable: self.latencies.summary(Durability::Durable),
+            visible: latency(&stats.commit_latency_visible),
+            durable: latency(&stats.commit_latency_durable),
             new_objects: stats.new_objects,
             new_bytes: stats.new_bytes,
             dedup_ratio: dedup_ratio(stats.offered_bytes, stats.new_bytes),
@@ -81,12 +87,29 @@ impl Engine {
     }
 }
 
+fn latency(summary: &Summary) -> Latency {
+    Latency {
+        commits: summary.count,
+        commit_latency_us_p50: summary.us_p50,
+        commit_latency_us_p95: summary.us_p95,
+        commit_latency_us_p99: summary.us_p99,
+    }
+}
+
 /// Bytes offered per byte stored; 1 while nothing was offered. Everything offered and nothing stored counts as if
 /// one byte had been, so that the figure stays finite.
 fn dedup_ratio(offered: u64, stored: u64) -> f64 {
-    if offered == 0 { 1.0 } else { offered as f64 / stored.max(1) as f64 }
+    if offered == 0 {
+        1.0
+    } else {
+        offered as f64 / stored.max(1) as f64
+    }
 }
 
 fn reduction_percent(offered: u64, stored: u64) -> f64 {
-    if offered == 0 { 0.0 } else { offered.saturating_sub(stored) as f64 * 100.0 / offered as f64 }
+    if offered == 0 {
+        0.0
+    } else {
+        offered.saturating_sub(stored) as f64 * 100.0 / offered as f64
+    }
 }

@@ -9,15 +9,20 @@ use crate::trees::{Entry, EntryKind};
 /// What a reply says of an entry.
 pub(super) fn node(entry: &Entry) -> Node {
     let attributes = &entry.attributes;
-    let has_id = matches!(entry.kind, EntryKind::File | EntryKind::Symlink | EntryKind::Directory);
+    let has_id = matches!(
+        entry.kind,
+        EntryKind::File | EntryKind::Symlink | EntryKind::Directory
+    );
     Node {
         kind: entry.kind,
         mode: entry.mode,
         size: entry.size,
         id: has_id.then_some(entry.id),
-        mtime_ns: attributes
-            .mtime
-            .map(|time| time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanoseconds))),
+        mtime_ns: attributes.mtime.map(|time| {
+            time.seconds
+                .saturating_mul(1_000_000_000)
+                .saturating_add(i64::from(time.nanoseconds))
+        }),
         uid: attributes.uid,
         gid: attributes.gid,
     }
@@ -64,11 +69,19 @@ pub(super) fn warnings(found: &fs::Warnings, exchange: &mut dyn Exchange) -> War
             true => explain(*doubt).to_owned(),
             false => format!("{} ({what})", explain(*doubt)),
         };
-        let warning = Warning { path: path.as_path().into(), message };
+        let warning = Warning {
+            path: path.as_path().into(),
+            message,
+        };
         exchange.warn(&warning);
         warnings.push(warning);
     }
-    warnings.count = found.counts.iter().filter(|(doubt, _)| **doubt != Doubt::IgnoredKept).map(|(_, count)| count).sum();
+    warnings.count = found
+        .counts
+        .iter()
+        .filter(|(doubt, _)| **doubt != Doubt::IgnoredKept)
+        .map(|(_, count)| count)
+        .sum();
     warnings
 }
 

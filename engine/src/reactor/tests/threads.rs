@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::{config, device, run, threads};
-use crate::reactor::{Config, Runtime, mailbox, oneshot};
+use crate::reactor::{Config, Handle, Runtime, Sender, mailbox, oneshot};
 
 /// Long enough that only a lost wake-up takes it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -88,46 +88,24 @@ fn foreign_wakers_race_with_shutdown() {
     }
 }
 
-/// Goal: a lazy message needs no doorbell in the light sleep and is found all the same, and rings in the deep one.
-/// Method: light sleeps of 1 ms and no spinning; a reactor that was just active is sent lazy messages. Then only
-/// deep sleeps, where each wait without a doorbell would be endless.
-#[test]
-fn lazy_messages_arrive() {
-    for light_sleep in [Duration::from_millis(1), Duration::ZERO] {
-        let config = Config {
-            spin: Duration::ZERO,
-            light_sleep,
-            ..config(1, 1)
-        };
-        let runtime = Runtime::threads(device(1), &config).expect("threads start");
-        let (sender, mut receiver) = mailbox::<u32>(&runtime.handles()[0], 4);
-        let (answers, answered) = mpsc::channel();
-        runtime.handles()[0].spawn(move |_| async move {
-            while let Some(number) = receiver.recv().await {
-                answers.send(number).expect("the test listens");
-            }
-        });
-        for number in 0..500 {
-            sender.try_send_lazy(number).expect("room");
-            assert_eq!(answered.recv_timeout(PATIENCE), Ok(number), "a lost wake-up");
+/// Waits until the reactor has most likely gone to sleep: its loop makes no turn for a while. On a busy machine it may
+/// only have been interrupted, so tests ask for this to hold most of the time, not always.
+fn settle(handle: &Handle) {
+    let (_kept, silence) = mpsc::channel::<()>();
+    loop {
+        let turns = handle.counters().turns;
+        let _ = silence.recv_timeout(Duration::from_millis(3));
+        if handle.counters().turns == turns {
+            return;
         }
-        let doorbells = runtime.handles()[0].counters().doorbells;
-        if light_sleep.is_zero() {
-            assert!(doorbells > 100, "{doorbells} doorbells in deep sleep");
-        } else {
-            assert!(doorbells < 100, "{doorbells} doorbells in light sleep");
-        }
-        runtime.shutdown();
     }
 }
 
-/// Goal: an urgent message is not held up by a lazy one before it.
-/// Method: in a light sleep of ten minutes a lazy message is left alone; an urgent one brings both at once.
-#[test]
-fn an_urgent_message_overtakes_the_light_sleep() {
+/// A reactor that never spins, a mailbox of it, and what its task hears there.
+fn listener(light_sleep: Duration) -> (Runtime, Sender<u32>, mpsc::Receiver<u32>) {
     let config = Config {
         spin: Duration::ZERO,
-        light_sleep: Duration::from_secs(600),
+        light_sleep,
         ..config(1, 1)
     };
     let runtime = Runtime::threads(device(1), &config).expect("threads start");
@@ -138,8 +116,45 @@ fn an_urgent_message_overtakes_the_light_sleep() {
             answers.send(number).expect("the test listens");
         }
     });
+    (runtime, sender, answered)
+}
+
+/// Goal: a lazy message needs no doorbell in the light sleep and is found all the same.
+/// Method: light sleeps of 1 ms; a reactor that was just active is sent lazy messages.
+#[test]
+fn lazy_messages_need_no_doorbell_in_light_sleep() {
+    let (runtime, sender, answered) = listener(Duration::from_millis(1));
+    for number in 0..300 {
+        sender.try_send_lazy(number).expect("room");
+        assert_eq!(answered.recv_timeout(PATIENCE), Ok(number), "a lost message");
+    }
+    let doorbells = runtime.handles()[0].counters().doorbells;
+    assert!(doorbells < 150, "{doorbells} doorbells for 300 messages");
+    runtime.shutdown();
+}
+
+/// Goal: a lazy message wakes a reactor from its deep sleep.
+/// Method: a reactor that sleeps deeply only, where a wait without a doorbell would be endless.
+#[test]
+fn lazy_messages_ring_in_deep_sleep() {
+    let (runtime, sender, answered) = listener(Duration::ZERO);
+    for number in 0..50 {
+        settle(&runtime.handles()[0]);
+        sender.try_send_lazy(number).expect("room");
+        assert_eq!(answered.recv_timeout(PATIENCE), Ok(number), "a lost wake-up");
+    }
+    assert!(runtime.handles()[0].counters().doorbells > 0);
+    runtime.shutdown();
+}
+
+/// Goal: an urgent message is not held up by a lazy one before it.
+/// Method: in a light sleep of ten minutes a lazy message is left alone; an urgent one brings both at once.
+#[test]
+fn an_urgent_message_overtakes_the_light_sleep() {
+    let (runtime, sender, answered) = listener(Duration::from_secs(600));
     let mut left_alone = 0;
     for round in 0..50 {
+        settle(&runtime.handles()[0]);
         sender.try_send_lazy(2 * round).expect("room");
         let early = answered.recv_timeout(Duration::from_millis(2)).ok();
         left_alone += u32::from(early.is_none());

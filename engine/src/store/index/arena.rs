@@ -4,7 +4,7 @@
 //! used as that kind again, and is never unmapped before the arena is dropped. So a reader that follows a stale
 //! name finds a block of the right kind (perhaps another's), and learns from the bucket's version and identity that
 //! it must look again; no epoch, no reference count, no line written by readers.
-//! Rejected: one allocation per bucket (allocator overhead, 8-byte names, no huge pages: 30 % slower look-ups),
+//! Rejected: one allocation per bucket (allocator overhead, 8-byte names, and no huge pages under random access),
 //! `crossbeam::epoch` (a pin is a fence per look-up or batch, and garbage has no bound while a reader sleeps).
 #![allow(unsafe_code)]
 // Reason: anonymous mappings with huge pages instead of allocations, names of 32 bits instead of references, and

@@ -8,8 +8,9 @@
 //! holds; live buckets of a stripe partition its keys, so a consistent read of a bucket that covers a key is the
 //! truth about that key, whichever (stale) way led to it.
 //! Rejected: fixed 4 KiB pages split in halves (uniform keys fill all pages in step, and the average occupancy falls
-//! to half right after the splits: 58 bytes per entry); 64 entries and two header lines (one byte per entry less, a
-//! third more time per look-up); structure of arrays within a group (three cache lines per look-up instead of 1.4).
+//! to half right after the splits: 58 bytes per entry); 64 entries and two header lines (measured: no smaller, and
+//! 105 to 180 ns per batched look-up among 10 M where this takes 72); structure of arrays within a group (three
+//! cache lines per entry instead of 1.4).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -22,7 +22,7 @@ fn slot(number: u32, write: u32) -> Slot {
     let sum = number
         .wrapping_mul(31)
         .wrapping_add(write.wrapping_mul(0x85eb_ca6b));
-    if write % 2 == 0 {
+    if write.is_multiple_of(2) {
         Slot::Stored {
             segment: SegmentId(write),
             offset: sum,

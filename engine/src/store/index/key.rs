@@ -115,3 +115,27 @@ impl fmt::Debug for IndexKey {
 }
 
 const _: () = assert!(STRIPES.is_power_of_two() && STRIPES <= 1 << 10);
+
+/// Hashes index keys by themselves: they are images of a keyed pseudo-random function already.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeyHasher(u64);
+
+impl std::hash::Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not reached by `IndexKey`, which hashes two words; any other key still works.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 ^= word;
+    }
+}
+
+/// A set of index keys.
+pub type KeySet = std::collections::HashSet<IndexKey, std::hash::BuildHasherDefault<KeyHasher>>;

@@ -9,7 +9,7 @@
 //! Callers see keys, slots and flags only, so that a compact form (16 bytes per extent, hits confirmed against
 //! descriptors) can take this one's place.
 //!
-//! Rejected: `hashbrown` per stripe (55 bytes per entry, and growth copies a whole table while a put waits),
+//! Rejected: `hashbrown` per stripe (55 bytes per entry with 32-byte keys; growth copies a table while a put waits),
 //! `dashmap` and kin (reader locks), partitioning by core (a hop per object).
 
 mod arena;
@@ -33,7 +33,7 @@ use std::sync::atomic::{self, AtomicBool, Ordering};
 
 use arena::Arena;
 use bucket::{Bucket, Found, Item};
-pub use key::{IndexKey, STRIPES, Secret};
+pub use key::{IndexKey, KeySet, STRIPES, Secret};
 pub use scan::Entries;
 pub use slot::{Entry, Flag, Raised, STORED_BYTES_MAX, Slot};
 pub use stripe::Work;

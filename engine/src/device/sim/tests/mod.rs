@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Options, SimDevice};
-use crate::device::{Command, Completion, Device, DmaBuffer, Operation, Queue};
+use crate::device::{Command, Completion, Device, DmaBuffer, Operation, Queue, conformance};
 use crate::limits::UNIT_BYTES;
 
 const UNIT: u64 = UNIT_BYTES as u64;
@@ -310,4 +310,21 @@ fn contents_can_be_inspected_and_damaged() {
         "a restored image is durable"
     );
     assert_eq!(kept.units().collect::<Vec<_>>(), [1, 2]);
+}
+
+/// Goal: without planned faults the simulated device keeps the rules every adapter keeps.
+/// Method: the conformance suite, on two seeds, with and without a volatile cache.
+#[test]
+fn it_conforms() {
+    for seed in 0..2 {
+        for volatile_cache in [true, false] {
+            conformance::run(&|| {
+                let options = Options {
+                    volatile_cache,
+                    ..Options::new(conformance::CAPACITY_MIN)
+                };
+                SimDevice::with_options(seed, options)
+            });
+        }
+    }
 }

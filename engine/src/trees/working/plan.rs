@@ -1,0 +1,505 @@
+//! Everything a commit will write, worked out without changing the tree.
+//!
+//! New contents are hashed as one batch. Directories follow from the deepest up, those of one depth together: the
+//! leaves of all as one batch, then each level above. A node that changes is copied and patched where its names stay.
+//! Invariant: the order of what is planned depends on the changes alone, so that equal runs write equal frames.
+
+use std::borrow::Cow;
+use std::mem::offset_of;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::change::GONE;
+use super::edit::{Content, DirectoryIndex, Edit, Pending, ROOT, with_mtime};
+use super::nodes::{Node, build_level};
+use super::reshape::reshape;
+use super::{Stop, WorkingTree};
+use crate::format::ContentId;
+use crate::format::node::{FileTime, LeafEncoder, LeafRecord, LeafView};
+use crate::store::Extent;
+use crate::trees::{ids, node};
+
+/// What a commit will write and what the tree will look like.
+pub(super) struct Plan {
+    /// Contents, then nodes from the leaves up.
+    pub extents: Vec<Extent>,
+    /// Nodes that take the place of others of the same names.
+    pub patches: Vec<Patch>,
+    /// All nodes of directories whose names have changed.
+    pub reshaped: Vec<Reshaped>,
+    /// Id of the top directory.
+    pub root: ContentId,
+}
+
+/// A node with new bytes.
+pub(super) struct Patch {
+    pub directory: DirectoryIndex,
+    pub level: u8,
+    pub index: u32,
+    pub bytes: Bytes,
+    pub id: ContentId,
+}
+
+/// A directory with another set of names.
+pub(super) struct Reshaped {
+    pub directory: DirectoryIndex,
+    pub levels: Vec<Vec<Node>>,
+    /// Nodes of the top level that have no id yet.
+    changed: Vec<u32>,
+}
+
+/// One changed directory of the plan.
+struct Step {
+    directory: DirectoryIndex,
+    depth: u32,
+    /// Its changed leaves, in `Steps::leaves`.
+    leaves: Range<usize>,
+    /// New contents of entries in leaves, and of added ones, in order of names.
+    kept_contents: Range<usize>,
+    added_contents: Range<usize>,
+}
+
+/// Gives entries the form in which a commit stores them.
+pub(super) struct Finisher<'a> {
+    tree: &'a WorkingTree,
+    contents: &'a [ContentId],
+    /// Ids of changed directories, by position in the tree's list.
+    directories: &'a [ContentId],
+    time: Option<FileTime>,
+}
+
+/// What becomes of an entry: fields, attributes, and the loaded directory that it is.
+type Finished<'a> = (LeafRecord, Cow<'a, [u8]>, Option<DirectoryIndex>);
+
+impl WorkingTree {
+    /// Plans a commit that sets `time` on what was made or written.
+    pub(super) fn plan(&self, time: Option<FileTime>) -> Result<Plan, Stop> {
+        let (mut steps, leaves) = self.steps();
+        let contents = self.hash_contents(&mut steps, &leaves);
+        let mut plan = Plan {
+            extents: Vec::with_capacity(contents.len() + leaves.len() * 2 + 8),
+            patches: Vec::with_capacity(leaves.len() * 2),
+            reshaped: Vec::new(),
+            root: self.directory(ROOT).nodes.id(),
+        };
+        self.content_extents(&steps, &leaves, &contents, &mut plan.extents);
+        let mut directories = vec![ContentId([0; 32]); self.dirty.len()];
+        for group in steps.chunk_by(|a, b| a.depth == b.depth) {
+            let mut finish = Finisher {
+                tree: self,
+                contents: &contents,
+                directories: &directories,
+                time,
+            };
+            let first_patch = plan.patches.len();
+            let first_reshaped = plan.reshaped.len();
+            for step in group {
+                self.plan_leaves(step, &leaves[step.leaves.clone()], &mut finish, &mut plan)?;
+            }
+            self.plan_levels(first_patch, first_reshaped, &mut plan);
+            for step in group {
+                let position = self.directory(step.directory).dirty.unwrap_or_default();
+                directories[position as usize] = self.directory(step.directory).nodes.id();
+            }
+            for patch in &plan.patches[first_patch..] {
+                let directory = self.directory(patch.directory);
+                if usize::from(patch.level) + 1 == directory.nodes.levels.len() {
+                    directories[directory.dirty.unwrap_or_default() as usize] = patch.id;
+                }
+            }
+            for reshaped in &plan.reshaped[first_reshaped..] {
+                let position = self.directory(reshaped.directory).dirty.unwrap_or_default();
+                directories[position as usize] = reshaped.levels[reshaped.levels.len() - 1][0].id;
+            }
+        }
+        if let Some(position) = self.directory(ROOT).dirty {
+            plan.root = directories[position as usize];
+        }
+        Ok(plan)
+    }
+
+    /// Changed directories from the deepest up, and their changed leaves.
+    fn steps(&self) -> (Vec<Step>, Vec<u32>) {
+        let mut steps: Vec<Step> = Vec::with_capacity(self.dirty.len());
+        for &directory in self.dirty.iter().filter(|&&directory| directory != GONE) {
+            let mut depth = 0;
+            let mut at = directory;
+            while at != ROOT {
+                at = self.directory(at).parent;
+                depth += 1;
+            }
+            steps.push(Step {
+                directory,
+                depth,
+                leaves: 0..0,
+                kept_contents: 0..0,
+                added_contents: 0..0,
+            });
+        }
+        steps.sort_by_key(|step| std::cmp::Reverse(step.depth));
+        let mut leaves = Vec::with_capacity(steps.len() * 2);
+        for step in &mut steps {
+            let start = leaves.len();
+            leaves.extend_from_slice(&self.directory(step.directory).dirty_leaves);
+            leaves[start..].sort_unstable();
+            let mut end = start;
+            for at in start..leaves.len() {
+                if at == start || leaves[at] != leaves[end - 1] {
+                    leaves[end] = leaves[at];
+                    end += 1;
+                }
+            }
+            leaves.truncate(end);
+            step.leaves = start..end;
+        }
+        (steps, leaves)
+    }
+
+    fn hash_contents(&self, steps: &mut [Step], leaves: &[u32]) -> Vec<ContentId> {
+        let mut contents: Vec<&[u8]> = Vec::new();
+        for step in steps {
+            let directory = self.directory(step.directory);
+            let start = contents.len();
+            for leaf in &leaves[step.leaves.clone()] {
+                for (_, edit) in &directory.nodes.levels[0][*leaf as usize].edits {
+                    contents.extend(edit.content().and_then(in_memory));
+                }
+            }
+            step.kept_contents = start..contents.len();
+            let start = contents.len();
+            contents.extend(
+                directory
+                    .added
+                    .values()
+                    .filter_map(|pending| in_memory(&pending.content)),
+            );
+            step.added_contents = start..contents.len();
+        }
+        if contents.is_empty() {
+            Vec::new()
+        } else {
+            ids::content_ids(&contents)
+        }
+    }
+
+    fn content_extents(&self, steps: &[Step], leaves: &[u32], ids: &[ContentId], extents: &mut Vec<Extent>) {
+        let mut ids = ids.iter();
+        let domain = self.trees.domain;
+        let mut push = |content: Option<&Content>| {
+            if let Some(Content::Bytes(bytes)) = content
+                && let Some(id) = ids.next()
+            {
+                let key = node::data_key(domain, *id);
+                extents.push(Extent {
+                    key,
+                    bytes: bytes.clone(),
+                });
+            }
+        };
+        for step in steps {
+            let directory = self.directory(step.directory);
+            for leaf in &leaves[step.leaves.clone()] {
+                let edits = &directory.nodes.levels[0][*leaf as usize].edits;
+                edits.iter().for_each(|(_, edit)| push(edit.content()));
+            }
+            directory
+                .added
+                .values()
+                .for_each(|pending| push(Some(&pending.content)));
+        }
+    }
+
+    /// The changed leaves of one directory, without ids.
+    fn plan_leaves(
+        &self,
+        step: &Step,
+        leaves: &[u32],
+        finish: &mut Finisher<'_>,
+        plan: &mut Plan,
+    ) -> Result<(), Stop> {
+        let directory = self.directory(step.directory);
+        if directory.names_changed() {
+            let (kept, added) = (step.kept_contents.clone(), step.added_contents.clone());
+            let leaves = reshape(directory, step.directory, finish, kept, added)?;
+            plan.reshaped.push(Reshaped {
+                directory: step.directory,
+                levels: vec![leaves.nodes],
+                changed: leaves.changed,
+            });
+            return Ok(());
+        }
+        if !directory.stored {
+            // Nothing in it yet, so its only node is what the store lacks.
+            plan.patches.push(Patch {
+                directory: step.directory,
+                level: 0,
+                index: 0,
+                bytes: directory.nodes.levels[0][0].bytes.clone(),
+                id: ContentId([0; 32]),
+            });
+            return Ok(());
+        }
+        let mut contents = step.kept_contents.clone();
+        for index in leaves {
+            let node = &directory.nodes.levels[0][*index as usize];
+            let before = contents.clone();
+            let bytes = match finish.patch(node, &mut contents) {
+                Patched::Same => continue,
+                Patched::InPlace(bytes) => bytes,
+                Patched::Longer => {
+                    contents = before;
+                    finish.encode(node, &mut contents)
+                }
+            };
+            if bytes[..] == node.bytes[..] {
+                continue;
+            }
+            plan.patches.push(Patch {
+                directory: step.directory,
+                level: 0,
+                index: *index,
+                bytes: bytes.into(),
+                id: ContentId([0; 32]),
+            });
+        }
+        Ok(())
+    }
+
+    /// Hashes what was planned for one depth, and plans and hashes the levels above until every directory has a root.
+    fn plan_levels(&self, first_patch: usize, first_reshaped: usize, plan: &mut Plan) {
+        let mut wave = first_patch..plan.patches.len();
+        loop {
+            self.hash_wave(wave.clone(), first_reshaped, plan);
+            let start = plan.patches.len();
+            self.plan_inner(wave, plan);
+            wave = start..plan.patches.len();
+            let mut higher = false;
+            for reshaped in &mut plan.reshaped[first_reshaped..] {
+                higher |= reshaped.rise(&self.directory(reshaped.directory).nodes.levels);
+            }
+            if wave.is_empty() && !higher {
+                return;
+            }
+        }
+    }
+
+    fn hash_wave(&self, wave: Range<usize>, first_reshaped: usize, plan: &mut Plan) {
+        let patched = plan.patches[wave.clone()].iter().map(|patch| &patch.bytes[..]);
+        let reshaped = plan.reshaped[first_reshaped..].iter().flat_map(|reshaped| {
+            let level = &reshaped.levels[reshaped.levels.len() - 1];
+            reshaped
+                .changed
+                .iter()
+                .map(|index| &level[*index as usize].bytes[..])
+        });
+        let nodes: Vec<&[u8]> = patched.chain(reshaped).collect();
+        if nodes.is_empty() {
+            return;
+        }
+        let mut ids = ids::node_ids(&nodes).into_iter();
+        let domain = self.trees.domain;
+        for (patch, id) in plan.patches[wave].iter_mut().zip(&mut ids) {
+            patch.id = id;
+            plan.extents
+                .push(node::node_extent(domain, id, patch.bytes.clone()));
+        }
+        for reshaped in &mut plan.reshaped[first_reshaped..] {
+            let top = reshaped.levels.len() - 1;
+            for (index, id) in reshaped.changed.drain(..).zip(&mut ids) {
+                let node = &mut reshaped.levels[top][index as usize];
+                node.id = id;
+                plan.extents
+                    .push(node::node_extent(domain, id, node.bytes.clone()));
+            }
+        }
+    }
+
+    /// Patches the nodes above those of a wave.
+    fn plan_inner(&self, wave: Range<usize>, plan: &mut Plan) {
+        let mut above: Vec<(DirectoryIndex, u8, u32, Vec<u8>)> = Vec::new();
+        for patch in &plan.patches[wave] {
+            let nodes = &self.directory(patch.directory).nodes;
+            let level = usize::from(patch.level);
+            if level + 1 == nodes.levels.len() {
+                continue;
+            }
+            let parent = nodes.levels[level][patch.index as usize].parent;
+            let known = above
+                .last()
+                .is_some_and(|(directory, _, index, _)| (*directory, *index) == (patch.directory, parent));
+            if !known {
+                let bytes = nodes.levels[level + 1][parent as usize].bytes.to_vec();
+                above.push((patch.directory, patch.level + 1, parent, bytes));
+            }
+            if let Some((.., bytes)) = above.last_mut() {
+                bytes[nodes.id_range(level, parent, patch.index)].copy_from_slice(&patch.id.0);
+            }
+        }
+        plan.patches
+            .extend(above.into_iter().map(|(directory, level, index, bytes)| Patch {
+                directory,
+                level,
+                index,
+                bytes: bytes.into(),
+                id: ContentId([0; 32]),
+            }));
+    }
+}
+
+impl Reshaped {
+    /// Builds the next level up; false if there is a root already.
+    fn rise(&mut self, old: &[Vec<Node>]) -> bool {
+        let height = self.levels.len();
+        let below = &mut self.levels[height - 1];
+        if below.len() < 2 {
+            return false;
+        }
+        let old = old.get(height).map_or(&[][..], |level| &level[..]);
+        let level = u8::try_from(height).unwrap_or(u8::MAX);
+        let (built, changed) = build_level(level, below, old);
+        self.levels.push(built);
+        self.changed = changed;
+        true
+    }
+}
+
+fn in_memory(content: &Content) -> Option<&[u8]> {
+    match content {
+        Content::Bytes(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+enum Patched {
+    /// No byte is different.
+    Same,
+    /// A copy with new values in it.
+    InPlace(Vec<u8>),
+    /// Lengths change, so it has to be encoded.
+    Longer,
+}
+
+impl<'a> Finisher<'a> {
+    /// Patches a copy of a leaf whose names stay, if its lengths stay too.
+    fn patch(&self, node: &Node, contents: &mut Range<usize>) -> Patched {
+        let Some(leaf) = node.leaf() else {
+            return Patched::Same;
+        };
+        let mut copy: Option<Vec<u8>> = None;
+        for (slot, edit) in &node.edits {
+            let Edit::Content(content) = edit else {
+                return Patched::Longer;
+            };
+            let slot = usize::from(*slot);
+            let mut record = leaf.records()[slot];
+            let Some(stamp) = self.settle(&mut record, content, true, contents) else {
+                continue;
+            };
+            let bytes = copy.get_or_insert_with(|| node.bytes.to_vec());
+            let at = LeafView::record_offset(slot);
+            let id = at + offset_of!(LeafRecord, id);
+            let size = at + offset_of!(LeafRecord, size);
+            bytes[id..id + 32].copy_from_slice(&record.id.0);
+            bytes[size..size + 8].copy_from_slice(&record.size.get().to_le_bytes());
+            if let Some(time) = stamp {
+                let Some(at) = leaf.mtime_offset(slot) else {
+                    return Patched::Longer;
+                };
+                bytes[at..at + 12].copy_from_slice(&time.encode());
+            }
+        }
+        copy.map_or(Patched::Same, Patched::InPlace)
+    }
+
+    /// Encodes a leaf whose names stay.
+    fn encode(&mut self, node: &Node, contents: &mut Range<usize>) -> Vec<u8> {
+        let mut encoder = LeafEncoder::default();
+        for (slot, (name, record, attributes)) in (0u8..).zip(node.leaf().iter().flat_map(LeafView::iter)) {
+            match node.edit(slot) {
+                Some(edit) => {
+                    let (mut record, attributes, _) = self.edited(edit, record, attributes, contents);
+                    record.name_bytes = u8::try_from(name.len()).unwrap_or(u8::MAX);
+                    encoder.push_raw(name, &record, &attributes);
+                }
+                None => encoder.push_raw(name, record, attributes),
+            }
+        }
+        encoder.finish()
+    }
+
+    /// An entry of a leaf with its change.
+    pub fn edited<'b>(
+        &mut self,
+        edit: &'b Edit,
+        record: &LeafRecord,
+        attributes: &'b [u8],
+        contents: &mut Range<usize>,
+    ) -> Finished<'b> {
+        match edit {
+            Edit::Entry(pending) => self.pending(pending, contents),
+            Edit::Removed => (*record, Cow::Borrowed(attributes), None),
+            Edit::Content(content) => {
+                let mut record = *record;
+                let stamp = self.settle(&mut record, content, true, contents).flatten();
+                let attributes = stamped(&mut record, attributes, stamp);
+                (record, attributes, edit.directory())
+            }
+        }
+    }
+
+    /// An entry that no leaf has.
+    pub fn pending<'b>(&mut self, pending: &'b Pending, contents: &mut Range<usize>) -> Finished<'b> {
+        let mut record = pending.record;
+        let stamp = self
+            .settle(&mut record, &pending.content, pending.touched, contents)
+            .flatten();
+        let attributes = stamped(&mut record, &pending.attributes, stamp);
+        let child = match pending.content {
+            Content::Directory(index) => Some(index),
+            _ => None,
+        };
+        (record, attributes, child)
+    }
+
+    /// Writes id and size of `content` into `record`. Nothing if they are what they were; otherwise the mtime to set,
+    /// if any.
+    fn settle(
+        &self,
+        record: &mut LeafRecord,
+        content: &Content,
+        touched: bool,
+        contents: &mut Range<usize>,
+    ) -> Option<Option<FileTime>> {
+        let (id, size, stamp) = match content {
+            Content::Kept => return None,
+            Content::Bytes(bytes) => (self.contents[contents.next()?], bytes.len() as u64, touched),
+            Content::Stored { id, size } => (*id, *size, touched),
+            Content::Directory(index) => {
+                let directory = self.tree.directory(*index);
+                let id = match directory.dirty {
+                    Some(position) => self.directories[position as usize],
+                    None => directory.nodes.id(),
+                };
+                (
+                    id,
+                    0,
+                    directory.names_changed() || record.id == ContentId([0; 32]),
+                )
+            }
+        };
+        if record.id == id && record.size.get() == size {
+            return None;
+        }
+        record.id = id;
+        record.size = size.into();
+        Some(self.time.filter(|_| stamp))
+    }
+}
+
+fn stamped<'b>(record: &mut LeafRecord, attributes: &'b [u8], time: Option<FileTime>) -> Cow<'b, [u8]> {
+    match time {
+        Some(time) => Cow::Owned(with_mtime(record, attributes, time)),
+        None => Cow::Borrowed(attributes),
+    }
+}
