@@ -75,7 +75,7 @@ impl Stat {
         Stat {
             found: Found::of(FileType::from_raw_mode(stat.st_mode)),
             mode: (stat.st_mode & 0o7777) as u16,
-            links: u64::from(stat.st_nlink),
+            links: stat.st_nlink,
             uid: stat.st_uid,
             gid: stat.st_gid,
             size: u64::try_from(stat.st_size).unwrap_or(0),

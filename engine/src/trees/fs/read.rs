@@ -49,6 +49,10 @@ pub(super) enum Sink<'a> {
     Ids,
 }
 
+/// A small file in the group's buffer: where it stands, its state, its bytes, its attributes, and whether it may
+/// change again within the same tick.
+type Small = (Place, Stat, std::ops::Range<usize>, Option<Vec<Xattr>>, bool);
+
 impl Sink<'_> {
     /// Hands over contents that are one extent each.
     pub(super) fn put(&self, ids: &[ContentId], contents: impl Iterator<Item = Bytes>) -> Result<()> {
@@ -288,7 +292,7 @@ impl Reader<'_, '_> {
     fn read_group(&self, places: &[Place], updates: &mut Vec<Update>) -> Result<()> {
         let room: u64 = places.iter().map(|&place| self.stat(place).size + 1).sum();
         let mut buffer: Vec<u8> = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
-        let mut done: Vec<(Place, Stat, std::ops::Range<usize>, Option<Vec<Xattr>>, bool)> = Vec::new();
+        let mut done: Vec<Small> = Vec::new();
         let mut open: Option<(usize, Arc<OwnedFd>)> = None;
         for &place in places {
             self.control.check()?;

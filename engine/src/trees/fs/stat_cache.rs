@@ -194,6 +194,7 @@ impl StatCache {
     }
 
     /// A section as it stands in the file, to be copied.
+    #[cfg(test)]
     pub(super) fn raw(&self, section: usize) -> &[u8] {
         self.sections
             .get(section)
