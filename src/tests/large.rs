@@ -74,8 +74,8 @@ fn fill(sandbox: &Sandbox) -> (usize, u64) {
     let missing_files = FILES.saturating_sub(files);
     let missing_bytes = BYTES.saturating_sub(bytes);
     let fillers = missing_files.max(usize::try_from(missing_bytes.div_ceil(100_000)).expect("a count"));
-    if fillers > 0 {
-        let length = usize::try_from(missing_bytes).expect("a length") / fillers + 1;
+    if let Some(length) = usize::try_from(missing_bytes).expect("a length").checked_div(fillers) {
+        let length = length + 1;
         for number in 0..fillers {
             sandbox.write(
                 format!("fill/{}/{number}", number % 300),
