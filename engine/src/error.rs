@@ -169,7 +169,9 @@ pub enum Error {
         reason: String,
     },
     /// Files of a directory could not be read, or kept changing while they were: nothing was committed.
-    #[error("{count} of the files can't be committed: {list}; make them readable, exclude them, or skip what can't be read")]
+    #[error(
+        "{count} of the files can't be committed: {list}; make them readable, exclude them, or skip what can't be read"
+    )]
     Unreadable {
         /// How many.
         count: u64,

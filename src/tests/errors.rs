@@ -244,7 +244,7 @@ fn what_cannot_be_committed_is_named() {
         return;
     }
     sandbox.write("secret", "x");
-    fs::set_permissions(sandbox.work().join("secret"), fs::Permissions::from_mode(0o000)).expect("a mode");
+    fs::set_permissions(sandbox.work().join("secret"), fs::Permissions::from_mode(0o0)).expect("a mode");
     let message = sandbox.fails(1, ["commit"]);
     assert!(message.contains("secret"), "{message}");
 }

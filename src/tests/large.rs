@@ -74,15 +74,17 @@ fn fill(sandbox: &Sandbox) -> (usize, u64) {
     let missing_files = FILES.saturating_sub(files);
     let missing_bytes = BYTES.saturating_sub(bytes);
     let fillers = missing_files.max(usize::try_from(missing_bytes.div_ceil(100_000)).expect("a count"));
-    let length = usize::try_from(missing_bytes).expect("a length") / fillers.max(1) + 1;
-    for number in 0..fillers {
-        sandbox.write(
-            format!("fill/{}/{number}", number % 300),
-            pattern(length, number as u64),
-        );
+    if let Some(length) = usize::try_from(missing_bytes).expect("a length").checked_div(fillers) {
+        let length = length + 1;
+        for number in 0..fillers {
+            sandbox.write(
+                format!("fill/{}/{number}", number % 300),
+                pattern(length, number as u64),
+            );
+        }
+        files += fillers;
+        bytes += (fillers * length) as u64;
     }
-    files += fillers;
-    bytes += (fillers * length) as u64;
     let work = sandbox.work();
     for number in 0..50 {
         let path = work.join(format!("special/file{number}"));

@@ -66,8 +66,11 @@ pub(crate) use layout;
 /// Goal: FORMAT.md is true. Method: offsets and sizes of every field, both ways.
 #[test]
 fn the_byte_tables_are_what_the_code_does() {
+    use super::branch::{BranchHeader, BranchJump};
     use super::checkpoint::{Counters, LogRecord, PartHeader, SegmentRecord};
+    use super::commit::{CommitField, CommitHeader};
     use super::frame::{Dependency, Descriptor, FrameHeader};
+    use super::node::{InnerRecord, LeafRecord, NodeHeader};
     use super::root_record::RootHeader;
     use super::segment::{SegmentHeader, Trailer};
     use super::superblock::{CheckpointPlace, Superblock};
@@ -83,4 +86,11 @@ fn the_byte_tables_are_what_the_code_does() {
     layout!(SegmentRecord: segment, generation, physical, device, log, state, reserved, end_unit, footer_unit, ready_unit);
     layout!(LogRecord: log, reserved, segment, generation, unit, next, predecessor, next_segment, next_generation, reserved_too);
     layout!(Counters: next_root, offered, new, offered_bytes, new_bytes, frame_bytes, commits, reserved);
+    layout!(NodeHeader: version, level, count, names_bytes, attributes_bytes);
+    layout!(LeafRecord: id, size, mode, kind, name_bytes, tags, attributes_bytes);
+    layout!(InnerRecord: id, entries, name_bytes);
+    layout!(CommitHeader: version, parents, fields, time_ns, files, bytes, root);
+    layout!(CommitField: tag, length);
+    layout!(BranchHeader: version, reserved, jumps, created_ns, known_since_ns, base_time_ns);
+    layout!(BranchJump: time_ns, base_time_ns, old_head);
 }

@@ -1,9 +1,9 @@
 //! On-device structures: encodes and checks bytes, does no I/O. The byte tables are in `FORMAT.md`.
 
 pub mod branch;
-pub mod commit;
 pub mod checkpoint;
 pub mod checksum;
+pub mod commit;
 pub mod frame;
 mod ids;
 #[cfg(test)]

@@ -231,8 +231,12 @@ async fn store_copy(
         ]
         .concat();
         let start = places.offset(at.segment, 0);
-        superblocks::claim_space(local, start, (bytes.len() as u64).next_multiple_of(UNIT_BYTES as u64))
-            .await?;
+        superblocks::claim_space(
+            local,
+            start,
+            (bytes.len() as u64).next_multiple_of(UNIT_BYTES as u64),
+        )
+        .await?;
         write_bytes(local, start, &bytes).await?;
     }
     Ok(())

@@ -32,13 +32,22 @@ fn write() -> Arc<SimDevice> {
         kind: RootKind::Branch,
         name: Arc::from(name.as_bytes()),
         expect: Expect::Absent,
-        change: RootChange::Set { target: Some(target), data: Bytes::from_static(b"golden") },
+        change: RootChange::Set {
+            target: Some(target),
+            data: Bytes::from_static(b"golden"),
+        },
     };
     let put = |store: &Store, name: &str, contents: &[Bytes]| {
         let mut batch = store.batch_on(0);
         let extents: Vec<Extent> = contents.iter().map(data).collect();
         let key = extents[0].key;
-        batch.set_root(root(name, Target { kind: key.kind, id: key.id }));
+        batch.set_root(root(
+            name,
+            Target {
+                kind: key.kind,
+                id: key.id,
+            },
+        ));
         store.block_on(async {
             batch.put(extents).await.unwrap();
             batch.submit().await.unwrap().durable().await.unwrap();
@@ -58,7 +67,10 @@ fn pack(image: &Image) -> Vec<u8> {
     let mut bytes = Vec::new();
     for unit in image.units() {
         let whole = image.peek(unit * UNIT_BYTES as u64, UNIT_BYTES);
-        let len = whole.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let len = whole
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
         bytes.extend_from_slice(&u32::try_from(unit).unwrap().to_le_bytes());
         bytes.extend_from_slice(&u32::try_from(len).unwrap().to_le_bytes());
         bytes.extend_from_slice(&whole[..len]);
@@ -81,7 +93,10 @@ fn unpack(mut bytes: &[u8]) -> Image {
 #[test]
 fn the_golden_image_opens_and_is_complete() {
     let Ok(packed) = std::fs::read(path()) else {
-        panic!("{} is missing; write it with HELIOS_GOLDEN=write", path().display())
+        panic!(
+            "{} is missing; write it with HELIOS_GOLDEN=write",
+            path().display()
+        )
     };
     let device = SimDevice::from_image(0, unpack(&packed));
     let store = testing::open(&device, 1);
@@ -89,7 +104,11 @@ fn the_golden_image_opens_and_is_complete() {
     for content in contents() {
         assert_eq!(store.block_on(store.get(data(&content).key)).unwrap(), content);
     }
-    let names: Vec<_> = store.roots(RootKind::Branch).into_iter().map(|root| root.name).collect();
+    let names: Vec<_> = store
+        .roots(RootKind::Branch)
+        .into_iter()
+        .map(|root| root.name)
+        .collect();
     assert_eq!(names, [Arc::from(&b"first"[..]), Arc::from(&b"second"[..])]);
     store.close().unwrap();
 }
@@ -102,5 +121,8 @@ fn the_golden_image_is_still_what_is_written() {
         std::fs::write(path(), &packed).unwrap();
     }
     let golden = std::fs::read(path()).unwrap_or_default();
-    assert!(golden == packed, "the format has changed; if that is meant, see golden/README.md");
+    assert!(
+        golden == packed,
+        "the format has changed; if that is meant, see golden/README.md"
+    );
 }

@@ -497,7 +497,9 @@ async fn take_over(
             source,
         };
         // The end of a segment that was never filled may not be allocated yet.
-        superblocks::claim_space(local, offset, bytes.len() as u64).await.map_err(failed)?;
+        superblocks::claim_space(local, offset, bytes.len() as u64)
+            .await
+            .map_err(failed)?;
         write_bytes(local, offset, &bytes).await.map_err(failed)?;
         let state = SegmentState::Sealed {
             log,

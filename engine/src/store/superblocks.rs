@@ -37,7 +37,9 @@ pub(super) async fn read(
 /// Guarantees space for later writes to a range; where nothing can be reserved, by writing zeroes to it.
 pub(super) async fn claim_space(local: &Local, offset: u64, len: u64) -> std::io::Result<()> {
     match local.allocate(offset, len).await {
-        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => local.write_zeroes(offset, len).await,
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
+            local.write_zeroes(offset, len).await
+        }
         done => done,
     }
 }

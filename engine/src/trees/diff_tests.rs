@@ -6,7 +6,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::format::{Domain, Kind};
 use crate::reactor::block_on;
-use crate::store::Store;
 use crate::trees::testing::{Plan, file, trees};
 use crate::trees::{FileTime, Xattr};
 
@@ -102,7 +101,8 @@ fn what_has_changed_is_told() {
     let mut near = xattr.clone();
     near.value = Bytes::from_static(b"near");
     let none = Changed::default();
-    let changes: Vec<(fn(&mut Entry), Changed)> = vec![
+    type Edit = fn(&mut Entry);
+    let changes: Vec<(Edit, Changed)> = vec![
         (
             |entry| entry.id = ContentId([1; 32]),
             Changed {

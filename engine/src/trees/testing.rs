@@ -11,7 +11,7 @@ use super::{PendingDirectory, Trees, build_many, ids, node};
 use crate::error::Result;
 use crate::format::{ContentId, Domain};
 use crate::reactor::block_on;
-use crate::store::{Expect, Extent, RootChange, RootKind, RootUpdate, Store};
+use crate::store::{Expect, Extent, RootChange, RootKind, RootUpdate};
 
 /// Trees of an empty store in memory.
 pub(super) fn trees() -> Trees {

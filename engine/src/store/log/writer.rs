@@ -531,8 +531,12 @@ impl Writer {
 
 /// Claims the space of a segment and writes its header.
 async fn prepare(local: &Local, shared: &Shared, at: SegmentUse, log: LogId) -> std::io::Result<()> {
-    crate::store::superblocks::claim_space(local, shared.places.offset(at.segment, 0), shared.places.segment_bytes())
-        .await?;
+    crate::store::superblocks::claim_space(
+        local,
+        shared.places.offset(at.segment, 0),
+        shared.places.segment_bytes(),
+    )
+    .await?;
     let mut header = SegmentHeader::new_zeroed();
     header.holds = HOLDS_LOG;
     header.store = shared.store;

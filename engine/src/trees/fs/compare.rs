@@ -20,9 +20,6 @@ use crate::trees::{Change, Changed, Difference, Entry, EntryKind, TreePath, diff
 pub(super) struct Pair {
     /// From the root.
     pub(super) path: TreePath,
-    pub(super) name: Bytes,
-    /// The pair that holds it; the root is its own.
-    pub(super) parent: usize,
     /// The tree's entry.
     pub(super) want: Option<Entry>,
     /// Index in the scan's listing.
@@ -98,8 +95,6 @@ pub(super) fn compare(
     let inside = scope.has(&TreePath::root());
     comparison.pairs.push(Pair {
         path: TreePath::root(),
-        name: Bytes::new(),
-        parent: 0,
         want: Some(root.clone()),
         have: Some(0),
         inside,
@@ -124,7 +119,12 @@ pub(super) fn compare(
         level.retain(|&index| !same_node(scan, &comparison.pairs[index]));
         let wanted: Vec<(usize, ContentId)> = level
             .iter()
-            .filter_map(|&index| comparison.pairs[index].want.as_ref().map(|entry| (index, entry.id)))
+            .filter_map(|&index| {
+                comparison.pairs[index]
+                    .want
+                    .as_ref()
+                    .map(|entry| (index, entry.id))
+            })
             .collect();
         let ids: Vec<ContentId> = wanted.iter().map(|(_, id)| *id).collect();
         let listed = store.block_on(entries_many(store, scan.form.domain, &ids))?;
@@ -161,7 +161,14 @@ fn changes(scan: &Scan, want: &Entry, have: &Entry) -> Changed {
 
 impl Comparison {
     /// Compares the names of one directory.
-    fn merge(&mut self, scan: &Scan, index: usize, entries: Vec<Entry>, scope: &Scope<'_>, next: &mut Vec<usize>) {
+    fn merge(
+        &mut self,
+        scan: &Scan,
+        index: usize,
+        entries: Vec<Entry>,
+        scope: &Scope<'_>,
+        next: &mut Vec<usize>,
+    ) {
         let have = self.pairs[index].have;
         if have.is_some_and(|have| scan.listing.directories[have].closed) {
             return; // Another file system's business.
@@ -204,7 +211,11 @@ impl Comparison {
         scope: &Scope<'_>,
         next: &mut Vec<usize>,
     ) {
-        let Some(name) = want.as_ref().or(have.as_ref().map(|(entry, _)| entry)).map(|entry| entry.name.clone()) else {
+        let Some(name) = want
+            .as_ref()
+            .or(have.as_ref().map(|(entry, _)| entry))
+            .map(|entry| entry.name.clone())
+        else {
             return;
         };
         let pair = &self.pairs[index];
@@ -248,8 +259,6 @@ impl Comparison {
             };
             let child = Pair {
                 path,
-                name: name.clone(),
-                parent: index,
                 want: want.clone().filter(|_| want_directory),
                 have: below,
                 inside,

@@ -39,7 +39,9 @@ impl Rules {
         for pattern in excludes {
             let problem = |reason: String| Error::invalid(format!("exclude pattern {pattern:?}"), reason);
             if pattern.trim().is_empty() || pattern.starts_with('#') {
-                return Err(problem("is empty or a comment; give a pattern as in .gitignore".into()));
+                return Err(problem(
+                    "is empty or a comment; give a pattern as in .gitignore".into(),
+                ));
             }
             builder
                 .add_line(None, pattern)
@@ -70,7 +72,10 @@ impl Rules {
                 let mut builder = GitignoreBuilder::new("");
                 for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
                     let outcome = match std::str::from_utf8(line) {
-                        Ok(line) => builder.add_line(None, line).map(drop).map_err(|error| error.to_string()),
+                        Ok(line) => builder
+                            .add_line(None, line)
+                            .map(drop)
+                            .map_err(|error| error.to_string()),
                         Err(_) => Err("is not UTF-8".to_owned()),
                     };
                     if let Err(reason) = outcome {
@@ -164,8 +169,14 @@ mod tests {
         assert!(!top.ignores(b"always.log", false), "--exclude decides first");
         assert!(top.ignores(b"only-here", false) && !top.ignores(b"a/only-here", false));
         assert!(top.ignores(b"build", true) && !top.ignores(b"build", false));
-        assert!(!deep.ignores(b"a/b/kept.log", false), ".heliosignore before .gitignore");
-        assert!(deep.ignores(b"a/b/other.log", false), "rules from above still hold");
+        assert!(
+            !deep.ignores(b"a/b/kept.log", false),
+            ".heliosignore before .gitignore"
+        );
+        assert!(
+            deep.ignores(b"a/b/other.log", false),
+            "rules from above still hold"
+        );
         assert!(deep.ignores(b"a/b/x.tmp", false) && !top.ignores(b"a/x.tmp", false));
         assert!(deep.ignores(b"a/b/x.never", false));
     }

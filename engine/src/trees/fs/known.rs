@@ -61,7 +61,10 @@ impl<'a> Known<'a> {
 
     /// The record of this subdirectory and its section.
     pub(super) fn directory(&mut self, name: &[u8]) -> (Option<Record>, Option<usize>) {
-        let record = self.find(name).filter(|record| record.kind == EntryKind::Directory).cloned();
+        let record = self
+            .find(name)
+            .filter(|record| record.kind == EntryKind::Directory)
+            .cloned();
         let section = self.of.as_ref().map(|(_, cursor)| cursor.child());
         let section = section.filter(|_| record.is_some());
         (record, section)

@@ -71,6 +71,7 @@ impl Directory {
     }
 
     /// The item with this name.
+    #[cfg(test)]
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
         self.items
             .binary_search_by(|item| self.name_bytes(item).cmp(name))
@@ -109,7 +110,9 @@ impl Listing {
     /// The path of an item, for messages.
     pub(super) fn path(&self, (directory, item): (usize, usize)) -> std::path::PathBuf {
         let directory = &self.directories[directory];
-        directory.folder.path(directory.name_bytes(&directory.items[item]))
+        directory
+            .folder
+            .path(directory.name_bytes(&directory.items[item]))
     }
 }
 
@@ -190,4 +193,3 @@ pub(super) fn directory_placeholder() -> Stat {
         device: (0, 0),
     }
 }
-

@@ -124,7 +124,10 @@ fn parse_includes(patterns: &[String]) -> Result<Option<Gitignore>> {
     let mut builder = GitignoreBuilder::new("");
     for pattern in patterns {
         if let Err(error) = builder.add_line(None, pattern) {
-            return Err(Error::invalid(format!("include pattern {pattern:?}"), error.to_string()));
+            return Err(Error::invalid(
+                format!("include pattern {pattern:?}"),
+                error.to_string(),
+            ));
         }
     }
     let matcher = builder
@@ -155,7 +158,10 @@ impl Site {
             Err(error) => return Err(problem(error)),
         }
         let Some(name) = target.file_name() else {
-            return Err(Error::invalid(target.display().to_string(), "is not the name of a directory to make"));
+            return Err(Error::invalid(
+                target.display().to_string(),
+                "is not the name of a directory to make",
+            ));
         };
         let parent = match target.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -172,7 +178,10 @@ impl Site {
         let temporary = loop {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let tail = format!(".helios-{:x}-{number:x}", std::process::id());
-            let kept = name.as_bytes().len().min(crate::limits::NAME_BYTES_MAX - tail.len() - 1);
+            let kept = name
+                .as_bytes()
+                .len()
+                .min(crate::limits::NAME_BYTES_MAX - tail.len() - 1);
             let temporary = [b".", &name.as_bytes()[..kept], tail.as_bytes()].concat();
             match platform::make_directory(above.as_fd(), &temporary) {
                 Ok(()) => break temporary,
@@ -347,11 +356,18 @@ fn fill(
         included: includes.is_none(),
         pending: AtomicUsize::new(1),
     });
-    parallel::run(control, [Task::List(Arc::clone(&root))], || (), |(), task, queue| {
-        fill.work(task, queue)
-    })?;
+    parallel::run(
+        control,
+        [Task::List(Arc::clone(&root))],
+        || (),
+        |(), task, queue| fill.work(task, queue),
+    )?;
     fill.link_all()?;
-    assert_eq!(root.pending.load(Ordering::Relaxed), 0, "every directory is complete");
+    assert_eq!(
+        root.pending.load(Ordering::Relaxed),
+        0,
+        "every directory is complete"
+    );
     let done = Materialized {
         files: fill.files.into_inner(),
         directories: fill.directories.into_inner(),
@@ -379,7 +395,9 @@ impl Fill<'_> {
             Task::Small(jobs) => self.write_group(jobs),
             Task::Large(job) => {
                 let folder = self.folder(&job.node)?;
-                let fd = folder.handle().map_err(|error| Error::path("open", folder.path(b""), error))?;
+                let fd = folder
+                    .handle()
+                    .map_err(|error| Error::path("open", folder.path(b""), error))?;
                 let path = || folder.path(&job.entry.name);
                 let spot = Spot {
                     directory: fd.as_fd(),
@@ -396,7 +414,9 @@ impl Fill<'_> {
     /// Lists directories, makes what is in them that has no content, and hands on the rest.
     fn list(&self, nodes: &[Arc<Node>], queue: &Queue<Task>) -> Result<()> {
         let ids: Vec<_> = nodes.iter().map(|node| node.entry.id).collect();
-        let listed = self.store.block_on(entries_many(self.store, self.options.domain, &ids))?;
+        let listed = self
+            .store
+            .block_on(entries_many(self.store, self.options.domain, &ids))?;
         let mut directories = Vec::new();
         let mut large = Vec::new();
         let mut groups: Vec<Vec<Job>> = Vec::new();
@@ -458,7 +478,10 @@ impl Fill<'_> {
         let path = node.relative(&entry.name);
         self.includes.is_none_or(|includes| {
             includes
-                .matched(Path::new(OsStr::from_bytes(&path)), entry.kind == EntryKind::Directory)
+                .matched(
+                    Path::new(OsStr::from_bytes(&path)),
+                    entry.kind == EntryKind::Directory,
+                )
                 .is_ignore()
         })
     }
@@ -534,7 +557,9 @@ impl Fill<'_> {
                 Some((node, folder, fd)) if Arc::ptr_eq(node, &job.node) => (folder, fd),
                 _ => {
                     let folder = self.folder(&job.node)?;
-                    let fd = folder.handle().map_err(|error| Error::path("open", folder.path(b""), error))?;
+                    let fd = folder
+                        .handle()
+                        .map_err(|error| Error::path("open", folder.path(b""), error))?;
                     let (_, folder, fd) = open.insert((Arc::clone(&job.node), folder, fd));
                     (&*folder, &*fd)
                 }
@@ -557,7 +582,9 @@ impl Fill<'_> {
 
     fn write_node(&self, node: &Arc<Node>, entry: &Entry) -> Result<()> {
         let folder = self.folder(node)?;
-        let fd = folder.handle().map_err(|error| Error::path("open", folder.path(b""), error))?;
+        let fd = folder
+            .handle()
+            .map_err(|error| Error::path("open", folder.path(b""), error))?;
         let path = || folder.path(&entry.name);
         let spot = Spot {
             directory: fd.as_fd(),
@@ -613,7 +640,9 @@ impl Fill<'_> {
     fn copy_instead(&self, job: Job, error: &io::Error, to: &Folder) -> Result<()> {
         match job.entry.kind {
             EntryKind::File if job.entry.size > EXTENT_BYTES_MAX as u64 => {
-                let fd = to.handle().map_err(|error| Error::path("open", to.path(b""), error))?;
+                let fd = to
+                    .handle()
+                    .map_err(|error| Error::path("open", to.path(b""), error))?;
                 let path = || to.path(&job.entry.name);
                 let spot = Spot {
                     directory: fd.as_fd(),
@@ -630,7 +659,9 @@ impl Fill<'_> {
             }
             _ => self.write_node(&job.node, &job.entry)?,
         }
-        self.writer.warnings.add(Doubt::LinkCopied, || to.path(&job.entry.name), error);
+        self.writer
+            .warnings
+            .add(Doubt::LinkCopied, || to.path(&job.entry.name), error);
         self.complete(job.node)
     }
 

@@ -35,12 +35,17 @@ fn everything_comes_back() {
     let before = see(&from);
     let committed = commit_all(&store, &from, None);
     assert_eq!(see(&from), before, "a commit changes nothing");
-    assert!(committed.scan.warnings().is_empty(), "{:?}", committed.scan.warnings());
+    assert!(
+        committed.scan.warnings().is_empty(),
+        "{:?}",
+        committed.scan.warnings()
+    );
     let existing = place.path().join("existing");
     fs::create_dir(&existing).expect("writable");
     fs::set_permissions(&existing, fs::Permissions::from_mode(0o2775)).expect("own directory");
     for to in [place.path().join("new"), existing] {
-        let done = materialize(&store, committed.root(), &to, &all(), &control()).expect("room and permission");
+        let done =
+            materialize(&store, committed.root(), &to, &all(), &control()).expect("room and permission");
         let after = see(&to);
         for (path, seen) in &before {
             assert_eq!(Some(seen), after.get(path), "{}", path.display());
@@ -49,7 +54,11 @@ fn everything_comes_back() {
         assert!(done.warnings.is_empty(), "{:?}", done.warnings);
         assert_eq!(done.files + done.directories, before.len() as u64);
     }
-    assert_eq!(names(place.path()), ["existing", "from", "new"], "nothing temporary stays");
+    assert_eq!(
+        names(place.path()),
+        ["existing", "from", "new"],
+        "nothing temporary stays"
+    );
 }
 
 /// Goal: a tree written and committed again is the same tree. Method: ids, with and without times.
@@ -72,7 +81,10 @@ fn a_round_trip_is_the_same_tree() {
     assert_ne!(bare.root().id, first.root().id);
     let to = place.path().join("bare");
     materialize(&store, bare.root(), &to, &all(), &control()).expect("works");
-    assert_eq!(commit(&store, &to, &options, None).expect("works").root(), bare.root());
+    assert_eq!(
+        commit(&store, &to, &options, None).expect("works").root(),
+        bare.root()
+    );
 }
 
 /// Goal: what is there is never overwritten.
@@ -86,12 +98,29 @@ fn occupied_targets_are_refused() {
     symlink("nowhere", place.path().join("dangling")).expect("writable");
     write(place.path().join("a file"), "mine");
     let before = see(place.path());
-    for target in ["from", "dangling", "a file", "a file/below", "from/..", "from/file"] {
+    for target in [
+        "from",
+        "dangling",
+        "a file",
+        "a file/below",
+        "from/..",
+        "from/file",
+    ] {
         let target = place.path().join(target);
         let answer = materialize(&store, committed.root(), &target, &all(), &control());
-        assert!(matches!(answer, Err(Error::Exists { .. })), "{}: {answer:?}", target.display());
+        assert!(
+            matches!(answer, Err(Error::Exists { .. })),
+            "{}: {answer:?}",
+            target.display()
+        );
     }
-    let answer = materialize(&store, committed.root(), &place.path().join("no/such"), &all(), &control());
+    let answer = materialize(
+        &store,
+        committed.root(),
+        &place.path().join("no/such"),
+        &all(),
+        &control(),
+    );
     assert!(matches!(answer, Err(Error::Path { .. })));
     assert_eq!(see(place.path()), before);
 }
@@ -115,10 +144,15 @@ fn includes_choose() {
         };
         let to = place.path().join(name);
         materialize(&store, committed.root(), &to, &options, &control()).expect("works");
-        let paths = see(&to).into_keys().map(|path| path.to_string_lossy().into_owned());
+        let paths = see(&to)
+            .into_keys()
+            .map(|path| path.to_string_lossy().into_owned());
         paths.filter(|path| !path.is_empty()).collect::<Vec<_>>()
     };
-    assert_eq!(tree(&["*.rs"], "1"), ["a", "a/b", "a/b/x.rs", "c", "c/d", "c/d/z.rs", "c/link.rs"]);
+    assert_eq!(
+        tree(&["*.rs"], "1"),
+        ["a", "a/b", "a/b/x.rs", "c", "c/d", "c/d/z.rs", "c/link.rs"]
+    );
     assert_eq!(tree(&["/c/d"], "2"), ["c", "c/d", "c/d/z.rs"]);
     assert_eq!(tree(&["nothing"], "3"), [""; 0]);
 }
@@ -209,7 +243,8 @@ fn tree_of(store: &Store, entries: Vec<(Entry, Bytes)>) -> Entry {
     let directory = PendingDirectory {
         entries: entries.into_iter().map(|(entry, _)| entry).collect(),
     };
-    let id = build_many(Domain::default(), vec![directory], &mut extents).expect("names that a directory takes")[0];
+    let id = build_many(Domain::default(), vec![directory], &mut extents)
+        .expect("names that a directory takes")[0];
     let mut batch = store.batch();
     store.block_on(batch.put(extents)).expect("room");
     store.block_on(batch.submit()).expect("room");
@@ -261,7 +296,13 @@ fn racing_links_lead_nowhere() {
         for round in 0..60 {
             fs::create_dir(&work).expect("writable");
             // Whether it works out or not is up to the race.
-            let _ = materialize(&store, committed.root(), &work.join(round.to_string()), &all(), &control());
+            let _ = materialize(
+                &store,
+                committed.root(),
+                &work.join(round.to_string()),
+                &all(),
+                &control(),
+            );
             assert_eq!(names(&outside), [""; 0], "round {round}");
             while fs::remove_dir_all(&work).is_err() && work.exists() {}
         }
@@ -274,7 +315,12 @@ fn racing_links_lead_nowhere() {
 fn deep_trees_come_back() {
     const LEVELS: usize = 1500;
     let (store, place) = (store(), tempfile::tempdir().expect("a place"));
-    let mut id = build_many(Domain::default(), vec![PendingDirectory::default()], &mut Vec::new()).expect("empty")[0];
+    let mut id = build_many(
+        Domain::default(),
+        vec![PendingDirectory::default()],
+        &mut Vec::new(),
+    )
+    .expect("empty")[0];
     let mut extents = Vec::new();
     for _ in 0..LEVELS {
         let directory = PendingDirectory {

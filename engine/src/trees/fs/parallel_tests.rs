@@ -71,10 +71,15 @@ fn cancelling_ends_endless_work() {
 #[test]
 fn a_panic_reaches_the_caller() {
     let outcome = std::panic::catch_unwind(|| {
-        run(&control(2), 0..100, || (), |(), number, _| {
-            assert!(number != 50, "as arranged");
-            Ok(())
-        })
+        run(
+            &control(2),
+            0..100,
+            || (),
+            |(), number, _| {
+                assert!(number != 50, "as arranged");
+                Ok(())
+            },
+        )
     });
     assert!(outcome.is_err());
 }

@@ -75,7 +75,7 @@ impl Stat {
         Stat {
             found: Found::of(FileType::from_raw_mode(stat.st_mode)),
             mode: (stat.st_mode & 0o7777) as u16,
-            links: u64::from(stat.st_nlink),
+            links: stat.st_nlink,
             uid: stat.st_uid,
             gid: stat.st_gid,
             size: u64::try_from(stat.st_size).unwrap_or(0),
@@ -249,7 +249,12 @@ pub(super) fn link(
 
 /// Moves `from` over `to` in one directory.
 pub(super) fn rename(directory: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> io::Result<()> {
-    Ok(fs::renameat(directory, component(from)?, directory, component(to)?)?)
+    Ok(fs::renameat(
+        directory,
+        component(from)?,
+        directory,
+        component(to)?,
+    )?)
 }
 
 /// Moves `from` to `to` in one directory and refuses to replace anything.
@@ -332,7 +337,14 @@ pub(super) fn coarse_now() -> FileTime {
 pub(super) fn stamps_locally(directory: BorrowedFd<'_>) -> bool {
     /// ext2-4, xfs, btrfs, tmpfs, overlayfs, f2fs, bcachefs, zfs, ramfs: magic numbers of statfs(2).
     const LOCAL: [u32; 9] = [
-        0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0xCA45_1A4E, 0x2FC1_2FC1,
+        0xEF53,
+        0x5846_5342,
+        0x9123_683E,
+        0x0102_1994,
+        0x794C_7630,
+        0xF2F5_2010,
+        0xCA45_1A4E,
+        0x2FC1_2FC1,
         0x8584_58F6,
     ];
     fs::fstatfs(directory).is_ok_and(|answer| LOCAL.contains(&(answer.f_type as u32)))
@@ -392,7 +404,12 @@ pub(super) fn set_mtime(file: BorrowedFd<'_>, mtime: FileTime) -> io::Result<()>
 /// Sets the modification time of a name; of a link itself.
 pub(super) fn set_mtime_of(directory: BorrowedFd<'_>, name: &[u8], mtime: FileTime) -> io::Result<()> {
     let flags = AtFlags::SYMLINK_NOFOLLOW;
-    Ok(fs::utimensat(directory, component(name)?, &timestamps(mtime), flags)?)
+    Ok(fs::utimensat(
+        directory,
+        component(name)?,
+        &timestamps(mtime),
+        flags,
+    )?)
 }
 
 /// Sets the permission bits of an open file.
@@ -407,7 +424,11 @@ pub(super) fn set_mode_of(place: BorrowedFd<'_>, mode: u16) -> io::Result<()> {
 }
 
 /// Sets the owner of what [`open_place`] opened.
-pub(super) fn set_owner_of_place(place: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+pub(super) fn set_owner_of_place(
+    place: BorrowedFd<'_>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+) -> io::Result<()> {
     let (uid, gid) = (uid.map(fs::Uid::from_raw), gid.map(fs::Gid::from_raw));
     Ok(fs::chownat(place, c"", uid, gid, AtFlags::EMPTY_PATH)?)
 }
@@ -415,7 +436,12 @@ pub(super) fn set_owner_of_place(place: BorrowedFd<'_>, uid: Option<u32>, gid: O
 /// Sets the modification time of what [`open_place`] opened.
 pub(super) fn set_mtime_of_place(place: BorrowedFd<'_>, mtime: FileTime) -> io::Result<()> {
     let path = place_path(place);
-    Ok(fs::utimensat(fs::CWD, path.as_slice(), &timestamps(mtime), AtFlags::empty())?)
+    Ok(fs::utimensat(
+        fs::CWD,
+        path.as_slice(),
+        &timestamps(mtime),
+        AtFlags::empty(),
+    )?)
 }
 
 /// Sets the owner of an open file.

@@ -49,6 +49,10 @@ pub(super) enum Sink<'a> {
     Ids,
 }
 
+/// A small file in the group's buffer: where it stands, its state, its bytes, its attributes, and whether it may
+/// change again within the same tick.
+type Small = (Place, Stat, std::ops::Range<usize>, Option<Vec<Xattr>>, bool);
+
 impl Sink<'_> {
     /// Hands over contents that are one extent each.
     pub(super) fn put(&self, ids: &[ContentId], contents: impl Iterator<Item = Bytes>) -> Result<()> {
@@ -154,7 +158,11 @@ pub(super) fn read_contents(
         }
     }
     for directory in &mut listing.directories {
-        directory.items.iter_mut().filter(|item| item.gone).for_each(|_| directory.dirty = true);
+        directory
+            .items
+            .iter_mut()
+            .filter(|item| item.gone)
+            .for_each(|_| directory.dirty = true);
     }
     Ok(counts)
 }
@@ -265,12 +273,15 @@ impl Reader<'_, '_> {
         large.sort_by_key(|(size, _)| *size);
         small.reverse();
         let tasks = small.into_iter().chain(large.into_iter().map(|(_, task)| task));
-        let found = parallel::run(self.control, tasks, Vec::new, |updates: &mut Vec<Update>, task, _| {
-            match task {
+        let found = parallel::run(
+            self.control,
+            tasks,
+            Vec::new,
+            |updates: &mut Vec<Update>, task, _| match task {
                 Task::Group(places) => self.read_group(&places, updates),
                 Task::Large(place) => self.read_large(place, updates),
-            }
-        })?;
+            },
+        )?;
         Ok(found.into_iter().flatten().collect())
     }
 
@@ -281,7 +292,7 @@ impl Reader<'_, '_> {
     fn read_group(&self, places: &[Place], updates: &mut Vec<Update>) -> Result<()> {
         let room: u64 = places.iter().map(|&place| self.stat(place).size + 1).sum();
         let mut buffer: Vec<u8> = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
-        let mut done: Vec<(Place, Stat, std::ops::Range<usize>, Option<Vec<Xattr>>, bool)> = Vec::new();
+        let mut done: Vec<Small> = Vec::new();
         let mut open: Option<(usize, Arc<OwnedFd>)> = None;
         for &place in places {
             self.control.check()?;
@@ -325,20 +336,30 @@ impl Reader<'_, '_> {
                 }
             }
         }
-        let slices: Vec<&[u8]> = done.iter().map(|(_, _, range, ..)| &buffer[range.clone()]).collect();
+        let slices: Vec<&[u8]> = done
+            .iter()
+            .map(|(_, _, range, ..)| &buffer[range.clone()])
+            .collect();
         let ids = hash::content_ids(&slices);
         self.counter.add(done.len() as u64, buffer.len() as u64);
         let all = Bytes::from(buffer);
-        self.sink.put(&ids, done.iter().map(|(_, _, range, ..)| all.slice(range.clone())))?;
-        updates.extend(done.into_iter().zip(ids).map(|((place, stat, _, xattrs, racy), id)| Update {
-            place,
-            outcome: Outcome::Read {
-                stat,
-                id,
-                xattrs,
-                racy,
-            },
-        }));
+        self.sink.put(
+            &ids,
+            done.iter().map(|(_, _, range, ..)| all.slice(range.clone())),
+        )?;
+        updates.extend(
+            done.into_iter()
+                .zip(ids)
+                .map(|((place, stat, _, xattrs, racy), id)| Update {
+                    place,
+                    outcome: Outcome::Read {
+                        stat,
+                        id,
+                        xattrs,
+                        racy,
+                    },
+                }),
+        );
         Ok(())
     }
 
@@ -393,7 +414,8 @@ impl Reader<'_, '_> {
         match xattr::list(XattrPlace::Open(file)) {
             Ok(xattrs) => Some(xattrs),
             Err(error) => {
-                self.warnings.add(Doubt::XattrNotKept, std::path::PathBuf::new, error);
+                self.warnings
+                    .add(Doubt::XattrNotKept, std::path::PathBuf::new, error);
                 None
             }
         }
@@ -416,13 +438,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    fn stream(
-        &self,
-        directory: BorrowedFd<'_>,
-        name: &[u8],
-        local: bool,
-        listed: Stat,
-    ) -> Result<Outcome> {
+    fn stream(&self, directory: BorrowedFd<'_>, name: &[u8], local: bool, listed: Stat) -> Result<Outcome> {
         let problem = |error: io::Error| Error::path("read", "", error);
         let mut before = listed;
         for _ in 0..TRIES {
@@ -431,7 +447,8 @@ impl Reader<'_, '_> {
                 return Ok(Outcome::Busy(Some(before)));
             }
             let file = platform::open_file(directory, name, quiet(&before)).map_err(problem)?;
-            let (id, length) = stream::read(file.as_fd(), before.size, self.sink, self.control, self.counter)?;
+            let (id, length) =
+                stream::read(file.as_fd(), before.size, self.sink, self.control, self.counter)?;
             let xattrs = self.read_xattrs(file.as_fd());
             let after = platform::stat_open(file.as_fd()).map_err(problem)?;
             if before.same_content(&after) && length == after.size {

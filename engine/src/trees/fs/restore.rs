@@ -118,7 +118,10 @@ impl<'a> Restore<'a> {
         let comparison = compare::compare(store, scan, root, &scope, control)?;
         let delete = options.delete.unwrap_or(options.paths.is_empty());
         let user = platform::effective_user();
-        let steps = comparison.deltas.iter().map(|delta| steps(delta, scan, delete, user));
+        let steps = comparison
+            .deltas
+            .iter()
+            .map(|delta| steps(delta, scan, delete, user));
         Ok(Restore {
             store,
             scan,
@@ -165,7 +168,10 @@ impl<'a> Restore<'a> {
             let shown = || root.map_or_else(PathBuf::new, |root| root.folder.path(path.as_bytes()));
             warnings.add(Doubt::IgnoredKept, shown, "is ignored here");
         }
-        let writes = self.steps.iter().filter(|steps| steps.iter().any(|step| *step != RestoreStep::Remove));
+        let writes = self
+            .steps
+            .iter()
+            .filter(|steps| steps.iter().any(|step| *step != RestoreStep::Remove));
         let counter = control.phase(Phase::Write, writes.count() as u64, 0);
         let objects = Objects::new(self.store.clone()).in_domain(self.scan.form.domain);
         let keep = Keep {
@@ -180,7 +186,12 @@ impl<'a> Restore<'a> {
                 writer: Writer::new(&objects, keep, false, &warnings, control, &counter),
                 control,
                 folders: self.comparison.pairs.iter().map(|_| Mutex::new(None)).collect(),
-                touched: self.comparison.pairs.iter().map(|_| Mutex::new(Touch::default())).collect(),
+                touched: self
+                    .comparison
+                    .pairs
+                    .iter()
+                    .map(|_| Mutex::new(Touch::default()))
+                    .collect(),
                 written: AtomicU64::new(0),
                 written_bytes: AtomicU64::new(0),
                 adjusted: AtomicU64::new(0),
@@ -218,7 +229,9 @@ fn steps(delta: &Delta, scan: &Scan, delete: bool, user: u32) -> Vec<RestoreStep
         (None, Some(_)) if delete => vec![RestoreStep::Remove],
         (None, _) => Vec::new(),
         (Some(_), None) => vec![RestoreStep::Create],
-        (Some(want), Some((have, _))) if want.kind != have.kind => vec![RestoreStep::Remove, RestoreStep::Create],
+        (Some(want), Some((have, _))) if want.kind != have.kind => {
+            vec![RestoreStep::Remove, RestoreStep::Create]
+        }
         (Some(want), Some((_, (directory, item)))) => {
             let changed = Changed {
                 // Only root may give files away; a difference that can't be mended is none.
@@ -284,7 +297,9 @@ impl Applying<'_, '_> {
 
     fn with(&self, step: RestoreStep) -> impl DoubleEndedIterator<Item = usize> + '_ {
         let steps = self.restore.steps.iter().enumerate();
-        steps.filter(move |(_, steps)| steps.contains(&step)).map(|(index, _)| index)
+        steps
+            .filter(move |(_, steps)| steps.contains(&step))
+            .map(|(index, _)| index)
     }
 
     fn run(&self) -> Result<()> {
@@ -345,7 +360,9 @@ impl Applying<'_, '_> {
         };
         match same {
             true => Ok(()),
-            false => Err(changed(io::Error::other("it has changed since it was looked at; try again"))),
+            false => Err(changed(io::Error::other(
+                "it has changed since it was looked at; try again",
+            ))),
         }
     }
 
@@ -353,9 +370,11 @@ impl Applying<'_, '_> {
     fn remove_all(&self) -> Result<()> {
         let is_directory = |index: &usize| {
             let have = &self.delta(*index).have;
-            have.as_ref().is_some_and(|(entry, _)| entry.kind == EntryKind::Directory)
+            have.as_ref()
+                .is_some_and(|(entry, _)| entry.kind == EntryKind::Directory)
         };
-        let (directories, files): (Vec<usize>, Vec<usize>) = self.with(RestoreStep::Remove).partition(is_directory);
+        let (directories, files): (Vec<usize>, Vec<usize>) =
+            self.with(RestoreStep::Remove).partition(is_directory);
         for index in files {
             self.control.check()?;
             let delta = self.delta(index);
@@ -382,7 +401,9 @@ impl Applying<'_, '_> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && delta.want.is_none() => {
                     let path = || folder.path(&delta.name);
-                    self.writer.warnings.add(Doubt::IgnoredKept, path, "holds ignored or new files");
+                    self.writer
+                        .warnings
+                        .add(Doubt::IgnoredKept, path, "holds ignored or new files");
                 }
                 Err(error) => return Err(Error::path("remove directory", folder.path(&delta.name), error)),
             }
@@ -483,7 +504,8 @@ impl Applying<'_, '_> {
                     continue;
                 };
                 let have = self.restore.scan.entry(index, position);
-                let same = (have.kind, have.mode, have.size, have.id) == (want.kind, want.mode, want.size, want.id)
+                let same = (have.kind, have.mode, have.size, have.id)
+                    == (want.kind, want.mode, want.size, want.id)
                     && have.attributes == want.attributes;
                 if same && !touched.contains(&(index, position)) {
                     let number = want.attributes.link_group.unwrap_or_default();
@@ -498,10 +520,12 @@ impl Applying<'_, '_> {
         match task {
             Task::Large(index) => self.place(index, None),
             Task::Small(group) => {
-                let wants: Vec<&Entry> = group.iter().filter_map(|&index| self.delta(index).want.as_ref()).collect();
-                let has_content = |want: &Entry| {
-                    want.size > 0 && matches!(want.kind, EntryKind::File | EntryKind::Symlink)
-                };
+                let wants: Vec<&Entry> = group
+                    .iter()
+                    .filter_map(|&index| self.delta(index).want.as_ref())
+                    .collect();
+                let has_content =
+                    |want: &Entry| want.size > 0 && matches!(want.kind, EntryKind::File | EntryKind::Symlink);
                 let keys: Vec<Key> = wants
                     .iter()
                     .filter(|want| has_content(want))
@@ -542,10 +566,19 @@ impl Applying<'_, '_> {
         };
         let made = match want.kind {
             EntryKind::File => self.writer.file(&spot, want, content).map(|()| true),
-            EntryKind::Symlink => self.writer.symlink(&spot, want, content.unwrap_or_default()).map(|()| true),
+            EntryKind::Symlink => self
+                .writer
+                .symlink(&spot, want, content.unwrap_or_default())
+                .map(|()| true),
             _ => self.writer.node(&spot, want),
         };
-        match made.and_then(|made| if made { self.swap(index, &folder, &fd, &temporary).map(|()| true) } else { Ok(false) }) {
+        match made.and_then(|made| {
+            if made {
+                self.swap(index, &folder, &fd, &temporary).map(|()| true)
+            } else {
+                Ok(false)
+            }
+        }) {
             Ok(true) => self.count(want),
             Ok(false) => {}
             Err(error) => {
@@ -580,12 +613,17 @@ impl Applying<'_, '_> {
                 }
                 Source::Present(directory, item) => {
                     let directory = &self.restore.scan.listing.directories[directory];
-                    (Arc::clone(&directory.folder), directory.name(&directory.items[item]))
+                    (
+                        Arc::clone(&directory.folder),
+                        directory.name(&directory.items[item]),
+                    )
                 }
             };
             let (folder, fd) = self.open(delta.pair)?;
             let temporary = temporary_name();
-            let from_fd = from.handle().map_err(|error| Error::path("open", from.path(b""), error))?;
+            let from_fd = from
+                .handle()
+                .map_err(|error| Error::path("open", from.path(b""), error))?;
             match platform::link(from_fd.as_fd(), &from_name, fd.as_fd(), &temporary) {
                 Ok(()) => {
                     if let Err(error) = self.swap(index, &folder, &fd, &temporary) {
@@ -604,10 +642,9 @@ impl Applying<'_, '_> {
                 {
                     let path = || folder.path(&delta.name);
                     self.writer.warnings.add(Doubt::LinkCopied, path, &error);
-                    let large = delta
-                        .want
-                        .as_ref()
-                        .is_some_and(|want| want.kind == EntryKind::File && want.size > EXTENT_BYTES_MAX as u64);
+                    let large = delta.want.as_ref().is_some_and(|want| {
+                        want.kind == EntryKind::File && want.size > EXTENT_BYTES_MAX as u64
+                    });
                     self.write(if large {
                         Task::Large(index)
                     } else {
@@ -643,7 +680,9 @@ impl Applying<'_, '_> {
         });
         // By way of the file itself: what is looked at here is what is changed.
         if now.links != 1 || seen.is_none_or(|seen| !seen.same_content(&now)) {
-            return Err(problem(io::Error::other("it has changed since it was looked at; try again")));
+            return Err(problem(io::Error::other(
+                "it has changed since it was looked at; try again",
+            )));
         }
         let path = || folder.path(&delta.name);
         let spot = Spot {

@@ -12,7 +12,12 @@ fn look(store: &Store, directory: &Path, options: &ScanOptions) -> Scan {
     inspect(store, directory, options, None, &control()).expect("readable")
 }
 
-fn restore_with(store: &Store, directory: &Path, to: &Committed, options: &RestoreOptions) -> Result<Restored> {
+fn restore_with(
+    store: &Store,
+    directory: &Path,
+    to: &Committed,
+    options: &RestoreOptions,
+) -> Result<Restored> {
     let scan = look(store, directory, &ScanOptions::default());
     Restore::plan(store, &scan, to.root(), options, &control())?.apply(&control())
 }
@@ -78,7 +83,13 @@ fn everything_is_put_back() {
     assert_eq!(after.len(), before.len());
     assert!(done.warnings.is_empty(), "{:?}", done.warnings);
     let scan = look(&store, &root, &ScanOptions::default());
-    let again = Restore::plan(&store, &scan, committed.root(), &RestoreOptions::default(), &control());
+    let again = Restore::plan(
+        &store,
+        &scan,
+        committed.root(),
+        &RestoreOptions::default(),
+        &control(),
+    );
     assert_eq!(again.expect("readable").actions(), []);
 }
 
@@ -102,10 +113,23 @@ fn the_rest_is_not_touched() {
     write(root.join("d7/file"), "changed");
     fs::set_permissions(root.join("d8/file"), fs::Permissions::from_mode(0o600)).expect("own file");
     let scan = look(&store, root, &ScanOptions::default());
-    let plan = Restore::plan(&store, &scan, committed.root(), &RestoreOptions::default(), &control()).expect("readable");
-    let actions: Vec<(String, RestoreStep)> =
-        plan.actions().into_iter().map(|action| (action.path.to_string(), action.step)).collect();
-    let expected = [("d7/file", RestoreStep::Replace), ("d8/file", RestoreStep::Metadata)];
+    let plan = Restore::plan(
+        &store,
+        &scan,
+        committed.root(),
+        &RestoreOptions::default(),
+        &control(),
+    )
+    .expect("readable");
+    let actions: Vec<(String, RestoreStep)> = plan
+        .actions()
+        .into_iter()
+        .map(|action| (action.path.to_string(), action.step))
+        .collect();
+    let expected = [
+        ("d7/file", RestoreStep::Replace),
+        ("d8/file", RestoreStep::Metadata),
+    ];
     assert_eq!(actions, expected.map(|(path, step)| (path.to_owned(), step)));
     let done = plan.apply(&control()).expect("permission and room");
     assert_eq!((done.written, done.adjusted, done.removed), (1, 1, 0));
@@ -153,10 +177,20 @@ fn ignored_files_stay_and_extra_files_go() {
     assert!(exists("extra/file") && !exists("src/more"));
 
     let done = restore(&store, root, &committed);
-    assert!(!exists("extra/file") && exists("extra/deep/keep.log"), "ignored below an extra directory");
+    assert!(
+        !exists("extra/file") && exists("extra/deep/keep.log"),
+        "ignored below an extra directory"
+    );
     assert!(exists("target/object"));
-    assert_eq!(fs::read(root.join("target/old object")).expect("is there"), b"newer");
-    assert!(done.warnings.count(Doubt::IgnoredKept) >= 2, "{:?}", done.warnings);
+    assert_eq!(
+        fs::read(root.join("target/old object")).expect("is there"),
+        b"newer"
+    );
+    assert!(
+        done.warnings.count(Doubt::IgnoredKept) >= 2,
+        "{:?}",
+        done.warnings
+    );
     assert!(!exists(".heliosignore"), "it is no part of the tree");
 }
 
@@ -183,7 +217,11 @@ fn links_planted_inside_lead_nowhere() {
     restore(&store, &root, &committed);
     assert_eq!(see(&outside), before);
     assert_eq!(fs::read(root.join("a/b/file")).expect("is there"), b"inside");
-    assert!(!fs::symlink_metadata(root.join("a")).expect("is there").is_symlink());
+    assert!(
+        !fs::symlink_metadata(root.join("a"))
+            .expect("is there")
+            .is_symlink()
+    );
 }
 
 /// Goal: what somebody changed after the scan is not overwritten. Method: change between plan and apply.
@@ -200,8 +238,14 @@ fn changes_after_the_scan_stop_it() {
             _ => fs::remove_file(root.join("file")).expect("own file"),
         }
         let scan = look(&store, root, &ScanOptions::default());
-        let plan =
-            Restore::plan(&store, &scan, committed.root(), &RestoreOptions::default(), &control()).expect("readable");
+        let plan = Restore::plan(
+            &store,
+            &scan,
+            committed.root(),
+            &RestoreOptions::default(),
+            &control(),
+        )
+        .expect("readable");
         write(root.join(name), "somebody's work");
         let answer = plan.apply(&control());
         assert!(matches!(answer, Err(Error::Path { .. })), "{change}: {answer:?}");
@@ -219,17 +263,29 @@ fn an_interrupted_restore_can_be_repeated() {
     let root = place.path();
     for number in 0..300 {
         fs::create_dir_all(root.join(format!("d{}", number % 7))).expect("writable");
-        write(root.join(format!("d{}/f{number}", number % 7)), format!("{number}"));
+        write(
+            root.join(format!("d{}/f{number}", number % 7)),
+            format!("{number}"),
+        );
     }
     let committed = commit_all(&store, root, None);
     let before = see(root);
     for at in 0..4u64 {
         for number in 0..300 {
-            write(root.join(format!("d{}/f{number}", number % 7)), format!("{number}!{at}"));
+            write(
+                root.join(format!("d{}/f{number}", number % 7)),
+                format!("{number}!{at}"),
+            );
         }
         let scan = look(&store, root, &ScanOptions::default());
-        let plan =
-            Restore::plan(&store, &scan, committed.root(), &RestoreOptions::default(), &control()).expect("readable");
+        let plan = Restore::plan(
+            &store,
+            &scan,
+            committed.root(),
+            &RestoreOptions::default(),
+            &control(),
+        )
+        .expect("readable");
         let cancel = Cancel::default();
         let (flag, count) = (cancel.clone(), AtomicU64::new(0));
         let stopping = Control {
@@ -280,7 +336,10 @@ fn status_says_what_a_commit_would_change() {
     let expected = ["*edited", "-gone", "-gone/file", "-kind", "+kind", "+kind/new"];
     assert_eq!(check(committed.cache.clone(), &[]), expected);
     assert_eq!(check(None, &[]), expected);
-    assert_eq!(check(None, &[TreePath::new("gone").expect("a path")]), expected[1..3]);
+    assert_eq!(
+        check(None, &[TreePath::new("gone").expect("a path")]),
+        expected[1..3]
+    );
     write(root.join(".heliosignore"), "same/\n");
     let now = check(committed.cache.clone(), &[]);
     assert!(now.contains(&"-same/deep/file".to_owned()), "{now:?}");
@@ -299,7 +358,10 @@ fn what_the_tree_does_not_keep_is_no_difference() {
     };
     let bare = commit(&store, root, &options, None).expect("readable");
     let scan = look(&store, root, &ScanOptions::default());
-    assert_eq!(status(&store, &scan, bare.root(), &[], &control()).expect("readable"), []);
+    assert_eq!(
+        status(&store, &scan, bare.root(), &[], &control()).expect("readable"),
+        []
+    );
     write(root.join("file"), "2");
     let done = restore(&store, root, &bare);
     assert_eq!((done.written, done.adjusted), (1, 0));

@@ -160,7 +160,8 @@ fn make_entry(listing: &Listing, form: Form, item: &Item, name: Bytes) -> Entry 
             uid: form.owner.then_some(item.stat.uid),
             gid: form.owner.then_some(item.stat.gid),
             xattrs: item.xattrs.clone(),
-            device: matches!(item.kind, EntryKind::CharDevice | EntryKind::BlockDevice).then_some(item.stat.device),
+            device: matches!(item.kind, EntryKind::CharDevice | EntryKind::BlockDevice)
+                .then_some(item.stat.device),
             link_group: item.link_group,
         },
     }
@@ -229,7 +230,10 @@ fn run(
     };
     let mut listing = walk::walk(&root, &walk_options, control, &warnings)?;
     if cache.as_ref().is_none_or(|cache| cache.form() != form) {
-        listing.directories.iter_mut().for_each(|directory| directory.dirty = true);
+        listing
+            .directories
+            .iter_mut()
+            .for_each(|directory| directory.dirty = true);
     }
     if let Some(batch) = batch.as_deref_mut() {
         hold_known(&mut listing, options.domain, batch);
@@ -244,7 +248,11 @@ fn run(
         None => Sink::Ids,
     };
     let read = read::read_contents(&mut listing, &groups, options.xattrs, &sink, control, &warnings)?;
-    let gone = listing.directories.iter_mut().map(drop_gone).fold(false, |any, gone| any | gone);
+    let gone = listing
+        .directories
+        .iter_mut()
+        .map(drop_gone)
+        .fold(false, |any, gone| any | gone);
     if gone {
         // A file fewer may be a link group fewer.
         links::group(&mut listing);
@@ -307,7 +315,13 @@ fn hold_known(listing: &mut Listing, domain: Domain, batch: &mut Batch) {
     let mut missing: Vec<(usize, usize)> = Vec::new();
     let mut probe = |keys: &mut Vec<Key>, places: &mut Vec<(usize, usize)>| {
         let held = batch.hold(keys);
-        missing.extend(places.iter().zip(held).filter(|(_, held)| !held).map(|(place, _)| *place));
+        missing.extend(
+            places
+                .iter()
+                .zip(held)
+                .filter(|(_, held)| !held)
+                .map(|(place, _)| *place),
+        );
         keys.clear();
         places.clear();
     };
@@ -388,7 +402,10 @@ fn count(listing: &Listing, read: read::ReadCounts) -> ScanCounts {
 fn keep_clean_nodes(listing: &mut Listing) {
     let mut nodes: Vec<(usize, ContentId)> = Vec::new();
     let subdirectories = listing.directories.iter().flat_map(|directory| &directory.items);
-    for item in subdirectories.filter(|item| item.kind == EntryKind::Directory).chain(&listing.root) {
+    for item in subdirectories
+        .filter(|item| item.kind == EntryKind::Directory)
+        .chain(&listing.root)
+    {
         if !listing.directories[item.child].dirty {
             nodes.push((item.child, item.id));
         }
@@ -432,7 +449,13 @@ fn hold_nodes(listing: &mut Listing, domain: Domain, batch: &mut Batch) {
 }
 
 /// Builds all directories without a node, the deepest level first; how many there were.
-fn build(store: &Store, listing: &mut Listing, form: Form, batch: &mut Batch, control: &Control) -> Result<u64> {
+fn build(
+    store: &Store,
+    listing: &mut Listing,
+    form: Form,
+    batch: &mut Batch,
+    control: &Control,
+) -> Result<u64> {
     /// Directories and names built as one piece of work: bounds memory, and fills the hash function's lanes.
     const CHUNK_DIRECTORIES: usize = 512;
     const CHUNK_NAMES: usize = 8192;
@@ -453,7 +476,11 @@ fn build(store: &Store, listing: &mut Listing, form: Form, batch: &mut Batch, co
         let mut chunks: Vec<Vec<usize>> = vec![Vec::new()];
         let mut names = 0;
         for index in level {
-            if chunks.last().is_some_and(|chunk| chunk.len() == CHUNK_DIRECTORIES) || names > CHUNK_NAMES {
+            if chunks
+                .last()
+                .is_some_and(|chunk| chunk.len() == CHUNK_DIRECTORIES)
+                || names > CHUNK_NAMES
+            {
                 chunks.push(Vec::new());
                 names = 0;
             }
@@ -466,22 +493,27 @@ fn build(store: &Store, listing: &mut Listing, form: Form, batch: &mut Batch, co
         };
         let built = {
             let listing = &*listing;
-            parallel::run(&chunk_control, chunks, Vec::new, |built: &mut Vec<(usize, ContentId)>, chunk, _| {
-                let pending: Vec<PendingDirectory> = chunk
-                    .iter()
-                    .map(|&index| PendingDirectory {
-                        entries: (0..listing.directories[index].items.len())
-                            .map(|item| entry_of(listing, form, index, item))
-                            .collect(),
-                    })
-                    .collect();
-                let mut extents = Vec::new();
-                let ids = build_many(form.domain, pending, &mut extents)?;
-                store.block_on(batch.lock().put(extents))?;
-                counter.add(chunk.len() as u64, 0);
-                built.extend(chunk.into_iter().zip(ids));
-                Ok(())
-            })?
+            parallel::run(
+                &chunk_control,
+                chunks,
+                Vec::new,
+                |built: &mut Vec<(usize, ContentId)>, chunk, _| {
+                    let pending: Vec<PendingDirectory> = chunk
+                        .iter()
+                        .map(|&index| PendingDirectory {
+                            entries: (0..listing.directories[index].items.len())
+                                .map(|item| entry_of(listing, form, index, item))
+                                .collect(),
+                        })
+                        .collect();
+                    let mut extents = Vec::new();
+                    let ids = build_many(form.domain, pending, &mut extents)?;
+                    store.block_on(batch.lock().put(extents))?;
+                    counter.add(chunk.len() as u64, 0);
+                    built.extend(chunk.into_iter().zip(ids));
+                    Ok(())
+                },
+            )?
         };
         for (index, node) in built.into_iter().flatten() {
             listing.directories[index].node = Some(node);

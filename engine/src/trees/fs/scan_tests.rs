@@ -51,15 +51,26 @@ fn the_cache_never_changes_the_tree() {
     let mut random = SmallRng::seed_from_u64(seed);
     let (store, directory) = (store(), tempfile::tempdir().expect("a place"));
     sample(directory.path());
-    let names = ["one", "a/two", "a/b/three", "a/new", "empty/x", "dir2/y", "dir2/z"];
+    let names = [
+        "one",
+        "a/two",
+        "a/b/three",
+        "a/new",
+        "empty/x",
+        "dir2/y",
+        "dir2/z",
+    ];
     let mut cache = None;
     for step in 0..120 {
         let path = directory.path().join(names[random.random_range(0..names.len())]);
         let _ = fs::create_dir_all(path.parent().expect("has one"));
         match random.random_range(0..8) {
-            0..=2 => write(&path, &format!("{:03}", random.random_range(0..1000))),
+            0..=2 => write(&path, format!("{:03}", random.random_range(0..1000))),
             3 => drop(fs::remove_file(&path)),
-            4 => drop(fs::set_permissions(&path, fs::Permissions::from_mode(random.random_range(0o600..0o700)))),
+            4 => drop(fs::set_permissions(
+                &path,
+                fs::Permissions::from_mode(random.random_range(0o600..0o700)),
+            )),
             5 => {
                 let other = directory.path().join(names[random.random_range(0..names.len())]);
                 drop(fs::rename(&path, other));
@@ -91,7 +102,7 @@ fn a_change_in_the_same_tick_is_not_missed() {
     let mut doubted = 0;
     for round in 0..200 {
         // In place: the inode stays, so that only times could tell.
-        write(&path, &format!("{round:05}"));
+        write(&path, format!("{round:05}"));
         let committed = commit_all(&store, directory.path(), cache);
         let id = committed.scan.entry(0, 0).id;
         assert_eq!(id, crate::hash::content_id(format!("{round:05}").as_bytes()));
@@ -188,7 +199,11 @@ fn ignored_names_are_left_out() {
     write(directory.path().join("a/.heliosignore"), "two\n");
     write(directory.path().join(".gitignore"), "one\n");
     let second = commit_all(&store, directory.path(), first.cache.clone());
-    assert_eq!(second.scan.counts().files, 5, "one, link, three and the two ignore files");
+    assert_eq!(
+        second.scan.counts().files,
+        5,
+        "one, link, three and the two ignore files"
+    );
     let options = ScanOptions {
         gitignore: true,
         excludes: vec!["b/".into()],
@@ -204,7 +219,8 @@ fn ignored_names_are_left_out() {
 fn sockets_and_the_store_are_left_out() {
     let (store, directory) = (store(), tempfile::tempdir().expect("a place"));
     sample(directory.path());
-    let _socket = std::os::unix::net::UnixListener::bind(directory.path().join("socket")).expect("sockets work");
+    let _socket =
+        std::os::unix::net::UnixListener::bind(directory.path().join("socket")).expect("sockets work");
     write(directory.path().join("image"), "the store");
     let image = fs::metadata(directory.path().join("image")).expect("is there");
     let options = ScanOptions {
@@ -225,9 +241,23 @@ fn sockets_and_the_store_are_left_out() {
 fn the_root_directory_is_refused() {
     let store = store();
     let mut batch = store.batch();
-    let refused = scan(&store, Path::new("/"), &ScanOptions::default(), None, &mut batch, &control());
+    let refused = scan(
+        &store,
+        Path::new("/"),
+        &ScanOptions::default(),
+        None,
+        &mut batch,
+        &control(),
+    );
     assert!(matches!(refused, Err(Error::Refused { .. })));
-    let dotted = scan(&store, Path::new("/usr/.."), &ScanOptions::default(), None, &mut batch, &control());
+    let dotted = scan(
+        &store,
+        Path::new("/usr/.."),
+        &ScanOptions::default(),
+        None,
+        &mut batch,
+        &control(),
+    );
     assert!(matches!(dotted, Err(Error::Refused { .. })));
 }
 
@@ -240,7 +270,14 @@ fn a_cancelled_scan_ends() {
     cancel.cancel();
     let control = Control { cancel, ..control() };
     let mut batch = store.batch();
-    let answer = scan(&store, directory.path(), &ScanOptions::default(), None, &mut batch, &control);
+    let answer = scan(
+        &store,
+        directory.path(),
+        &ScanOptions::default(),
+        None,
+        &mut batch,
+        &control,
+    );
     assert!(matches!(answer, Err(Error::Cancelled)));
 }
 
@@ -252,7 +289,14 @@ fn what_is_no_directory_is_named() {
     for name in ["missing", "file"] {
         let path = directory.path().join(name);
         let mut batch = store.batch();
-        let answer = scan(&store, &path, &ScanOptions::default(), None, &mut batch, &control());
+        let answer = scan(
+            &store,
+            &path,
+            &ScanOptions::default(),
+            None,
+            &mut batch,
+            &control(),
+        );
         let message = answer.err().expect("must fail").to_string();
         assert!(message.contains(name), "{message}");
     }
@@ -287,8 +331,11 @@ fn many_names_of_any_bytes() {
     for number in 0..20_000u32 {
         let mut name = vec![(number % 255 + 1) as u8, b'x'];
         name.extend_from_slice(number.to_string().as_bytes());
-        name.iter_mut().filter(|byte| **byte == b'/').for_each(|byte| *byte = b'.');
-        fs::File::create(directory.path().join(std::ffi::OsStr::from_bytes(&name))).expect("any name is fine");
+        name.iter_mut()
+            .filter(|byte| **byte == b'/')
+            .for_each(|byte| *byte = b'.');
+        fs::File::create(directory.path().join(std::ffi::OsStr::from_bytes(&name)))
+            .expect("any name is fine");
     }
     let first = commit_all(&store, directory.path(), None);
     assert_eq!(first.scan.counts().files, 20_000);

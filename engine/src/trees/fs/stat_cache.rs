@@ -188,10 +188,13 @@ impl StatCache {
 
     /// The section of the directory after `child` among its siblings.
     pub(super) fn sibling(&self, child: usize) -> usize {
-        self.sections.get(child).map_or(usize::MAX, |section| section.after)
+        self.sections
+            .get(child)
+            .map_or(usize::MAX, |section| section.after)
     }
 
     /// A section as it stands in the file, to be copied.
+    #[cfg(test)]
     pub(super) fn raw(&self, section: usize) -> &[u8] {
         self.sections
             .get(section)
@@ -478,7 +481,10 @@ impl SectionWriter {
     /// Adds a record; names must come in byte order.
     pub(super) fn put(&mut self, name: &[u8], record: &Record) {
         let owner = (record.mode, record.uid, record.gid);
-        let same_owner = self.last.as_ref().is_some_and(|last| (last.1, last.2, last.3) == owner);
+        let same_owner = self
+            .last
+            .as_ref()
+            .is_some_and(|last| (last.1, last.2, last.3) == owner);
         let other_device = record.file.device != self.device;
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         let out = &mut self.records;

@@ -122,10 +122,19 @@ proptest! {
 fn nested() -> Bytes {
     let directory = record(EntryKind::Directory, 0);
     let mut writer = Writer::new(form(), 42, &directory);
-    for names in [&[("a", true), ("b", false), ("c", true)][..], &[("x", true), ("y", false)], &[], &[("z", false)]] {
+    for names in [
+        &[("a", true), ("b", false), ("c", true)][..],
+        &[("x", true), ("y", false)],
+        &[],
+        &[("z", false)],
+    ] {
         let mut section = writer.section();
         for (name, is_directory) in names {
-            let kind = if *is_directory { EntryKind::Directory } else { EntryKind::File };
+            let kind = if *is_directory {
+                EntryKind::Directory
+            } else {
+                EntryKind::File
+            };
             section.put(name.as_bytes(), &record(kind, 9));
         }
         writer.append(&section);
@@ -140,7 +149,9 @@ fn sections_follow_the_tree() {
     let cache = StatCache::decode(bytes.clone()).expect("parses");
     let names = |section| -> Vec<String> {
         let names = records_of(&cache, section).into_iter().map(|(name, _)| name);
-        names.map(|name| String::from_utf8(name).expect("ASCII")).collect()
+        names
+            .map(|name| String::from_utf8(name).expect("ASCII"))
+            .collect()
     };
     assert_eq!(names(0), ["a", "b", "c"]);
     assert_eq!(names(1), ["x", "y"]);
@@ -183,7 +194,10 @@ fn recent_changes_are_not_settled() {
     assert!(!is_settled(&stat(100, 490_000_000), now, true), "one tick before");
     assert!(!is_settled(&stat(101, 1), now, true), "the future");
     assert!(is_settled(&stat(100, 400_000_000), now, true));
-    assert!(!is_settled(&stat(100, 400_000_000), now, false), "another machine's clock");
+    assert!(
+        !is_settled(&stat(100, 400_000_000), now, false),
+        "another machine's clock"
+    );
     assert!(!is_settled(&stat(99, 0), now, true), "whole seconds");
     assert!(is_settled(&stat(90, 0), now, true));
 }

@@ -96,7 +96,11 @@ pub(super) fn see(root: &Path) -> BTreeMap<PathBuf, Seen> {
         let relative = path.strip_prefix(root).expect("below the root").to_owned();
         let data = fs::symlink_metadata(&path).expect("is there");
         let content = if data.file_type().is_symlink() {
-            fs::read_link(&path).expect("a link").as_os_str().as_bytes().to_vec()
+            fs::read_link(&path)
+                .expect("a link")
+                .as_os_str()
+                .as_bytes()
+                .to_vec()
         } else if data.is_file() {
             fs::read(&path).expect("readable")
         } else {
@@ -112,7 +116,10 @@ pub(super) fn see(root: &Path) -> BTreeMap<PathBuf, Seen> {
         }
         let same_as = match data.is_dir() {
             true => relative.clone(),
-            false => first.entry((data.dev(), data.ino())).or_insert_with(|| relative.clone()).clone(),
+            false => first
+                .entry((data.dev(), data.ino()))
+                .or_insert_with(|| relative.clone())
+                .clone(),
         };
         let is_device = data.file_type().is_char_device() || data.file_type().is_block_device();
         let known = seen.insert(
@@ -136,7 +143,9 @@ pub(super) fn see(root: &Path) -> BTreeMap<PathBuf, Seen> {
 fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0u8; 65536];
     let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
-    let names = names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    let names = names[..length]
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty());
     names
         .map(|name| {
             let mut value = vec![0u8; 65536];
@@ -162,7 +171,13 @@ fn set_time(path: &Path, seconds: i64, nanoseconds: i64) {
             tv_nsec: nanoseconds,
         },
     };
-    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).expect("own file");
+    rustix::fs::utimensat(
+        rustix::fs::CWD,
+        path,
+        &times,
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .expect("own file");
 }
 
 /// Fills a directory with one of everything that a tree can hold.
@@ -175,7 +190,10 @@ pub(super) fn everything(root: &Path) {
     write(at("a/b/Case"), "upper");
     write(at("a/b/case"), "lower");
     write(root.join(OsStr::from_bytes(b"a/b/not \xff\xfe utf-8\n")), "bytes");
-    write(at("a/b/c/name of 255 bytes").with_file_name("n".repeat(255)), "long");
+    write(
+        at("a/b/c/name of 255 bytes").with_file_name("n".repeat(255)),
+        "long",
+    );
     write(at("run.sh"), "#!/bin/sh\n");
     fs::set_permissions(at("run.sh"), fs::Permissions::from_mode(0o4751)).expect("own file");
     write(at("secret"), "read only");
@@ -186,7 +204,9 @@ pub(super) fn everything(root: &Path) {
         let mut state = length as u64 | 1;
         (0..length)
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (state >> 56) as u8
             })
             .collect()

@@ -18,10 +18,10 @@ use parking_lot::Mutex;
 use super::control::{Control, Counter, Doubt, Phase, SharedWarnings};
 use super::folder::Folder;
 use super::ignore_rules::{IGNORE_FILE_BYTES_MAX, Rules};
-use super::parallel::{self, Queue};
-use super::platform::{self, FileId, Found, Stat};
 use super::known::Known;
 use super::listing::{Directory, Failure, Item, Listing, assemble, directory_placeholder};
+use super::parallel::{self, Queue};
+use super::platform::{self, FileId, Found, Stat};
 use super::stat_cache::{Record, StatCache, is_settled};
 use super::xattr::{self, XattrPlace};
 use crate::error::Result;
@@ -206,7 +206,15 @@ impl Walk<'_> {
 
         let mut known = Known::new(self.options.cache, task.section);
         let mut children = Vec::new();
-        self.keep_wanted(&mut directory, fd, &mut found, now, local, &mut known, &mut children)?;
+        self.keep_wanted(
+            &mut directory,
+            fd,
+            &mut found,
+            now,
+            local,
+            &mut known,
+            &mut children,
+        )?;
         directory.dirty |= known.finish();
 
         let above = Arc::new(Above {
@@ -325,7 +333,10 @@ impl Walk<'_> {
     }
 
     /// Looks at every name, leaves out what is to be left out, and compares the rest with the cache.
-    #[allow(clippy::too_many_arguments, reason = "one loop over one directory; its state is the arguments")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one loop over one directory; its state is the arguments"
+    )]
     fn keep_wanted(
         &self,
         directory: &mut Directory,
@@ -377,7 +388,8 @@ impl Walk<'_> {
                         _ => Doubt::UnknownKindSkipped,
                     };
                     directory.left_out.push(raw.name(&names));
-                    self.warnings.add(doubt, || directory.folder.path(name), "left out");
+                    self.warnings
+                        .add(doubt, || directory.folder.path(name), "left out");
                     continue;
                 }
             };
@@ -498,7 +510,9 @@ fn list_sorted(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<(Bytes, V
         names.extend_from_slice(name);
     })?;
     if too_much {
-        return Err(io::Error::other("more than 4 GiB of names, or a name of more than 255 bytes"));
+        return Err(io::Error::other(
+            "more than 4 GiB of names, or a name of more than 255 bytes",
+        ));
     }
     found.sort_unstable_by(|a, b| a.bytes(&names).cmp(b.bytes(&names)));
     Ok((names.into(), found))
@@ -519,4 +533,3 @@ fn read_small(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
     text.truncate(length);
     Ok(text)
 }
-

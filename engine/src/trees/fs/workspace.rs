@@ -250,7 +250,10 @@ fn encode(branch: &str, path: &Path, options: &ScanOptions) -> Result<Bytes> {
         options.xattrs,
         options.one_file_system,
     ];
-    let bits = bits.iter().rev().fold(0u8, |bits, &bit| bits << 1 | u8::from(bit));
+    let bits = bits
+        .iter()
+        .rev()
+        .fold(0u8, |bits, &bit| bits << 1 | u8::from(bit));
     let too_long = || {
         Error::invalid(
             "exclude patterns",

@@ -41,17 +41,27 @@ fn records_follow_directories() {
         panic!("{known:?}");
     };
     assert_eq!(read, 0);
-    assert_eq!((workspace.branch.as_str(), &workspace.path, &workspace.options), ("work", &at("first"), &options));
+    assert_eq!(
+        (workspace.branch.as_str(), &workspace.path, &workspace.options),
+        ("work", &at("first"), &options)
+    );
 
     // Moved, and changed on the way.
     fs::rename(at("first"), at("second")).expect("own directory");
     write(at("second/3"), "x");
     let (read, known) = follow(&store, &at("second"), &options);
-    assert!(matches!(&known, Known::Here(workspace) if workspace.path == at("first")), "{known:?}");
+    assert!(
+        matches!(&known, Known::Here(workspace) if workspace.path == at("first")),
+        "{known:?}"
+    );
     assert_eq!(read, 1);
 
     // A copy with all times, as `cp -a` makes it, is a stranger.
-    let copied = std::process::Command::new("cp").arg("-a").arg(at("second")).arg(at("copy")).status();
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(at("second"))
+        .arg(at("copy"))
+        .status();
     assert!(copied.expect("cp is there").success());
     let (read, known) = follow(&store, &at("copy"), &options);
     assert_eq!((read, known), (5, Known::No));
@@ -65,7 +75,10 @@ fn records_follow_directories() {
     fs::create_dir(at("copy")).expect("writable");
     write(at("copy/0"), "0");
     let (read, known) = follow(&store, &at("copy"), &options);
-    assert!(matches!(&known, Known::Before(workspace) if workspace.branch == "work"), "{known:?}");
+    assert!(
+        matches!(&known, Known::Before(workspace) if workspace.branch == "work"),
+        "{known:?}"
+    );
     assert_eq!(read, 1);
     assert_eq!(Workspace::list(&store).len(), 3);
 }
@@ -81,15 +94,31 @@ fn records_are_forgotten_and_bounded() {
     let mut batch = store.batch();
     workspace.forget(&mut batch);
     store.block_on(batch.submit()).expect("room");
-    assert_eq!(Workspace::find(&store, place.path()).expect("is there"), Known::No);
+    assert_eq!(
+        Workspace::find(&store, place.path()).expect("is there"),
+        Known::No
+    );
 
     let options = ScanOptions {
         excludes: vec!["x".repeat(5000)],
         ..ScanOptions::default()
     };
     let mut batch = store.batch();
-    let answer = Workspace::record(&store, &mut batch, place.path(), "work", &options, None, &Known::No);
-    assert!(answer.err().expect("must fail").to_string().contains(".heliosignore"));
+    let answer = Workspace::record(
+        &store,
+        &mut batch,
+        place.path(),
+        "work",
+        &options,
+        None,
+        &Known::No,
+    );
+    assert!(
+        answer
+            .expect_err("must fail")
+            .to_string()
+            .contains(".heliosignore")
+    );
 }
 
 /// Goal: two commits of one directory at once can't overwrite each other's record.
@@ -100,6 +129,18 @@ fn the_faster_record_wins() {
     let known = Workspace::find(&store, place.path()).expect("is there");
     follow(&store, place.path(), &ScanOptions::default());
     let mut batch = store.batch();
-    Workspace::record(&store, &mut batch, place.path(), "other", &ScanOptions::default(), None, &known).expect("fits");
-    assert!(matches!(store.block_on(batch.submit()), Err(Error::Conflict { .. })));
+    Workspace::record(
+        &store,
+        &mut batch,
+        place.path(),
+        "other",
+        &ScanOptions::default(),
+        None,
+        &known,
+    )
+    .expect("fits");
+    assert!(matches!(
+        store.block_on(batch.submit()),
+        Err(Error::Conflict { .. })
+    ));
 }

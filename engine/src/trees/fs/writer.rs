@@ -93,11 +93,18 @@ impl<'a> Writer<'a> {
                 self.counter.add(1, entry.size);
             }
             None => {
-                stream::write(self.objects, entry.id, entry.size, file.as_fd(), self.control, self.counter)
-                    .map_err(|problem| match problem {
-                        Problem::File(error) => spot.problem("write")(error),
-                        Problem::Other(error) => error,
-                    })?;
+                stream::write(
+                    self.objects,
+                    entry.id,
+                    entry.size,
+                    file.as_fd(),
+                    self.control,
+                    self.counter,
+                )
+                .map_err(|problem| match problem {
+                    Problem::File(error) => spot.problem("write")(error),
+                    Problem::Other(error) => error,
+                })?;
                 self.counter.add(1, 0);
             }
         }
@@ -114,14 +121,19 @@ impl<'a> Writer<'a> {
     /// Creates a named pipe or a device node; false if it was left out.
     pub(super) fn node(&self, spot: &Spot<'_>, entry: &Entry) -> Result<bool> {
         if entry.kind != EntryKind::Fifo && !self.keep.devices {
-            self.warnings
-                .add(Doubt::DeviceSkipped, || (spot.path)(), "device nodes were not asked for");
+            self.warnings.add(
+                Doubt::DeviceSkipped,
+                || (spot.path)(),
+                "device nodes were not asked for",
+            );
             return Ok(false);
         }
         let device = entry.attributes.device.unwrap_or_default();
         match platform::make_node(spot.directory, spot.name, entry.kind, device) {
             Ok(()) => {}
-            Err(error) if entry.kind != EntryKind::Fifo && error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(error)
+                if entry.kind != EntryKind::Fifo && error.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 self.warnings.add(Doubt::DeviceSkipped, || (spot.path)(), error);
                 return Ok(false);
             }
@@ -157,7 +169,9 @@ impl<'a> Writer<'a> {
     fn name_metadata(&self, spot: &Spot<'_>, entry: &Entry) -> Result<()> {
         let (directory, name) = (spot.directory, spot.name);
         if let Some((uid, gid)) = self.owner_change(entry) {
-            self.chown(spot, uid, gid, |uid, gid| platform::set_owner_of(directory, name, uid, gid))?;
+            self.chown(spot, uid, gid, |uid, gid| {
+                platform::set_owner_of(directory, name, uid, gid)
+            })?;
         }
         self.put_xattrs(XattrPlace::Name(directory, name), entry, spot);
         if entry.kind != EntryKind::Symlink {
@@ -174,7 +188,9 @@ impl<'a> Writer<'a> {
     /// Gives what [`platform::open_place`] opened (not a link) the metadata of `entry`.
     pub(super) fn place_metadata(&self, place: BorrowedFd<'_>, entry: &Entry, spot: &Spot<'_>) -> Result<()> {
         if let Some((uid, gid)) = self.owner_change(entry) {
-            self.chown(spot, uid, gid, |uid, gid| platform::set_owner_of_place(place, uid, gid))?;
+            self.chown(spot, uid, gid, |uid, gid| {
+                platform::set_owner_of_place(place, uid, gid)
+            })?;
         }
         self.put_xattrs(XattrPlace::Place(place), entry, spot);
         platform::set_mode_of(place, entry.mode).map_err(spot.problem("set the mode of"))?;
@@ -242,8 +258,11 @@ impl<'a> Writer<'a> {
         for xattr in wanted.iter().filter(|xattr| !present.contains(xattr)) {
             if let Err(error) = xattr::set(place, &xattr.name, &xattr.value) {
                 let name = String::from_utf8_lossy(&xattr.name);
-                self.warnings
-                    .add(Doubt::XattrNotKept, || (spot.path)(), format_args!("{name}: {error}"));
+                self.warnings.add(
+                    Doubt::XattrNotKept,
+                    || (spot.path)(),
+                    format_args!("{name}: {error}"),
+                );
             }
         }
     }

@@ -111,4 +111,3 @@ pub(super) fn remove(place: XattrPlace<'_>, name: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
-
