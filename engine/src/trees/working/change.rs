@@ -67,10 +67,10 @@ impl WorkingTree {
                     std::mem::replace(&mut pending.content, content)
                 });
                 self.pending_bytes -= before.map_or(0, |content| content.in_memory());
+                self.touch(directory);
             }
             Spot::Slot(leaf, slot) => self.set_written(directory, leaf, slot, content),
         }
-        self.touch(directory);
         Ok(())
     }
 
@@ -281,8 +281,7 @@ impl WorkingTree {
                 let node = &within.nodes.levels[0][leaf as usize];
                 match node.edit(slot) {
                     Some(Edit::Entry(pending)) => Some(of(pending)),
-                    edit => node.leaf().map(|leaf| {
-                        let record = leaf.records()[usize::from(slot)];
+                    edit => node.record(slot).map(|record| {
                         let kept = record.size.get();
                         let size = edit
                             .and_then(Edit::content)
@@ -339,6 +338,7 @@ impl WorkingTree {
     /// Records that a file of a leaf has new content.
     fn set_written(&mut self, directory: DirectoryIndex, leaf: u32, slot: u8, content: Content) {
         let within = self.directory_mut(directory);
+        let clean = within.dirty.is_none();
         let edits = &mut within.nodes.levels[0][leaf as usize].edits;
         let before = match edits.iter_mut().find(|(edited, _)| *edited == slot) {
             Some((_, Edit::Entry(pending))) => {
@@ -356,6 +356,9 @@ impl WorkingTree {
             }
         };
         self.pending_bytes -= before.in_memory();
+        if clean {
+            self.touch(directory);
+        }
     }
 
     /// Records any change of an entry of a leaf.
@@ -408,7 +411,7 @@ impl WorkingTree {
                 std::sync::Arc::new(Directory::new(
                     ROOT,
                     Place::Added(Bytes::new()),
-                    Nodes { levels: Vec::new() },
+                    Nodes::new(Vec::new()),
                 )),
             );
             if let Some(position) = gone.dirty {

@@ -151,7 +151,7 @@ impl Run {
 
     fn leave(&mut self, leaves: &mut Leaves) {
         let entries = self.encoder.len() as u64;
-        let bytes = Bytes::from(self.encoder.finish());
+        let bytes = self.encoder.finish();
         let first = LeafView::of_checked(&bytes)
             .ok()
             .filter(|leaf| !leaf.is_empty())
