@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::change::GONE;
 use super::edit::{Content, Directory, DirectoryIndex, Edit, Place};
 use super::plan::Plan;
+use super::record::GONE;
 use super::{Base, WorkingTree};
 use crate::error::Result;
 use crate::format::node::FileTime;

@@ -15,11 +15,13 @@ mod change;
 mod commit;
 mod contents;
 mod edit;
+mod finish;
 mod locate;
 mod name_index;
 mod nodes;
 mod plan;
 mod read;
+mod record;
 mod reshape;
 
 use std::sync::Arc;

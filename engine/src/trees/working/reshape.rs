@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 use super::Stop;
 use super::edit::{Directory, DirectoryIndex, Edit, Pending};
+use super::finish::Finisher;
 use super::locate::Want;
 use super::nodes::{Node, fresh};
-use super::plan::Finisher;
 use crate::format::ContentId;
 use crate::format::node::{LeafEncoder, LeafRecord, LeafView};
 use crate::trees::shape;
