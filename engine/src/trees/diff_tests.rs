@@ -101,8 +101,8 @@ fn what_has_changed_is_told() {
     let mut near = xattr.clone();
     near.value = Bytes::from_static(b"near");
     let none = Changed::default();
-    type Edit = fn(&mut Entry);
-    let changes: Vec<(Edit, Changed)> = vec![
+    type Case = (fn(&mut Entry), Changed);
+    let changes: Vec<Case> = vec![
         (
             |entry| entry.id = ContentId([1; 32]),
             Changed {

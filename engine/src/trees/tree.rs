@@ -209,3 +209,7 @@ fn check_directory(entry: &Entry) -> Result<()> {
         "it is not a directory",
     ))
 }
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

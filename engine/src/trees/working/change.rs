@@ -12,9 +12,6 @@ use crate::trees::TreeCounts;
 use crate::trees::path::{TreePath, describe};
 use crate::trees::tree;
 
-/// Stands in the list of changed directories for one that is gone.
-pub(super) const GONE: DirectoryIndex = DirectoryIndex::MAX;
-
 impl WorkingTree {
     /// Writes a whole file: a new one (mode 0644) in an existing directory, or new content for an existing one, which
     /// keeps its mode, owner and extended attributes. One of several hard links becomes a file of its own.
@@ -67,10 +64,10 @@ impl WorkingTree {
                     std::mem::replace(&mut pending.content, content)
                 });
                 self.pending_bytes -= before.map_or(0, |content| content.in_memory());
+                self.touch(directory);
             }
             Spot::Slot(leaf, slot) => self.set_written(directory, leaf, slot, content),
         }
-        self.touch(directory);
         Ok(())
     }
 
@@ -281,8 +278,7 @@ impl WorkingTree {
                 let node = &within.nodes.levels[0][leaf as usize];
                 match node.edit(slot) {
                     Some(Edit::Entry(pending)) => Some(of(pending)),
-                    edit => node.leaf().map(|leaf| {
-                        let record = leaf.records()[usize::from(slot)];
+                    edit => node.record(slot).map(|record| {
                         let kept = record.size.get();
                         let size = edit
                             .and_then(Edit::content)
@@ -293,142 +289,6 @@ impl WorkingTree {
             }
         }
         .unwrap_or_default()
-    }
-
-    /// Puts an entry under a name, whatever is there now; the leaf for that name is loaded.
-    fn insert(&mut self, directory: DirectoryIndex, name: &[u8], pending: Pending) -> Result<(), Stop> {
-        let slot = self.slot(directory, name)?;
-        self.pending_bytes += pending.content.in_memory();
-        let moved = match pending.content {
-            Content::Directory(index) => Some(index),
-            _ => None,
-        };
-        let place = match slot {
-            Some((leaf, slot)) => {
-                self.set_edit(directory, leaf, slot, Edit::Entry(Box::new(pending)));
-                Place::Slot { leaf, slot }
-            }
-            None => {
-                let name = owned(name);
-                let before = self.directory_mut(directory).added.insert(name.clone(), pending);
-                self.pending_bytes -= before.map_or(0, |pending| pending.content.in_memory());
-                Place::Added(name)
-            }
-        };
-        if let Some(index) = moved {
-            let moved = self.directory_mut(index);
-            (moved.parent, moved.place) = (directory, place);
-        }
-        self.touch(directory);
-        Ok(())
-    }
-
-    /// Removes an entry from its directory, and nothing else.
-    fn take_out(&mut self, located: &Located<'_>) {
-        match located.spot {
-            Some(Spot::Slot(leaf, slot)) => self.set_edit(located.directory, leaf, slot, Edit::Removed),
-            Some(Spot::Added) => {
-                let before = self.directory_mut(located.directory).added.remove(located.name);
-                self.pending_bytes -= before.map_or(0, |pending| pending.content.in_memory());
-            }
-            None => {}
-        }
-        self.touch(located.directory);
-    }
-
-    /// Records that a file of a leaf has new content.
-    fn set_written(&mut self, directory: DirectoryIndex, leaf: u32, slot: u8, content: Content) {
-        let within = self.directory_mut(directory);
-        let edits = &mut within.nodes.levels[0][leaf as usize].edits;
-        let before = match edits.iter_mut().find(|(edited, _)| *edited == slot) {
-            Some((_, Edit::Entry(pending))) => {
-                pending.touched = true;
-                std::mem::replace(&mut pending.content, content)
-            }
-            Some((_, edit)) => match std::mem::replace(edit, Edit::Content(content)) {
-                Edit::Content(before) => before,
-                Edit::Entry(_) | Edit::Removed => Content::Kept,
-            },
-            None => {
-                put_edit(edits, slot, Edit::Content(content));
-                within.dirty_leaves.push(leaf);
-                Content::Kept
-            }
-        };
-        self.pending_bytes -= before.in_memory();
-    }
-
-    /// Records any change of an entry of a leaf.
-    fn set_edit(&mut self, directory: DirectoryIndex, leaf: u32, slot: u8, edit: Edit) {
-        let within = self.directory_mut(directory);
-        within.removed += u32::from(matches!(edit, Edit::Removed));
-        let edits = &mut within.nodes.levels[0][leaf as usize].edits;
-        let before = match edits.iter_mut().find(|(edited, _)| *edited == slot) {
-            Some((_, place)) => Some(std::mem::replace(place, edit)),
-            None => {
-                put_edit(edits, slot, edit);
-                None
-            }
-        };
-        // A loaded directory that has not changed stands there without its leaf being listed.
-        if matches!(before, None | Some(Edit::Content(Content::Directory(_)))) {
-            within.dirty_leaves.push(leaf);
-        }
-        if let Some(before) = before {
-            within.removed -= u32::from(matches!(before, Edit::Removed));
-            self.pending_bytes -= before.content().map_or(0, Content::in_memory);
-        }
-    }
-
-    /// Lists a directory, and those above it, as changed.
-    fn touch(&mut self, directory: DirectoryIndex) {
-        let mut at = directory;
-        while self.directory(at).dirty.is_none() {
-            let position = u32::try_from(self.dirty.len()).unwrap_or(u32::MAX);
-            self.dirty.push(at);
-            let touched = self.directory_mut(at);
-            touched.dirty = Some(position);
-            if at == ROOT {
-                return;
-            }
-            let above = touched.parent;
-            if let Place::Slot { leaf, .. } = touched.place {
-                self.directory_mut(above).dirty_leaves.push(leaf);
-            }
-            at = above;
-        }
-    }
-
-    /// Lets go of a directory and of those loaded below it.
-    fn forget(&mut self, directory: DirectoryIndex) {
-        let mut waiting = vec![directory];
-        while let Some(index) = waiting.pop() {
-            let gone = std::mem::replace(
-                &mut self.directories[index as usize],
-                std::sync::Arc::new(Directory::new(
-                    ROOT,
-                    Place::Added(Bytes::new()),
-                    Nodes { levels: Vec::new() },
-                )),
-            );
-            if let Some(position) = gone.dirty {
-                self.dirty[position as usize] = GONE;
-            }
-            let edits = gone.nodes.levels[0]
-                .iter()
-                .flat_map(|leaf| &leaf.edits)
-                .map(|(_, edit)| edit.content());
-            for content in edits
-                .flatten()
-                .chain(gone.added.values().map(|pending| &pending.content))
-            {
-                self.pending_bytes -= content.in_memory();
-                if let Content::Directory(below) = content {
-                    waiting.push(*below);
-                }
-            }
-            self.unused.push(index);
-        }
     }
 
     /// Size of what a path names, with everything below it.
@@ -471,12 +331,6 @@ impl WorkingTree {
             .saturating_sub(old_bytes)
             .saturating_add(new_bytes);
     }
-}
-
-/// Keeps edits sorted by slot, so that every pass over them has the order of names.
-fn put_edit(edits: &mut Vec<(u8, Edit)>, slot: u8, edit: Edit) {
-    let at = edits.iter().take_while(|(edited, _)| *edited < slot).count();
-    edits.insert(at, (slot, edit));
 }
 
 /// A file that was one of several links, with new content, on its own.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::change::GONE;
 use super::edit::{Content, Directory, DirectoryIndex, Edit, Place};
 use super::plan::Plan;
+use super::record::GONE;
 use super::{Base, WorkingTree};
 use crate::error::Result;
 use crate::format::node::FileTime;
@@ -34,7 +34,7 @@ impl WorkingTree {
     /// durability failed, the commit is visible and the tree has not followed it.
     pub async fn commit_with(&mut self, options: &CommitOptions) -> Result<CommitOutcome> {
         let head = self.head()?;
-        let branch = self.branch.clone().unwrap_or_default();
+        let branch = self.branch.clone().unwrap_or_else(|| "".into());
         let found = head.as_ref().map(|head| head.commit);
         if found != self.base() {
             return Err(branches::moved(&branch, self.base(), found));
@@ -89,23 +89,29 @@ impl WorkingTree {
     }
 
     /// Makes the tree what the plan says it is: everything committed, nothing changed.
-    fn apply(&mut self, plan: Plan) {
+    pub(super) fn apply(&mut self, plan: Plan) {
         for patch in plan.patches {
             let nodes = &mut self.directory_mut(patch.directory).nodes;
             let node = &mut nodes.levels[usize::from(patch.level)][patch.index as usize];
-            node.bytes = patch.bytes;
+            let new = &plan.nodes[patch.range];
+            if node.bytes.len() == new.len() {
+                node.bytes.copy_from_slice(new);
+            } else {
+                node.bytes = new.to_vec();
+            }
             node.id = patch.id;
         }
-        for index in std::mem::take(&mut self.dirty) {
-            if index != GONE {
-                let directory = self.directory_mut(index);
-                directory.dirty = None;
-                directory.stored = true;
-                if !directory.names_changed() {
-                    settle(directory);
-                }
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for index in dirty.drain(..).filter(|index| *index != GONE) {
+            let directory = self.directory_mut(index);
+            directory.dirty = None;
+            directory.stored = true;
+            if !directory.names_changed() {
+                settle(directory);
             }
         }
+        // Lists keep their memory for the next commit.
+        self.dirty = dirty;
         for reshaped in plan.reshaped {
             self.replace_nodes(reshaped.directory, reshaped.levels);
         }
@@ -115,7 +121,7 @@ impl WorkingTree {
     /// Gives a directory the nodes of its new set of names, and the directories in it their new places.
     fn replace_nodes(&mut self, index: DirectoryIndex, levels: Vec<Vec<super::nodes::Node>>) {
         let directory = self.directory_mut(index);
-        directory.nodes.levels = levels;
+        directory.nodes = super::nodes::Nodes::new(levels);
         directory.added.clear();
         directory.removed = 0;
         directory.dirty_leaves.clear();
@@ -135,8 +141,13 @@ impl WorkingTree {
 
 /// Forgets the changes of a directory whose names have stayed; the directories loaded in it remain.
 fn settle(directory: &mut Directory) {
-    for leaf in std::mem::take(&mut directory.dirty_leaves) {
-        let edits = &mut directory.nodes.levels[0][leaf as usize].edits;
+    let nodes = &mut directory.nodes;
+    for leaf in directory.dirty_leaves.drain(..) {
+        let edits = &mut nodes.levels[0][leaf as usize].edits;
+        if edits.iter().all(|(_, edit)| edit.directory().is_none()) {
+            edits.clear();
+            continue;
+        }
         edits.retain_mut(|(_, edit)| match edit.directory() {
             Some(index) => {
                 *edit = Edit::Content(Content::Directory(index));

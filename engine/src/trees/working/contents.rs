@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::change::GONE;
 use super::edit::{Content, Edit};
+use super::record::GONE;
 use super::{WorkingTree, commit};
 use crate::error::{Error, Result};
 use crate::format::ContentId;

@@ -1,5 +1,7 @@
 //! Finding the directory and the entry that a path means, without waiting.
 
+use std::hash::{BuildHasherDefault, Hasher};
+
 use bytes::Bytes;
 
 use super::edit::{Content, Directory, DirectoryIndex, Edit, Pending, Place, ROOT};
@@ -13,6 +15,46 @@ use crate::trees::path::{TreePath, components, describe};
 
 /// Paths of directories that are remembered.
 const PATHS_MAX: usize = 4096;
+
+/// Directories by the paths that callers wrote.
+pub(super) type PathMap =
+    std::collections::HashMap<Box<[u8]>, DirectoryIndex, BuildHasherDefault<PathHasher>>;
+
+/// Eight bytes at a time. Not for keys of others: here somebody who grinds paths slows down his own tree, and no more
+/// than `PATHS_MAX` comparisons at a time.
+#[derive(Debug, Default)]
+pub(super) struct PathHasher(u64);
+
+impl PathHasher {
+    fn mix(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}
+
+impl Hasher for PathHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut words = bytes.chunks_exact(8);
+        for word in &mut words {
+            let mut own = [0; 8];
+            own.copy_from_slice(word);
+            self.mix(u64::from_le_bytes(own));
+        }
+        let rest = words
+            .remainder()
+            .iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte));
+        self.mix(rest);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.mix(number as u64 ^ 0x5851_f42d_4c95_7f2d);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// What has to be loaded before an operation can go on.
 #[derive(Debug)]
@@ -50,7 +92,7 @@ impl WorkingTree {
                     .nodes
                     .load_leaf(&self.trees, leaf)
                     .await?;
-                self.directory_mut(directory).nodes.levels[0][leaf as usize].bytes = bytes;
+                self.directory_mut(directory).nodes.levels[0][leaf as usize].fill(bytes);
                 Ok(())
             }
             Stop::Load(Want::Directory(parent, place, id)) => {
@@ -105,11 +147,15 @@ impl WorkingTree {
             Some(at) => (&path[..at], &path[at + 1..]),
             None => (&path[..0], path),
         };
-        if !crate::format::node::is_name(name) || split == Some(0) {
+        if split == Some(0) || matches!(name, b"" | b"." | b"..") {
             return Err(refused(path));
         }
         let directory = self.directory_at(above)?;
         let spot = self.spot(directory, name)?;
+        // A name that is there is one that can be.
+        if spot.is_none() && !crate::format::node::is_name(name) {
+            return Err(refused(path));
+        }
         Ok(Located {
             directory,
             name,
@@ -166,13 +212,11 @@ impl WorkingTree {
     pub(super) fn slot(&self, directory: DirectoryIndex, name: &[u8]) -> Result<Option<(u32, u8)>, Stop> {
         let nodes = &self.directory(directory).nodes;
         let index = nodes.leaf_for(name);
-        match nodes.levels[0][index as usize].leaf() {
-            None => Err(Stop::Load(Want::Leaf(directory, index))),
-            Some(leaf) => Ok(leaf
-                .find(name)
-                .ok()
-                .and_then(|slot| Some((index, u8::try_from(slot).ok()?)))),
+        let node = &nodes.levels[0][index as usize];
+        if node.bytes.is_empty() {
+            return Err(Stop::Load(Want::Leaf(directory, index)));
         }
+        Ok(node.names.find(&node.bytes, name).map(|slot| (index, slot)))
     }
 
     /// The loaded directory that an entry is; nothing if it is something else.
@@ -191,15 +235,12 @@ impl WorkingTree {
                     Some(Edit::Entry(pending)) => opened(directory, place, pending),
                     Some(Edit::Content(Content::Directory(index))) => Ok(Some(*index)),
                     Some(Edit::Content(_)) => Ok(None),
-                    Some(Edit::Removed) | None => {
-                        let record = node.leaf().map(|leaf| leaf.records()[usize::from(slot)]);
-                        match record {
-                            Some(record) if record.kind == EntryKind::Directory as u8 => {
-                                Err(Stop::Load(Want::Directory(directory, place, record.id)))
-                            }
-                            _ => Ok(None),
+                    Some(Edit::Removed) | None => match node.record(slot) {
+                        Some(record) if record.kind == EntryKind::Directory as u8 => {
+                            Err(Stop::Load(Want::Directory(directory, place, record.id)))
                         }
-                    }
+                        _ => Ok(None),
+                    },
                 }
             }
             Spot::Added => match within.added.get_key_value(name) {
@@ -235,9 +276,9 @@ impl WorkingTree {
         let view = node.leaf()?;
         let slot = usize::from(slot);
         Some(Item {
-            name: node.bytes.slice_ref(view.name(slot)),
+            name: owned(view.name(slot)),
             record: view.records()[slot],
-            attributes: node.bytes.slice_ref(view.raw_attributes(slot)),
+            attributes: owned(view.raw_attributes(slot)),
         })
     }
 }

@@ -15,13 +15,15 @@ mod change;
 mod commit;
 mod contents;
 mod edit;
+mod finish;
 mod locate;
+mod name_index;
 mod nodes;
 mod plan;
 mod read;
+mod record;
 mod reshape;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use contents::{LargeContents, LargeFuture};
@@ -35,7 +37,7 @@ use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::store::Lease;
 use edit::{Directory, DirectoryIndex, Place, ROOT};
-use locate::Want;
+use locate::{PathMap, Want};
 use nodes::Nodes;
 
 /// How a working tree behaves.
@@ -74,7 +76,7 @@ struct Base {
 pub struct WorkingTree {
     trees: Trees,
     options: WorkingOptions,
-    branch: Option<String>,
+    branch: Option<Arc<str>>,
     base: Option<Base>,
     /// Mode and attributes of the top directory; its id is that of the base.
     root: Entry,
@@ -85,7 +87,7 @@ pub struct WorkingTree {
     /// Directories with changes in or below them; each knows its position here.
     dirty: Vec<DirectoryIndex>,
     /// Paths of directories as callers wrote them.
-    by_path: HashMap<Box<[u8]>, DirectoryIndex>,
+    by_path: PathMap,
     pending_bytes: usize,
     /// Keeps the base, and contents stored ahead of the commit, alive.
     lease: Lease,
@@ -114,7 +116,7 @@ impl Trees {
     pub async fn open_branch(&self, branch: &str, options: WorkingOptions) -> Result<WorkingTree> {
         let head = self.existing(crate::store::RootKind::Branch, branch)?;
         let mut tree = self.open_commit(head.commit, options).await?;
-        tree.branch = Some(branch.to_owned());
+        tree.branch = Some(branch.into());
         Ok(tree)
     }
 
@@ -136,7 +138,7 @@ impl Trees {
         names::check("branch", branch)?;
         ExpectHead::Absent.check(branch, self.head(branch)?.map(|head| head.commit))?;
         let mut tree = self.blank(options);
-        tree.branch = Some(branch.to_owned());
+        tree.branch = Some(branch.into());
         Ok(tree)
     }
 
@@ -152,7 +154,7 @@ impl Trees {
             directories: vec![Arc::new(made)],
             unused: Vec::new(),
             dirty: vec![ROOT],
-            by_path: HashMap::new(),
+            by_path: PathMap::default(),
             pending_bytes: 0,
             lease: self.store.lease(),
         }
@@ -239,14 +241,14 @@ impl WorkingTree {
         Ok(WorkingTree {
             trees: self.trees.clone(),
             options: self.options.clone(),
-            branch: Some(branch.to_owned()),
+            branch: Some(branch.into()),
             base: self.base.clone(),
             root: self.root.clone(),
             counts: self.counts,
             directories: self.directories.clone(),
             unused: self.unused.clone(),
             dirty: self.dirty.clone(),
-            by_path: HashMap::new(),
+            by_path: PathMap::default(),
             pending_bytes: self.pending_bytes,
             lease,
         })
@@ -320,6 +322,8 @@ fn empty_root(id: ContentId) -> Entry {
     }
 }
 
+#[cfg(test)]
+mod hot_path_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

@@ -7,11 +7,13 @@ use std::mem::offset_of;
 use std::ops::Range;
 
 use bytes::Bytes;
+use zerocopy::FromBytes;
 
 use super::edit::Edit;
+use super::name_index::{NameIndex, Separators};
 use crate::error::Result;
 use crate::format::ContentId;
-use crate::format::node::{InnerEncoder, InnerRecord, InnerView, LeafView, NodeView};
+use crate::format::node::{InnerEncoder, InnerRecord, InnerView, LeafRecord, LeafView, NodeView};
 use crate::trees::directory_read::{Expected, Fetched, fetch};
 use crate::trees::node::malformed;
 use crate::trees::{Trees, directory, shape};
@@ -27,8 +29,10 @@ pub(super) struct Node {
     pub id: ContentId,
     /// Entries of the directory below it.
     pub entries: u64,
-    /// Encoded and checked; empty while not loaded.
-    pub bytes: Bytes,
+    /// Encoded and checked; empty while not loaded. The tree's own copy, so that a commit patches it where it is.
+    pub bytes: Vec<u8>,
+    /// Where its names are; leaves only.
+    pub names: NameIndex,
     /// Index of the node above it, in its level.
     pub parent: u32,
     /// Index of its first child in the level below; 0 for leaves.
@@ -38,9 +42,21 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// Puts in the bytes of a leaf.
+    pub fn fill(&mut self, bytes: Vec<u8>) {
+        self.bytes = bytes;
+        self.names = self.leaf().map_or(NameIndex::NONE, |leaf| NameIndex::of(&leaf));
+    }
+
     /// The leaf; nothing while it is not loaded.
     pub fn leaf(&self) -> Option<LeafView<'_>> {
         LeafView::of_checked(&self.bytes).ok()
+    }
+
+    /// Fixed fields of entry `slot` of a loaded leaf.
+    pub fn record(&self, slot: u8) -> Option<&LeafRecord> {
+        let start = LeafView::record_offset(usize::from(slot));
+        LeafRecord::ref_from_bytes(self.bytes.get(start..start + size_of::<LeafRecord>())?).ok()
     }
 
     /// The change of entry `slot`, if there is one.
@@ -64,15 +80,24 @@ impl Node {
 #[derive(Debug, Clone)]
 pub(super) struct Nodes {
     pub levels: Vec<Vec<Node>>,
+    separators: Separators,
 }
 
 impl Nodes {
     /// The nodes of a directory without entries.
     pub fn empty() -> Nodes {
         let (id, bytes) = directory::empty_directory();
-        Nodes {
-            levels: vec![vec![fresh(Bytes::new(), id, 0, bytes)]],
-        }
+        Nodes::new(vec![vec![fresh(Bytes::new(), id, 0, bytes.to_vec())]])
+    }
+
+    /// The nodes in `levels`, leaves first.
+    pub fn new(levels: Vec<Vec<Node>>) -> Nodes {
+        let firsts = levels
+            .first()
+            .and_then(|leaves| leaves.get(1..))
+            .unwrap_or_default();
+        let separators = Separators::of(firsts.iter().map(|leaf| &leaf.first[..]));
+        Nodes { levels, separators }
     }
 
     /// Loads directory `id`: its inner nodes, and its leaves unless there are many.
@@ -113,15 +138,15 @@ impl Nodes {
             level = below;
         }
         levels.reverse();
-        Ok(Nodes { levels })
+        Ok(Nodes::new(levels))
     }
 
     /// Loads leaf `index`.
-    pub async fn load_leaf(&self, trees: &Trees, index: u32) -> Result<Bytes> {
+    pub async fn load_leaf(&self, trees: &Trees, index: u32) -> Result<Vec<u8>> {
         let node = &self.levels[0][index as usize];
         let wanted = (node.id, Some(node.expected(0)));
         let fetched = fetch(&trees.store, trees.domain, &[wanted]).await?.pop();
-        Ok(fetched.map(|fetched| fetched.bytes).unwrap_or_default())
+        Ok(fetched.map(|fetched| fetched.bytes.to_vec()).unwrap_or_default())
     }
 
     /// Leaves that are not loaded.
@@ -140,12 +165,8 @@ impl Nodes {
     /// The leaf that holds `name` if any does.
     pub fn leaf_for(&self, name: &[u8]) -> u32 {
         let leaves = &self.levels[0];
-        let after = if leaves.len() <= 16 {
-            leaves.iter().take_while(|leaf| leaf.first[..] <= *name).count()
-        } else {
-            leaves.partition_point(|leaf| leaf.first[..] <= *name)
-        };
-        u32::try_from(after.saturating_sub(1)).unwrap_or(u32::MAX)
+        let leaf = self.separators.leaf_for(name, |leaf| &leaves[leaf].first);
+        u32::try_from(leaf).unwrap_or(u32::MAX)
     }
 
     /// Where node `parent` of the level above has the id of node `index` of `level`.
@@ -157,16 +178,19 @@ impl Nodes {
 }
 
 /// A node about to get its place.
-pub(super) fn fresh(first: Bytes, id: ContentId, entries: u64, bytes: Bytes) -> Node {
-    Node {
+pub(super) fn fresh(first: Bytes, id: ContentId, entries: u64, bytes: Vec<u8>) -> Node {
+    let mut node = Node {
         first,
         id,
         entries,
-        bytes,
+        bytes: Vec::new(),
+        names: NameIndex::NONE,
         parent: 0,
         start: 0,
         edits: Vec::new(),
-    }
+    };
+    node.fill(bytes);
+    node
 }
 
 fn unloaded(id: ContentId, expected: &Expected) -> Node {
@@ -174,7 +198,7 @@ fn unloaded(id: ContentId, expected: &Expected) -> Node {
         Bytes::copy_from_slice(&expected.first),
         id,
         expected.entries,
-        Bytes::new(),
+        Vec::new(),
     )
 }
 
@@ -184,7 +208,7 @@ async fn load_many(trees: &Trees, wanted: &[(ContentId, Option<Expected>)]) -> R
         let view = fetched.view()?;
         // A copy: a slice would keep the whole leaf in memory after it has been replaced.
         let first = view.first().map(Bytes::copy_from_slice).unwrap_or_default();
-        Ok(fresh(first, fetched.id, view.entries(), fetched.bytes.clone()))
+        Ok(fresh(first, fetched.id, view.entries(), fetched.bytes.to_vec()))
     };
     fetched.into_iter().map(node).collect()
 }
@@ -196,7 +220,7 @@ fn children_of(level: &mut [Node]) -> Result<Vec<(u32, ContentId, Expected)>> {
         node.start = u32::try_from(children.len()).unwrap_or(u32::MAX);
         let fetched = Fetched {
             id: node.id,
-            bytes: node.bytes.clone(),
+            bytes: Bytes::copy_from_slice(&node.bytes),
         };
         let NodeView::Inner(inner) = fetched.view()? else {
             return Err(malformed(node.id, "it does not fit where the tree refers to it"));
@@ -242,7 +266,7 @@ pub(super) fn build_level(level: u8, below: &mut [Node], old: &[Node]) -> (Vec<N
             Some(node) => fresh(first, node.id, entries, node.bytes.clone()),
             None => {
                 changed.push(index);
-                fresh(first, ContentId([0; 32]), entries, bytes.into())
+                fresh(first, ContentId([0; 32]), entries, bytes)
             }
         };
         node.start = u32::try_from(start).unwrap_or(u32::MAX);

@@ -4,26 +4,31 @@
 //! leaves of all as one batch, then each level above. A node that changes is copied and patched where its names stay.
 //! Invariant: the order of what is planned depends on the changes alone, so that equal runs write equal frames.
 
-use std::borrow::Cow;
-use std::mem::offset_of;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::change::GONE;
-use super::edit::{Content, DirectoryIndex, Edit, Pending, ROOT, with_mtime};
+use super::edit::{Content, DirectoryIndex, ROOT};
+use super::finish::{Finisher, Patched};
 use super::nodes::{Node, build_level};
+use super::record::GONE;
 use super::reshape::reshape;
 use super::{Stop, WorkingTree};
 use crate::format::ContentId;
-use crate::format::node::{FileTime, LeafEncoder, LeafRecord, LeafView};
+use crate::format::node::FileTime;
 use crate::store::Extent;
 use crate::trees::{ids, node};
+
+/// Bytes of a typical leaf and inner node, rounded up; what more is needed is allocated.
+const LEAF_BYTES: usize = 1280;
+const INNER_BYTES: usize = 1024;
 
 /// What a commit will write and what the tree will look like.
 pub(super) struct Plan {
     /// Contents, then nodes from the leaves up.
     pub extents: Vec<Extent>,
+    /// The new nodes, one after the other; the extents are slices of it.
+    pub nodes: Bytes,
     /// Nodes that take the place of others of the same names.
     pub patches: Vec<Patch>,
     /// All nodes of directories whose names have changed.
@@ -37,8 +42,18 @@ pub(super) struct Patch {
     pub directory: DirectoryIndex,
     pub level: u8,
     pub index: u32,
-    pub bytes: Bytes,
+    /// Its bytes in the plan's nodes.
+    pub range: Range<usize>,
     pub id: ContentId,
+}
+
+/// A plan being made.
+struct Draft {
+    nodes: Vec<u8>,
+    /// What of `nodes` has an id.
+    hashed: Vec<(ContentId, Range<usize>)>,
+    patches: Vec<Patch>,
+    reshaped: Vec<Reshaped>,
 }
 
 /// A directory with another set of names.
@@ -60,30 +75,17 @@ struct Step {
     added_contents: Range<usize>,
 }
 
-/// Gives entries the form in which a commit stores them.
-pub(super) struct Finisher<'a> {
-    tree: &'a WorkingTree,
-    contents: &'a [ContentId],
-    /// Ids of changed directories, by position in the tree's list.
-    directories: &'a [ContentId],
-    time: Option<FileTime>,
-}
-
-/// What becomes of an entry: fields, attributes, and the loaded directory that it is.
-type Finished<'a> = (LeafRecord, Cow<'a, [u8]>, Option<DirectoryIndex>);
-
 impl WorkingTree {
     /// Plans a commit that sets `time` on what was made or written.
     pub(super) fn plan(&self, time: Option<FileTime>) -> Result<Plan, Stop> {
         let (mut steps, leaves) = self.steps();
         let contents = self.hash_contents(&mut steps, &leaves);
-        let mut plan = Plan {
-            extents: Vec::with_capacity(contents.len() + leaves.len() * 2 + 8),
-            patches: Vec::with_capacity(leaves.len() * 2),
+        let mut plan = Draft {
+            nodes: Vec::with_capacity(leaves.len() * LEAF_BYTES + steps.len() * INNER_BYTES),
+            hashed: Vec::with_capacity(leaves.len() + steps.len() * 2),
+            patches: Vec::with_capacity(leaves.len() + steps.len() * 2),
             reshaped: Vec::new(),
-            root: self.directory(ROOT).nodes.id(),
         };
-        self.content_extents(&steps, &leaves, &contents, &mut plan.extents);
         let mut directories = vec![ContentId([0; 32]); self.dirty.len()];
         for group in steps.chunk_by(|a, b| a.depth == b.depth) {
             let mut finish = Finisher {
@@ -113,10 +115,23 @@ impl WorkingTree {
                 directories[position as usize] = reshaped.levels[reshaped.levels.len() - 1][0].id;
             }
         }
-        if let Some(position) = self.directory(ROOT).dirty {
-            plan.root = directories[position as usize];
-        }
-        Ok(plan)
+        let top = self.directory(ROOT);
+        let root = top
+            .dirty
+            .map_or_else(|| top.nodes.id(), |position| directories[position as usize]);
+        let nodes = Bytes::from(plan.nodes);
+        let mut extents = Vec::with_capacity(contents.len() + plan.hashed.len() + 2);
+        self.content_extents(&steps, &leaves, &contents, &mut extents);
+        let domain = self.trees.domain;
+        let node = |(id, range)| node::node_extent(domain, id, nodes.slice(range));
+        extents.extend(plan.hashed.into_iter().map(node));
+        Ok(Plan {
+            extents,
+            nodes,
+            patches: plan.patches,
+            reshaped: plan.reshaped,
+            root,
+        })
     }
 
     /// Changed directories from the deepest up, and their changed leaves.
@@ -216,7 +231,7 @@ impl WorkingTree {
         step: &Step,
         leaves: &[u32],
         finish: &mut Finisher<'_>,
-        plan: &mut Plan,
+        plan: &mut Draft,
     ) -> Result<(), Stop> {
         let directory = self.directory(step.directory);
         if directory.names_changed() {
@@ -231,43 +246,35 @@ impl WorkingTree {
         }
         if !directory.stored {
             // Nothing in it yet, so its only node is what the store lacks.
-            plan.patches.push(Patch {
-                directory: step.directory,
-                level: 0,
-                index: 0,
-                bytes: directory.nodes.levels[0][0].bytes.clone(),
-                id: ContentId([0; 32]),
-            });
+            plan.nodes.extend_from_slice(&directory.nodes.levels[0][0].bytes);
+            plan.patch(step.directory, 0, 0, directory.nodes.levels[0][0].bytes.len());
             return Ok(());
         }
         let mut contents = step.kept_contents.clone();
         for index in leaves {
             let node = &directory.nodes.levels[0][*index as usize];
             let before = contents.clone();
-            let bytes = match finish.patch(node, &mut contents) {
+            let start = plan.nodes.len();
+            match finish.patch(node, &mut contents, &mut plan.nodes) {
                 Patched::Same => continue,
-                Patched::InPlace(bytes) => bytes,
+                Patched::InPlace => {}
                 Patched::Longer => {
+                    plan.nodes.truncate(start);
                     contents = before;
-                    finish.encode(node, &mut contents)
+                    let bytes = finish.encode(node, &mut contents);
+                    if bytes == node.bytes {
+                        continue;
+                    }
+                    plan.nodes.extend_from_slice(&bytes);
                 }
-            };
-            if bytes[..] == node.bytes[..] {
-                continue;
             }
-            plan.patches.push(Patch {
-                directory: step.directory,
-                level: 0,
-                index: *index,
-                bytes: bytes.into(),
-                id: ContentId([0; 32]),
-            });
+            plan.patch(step.directory, 0, *index, plan.nodes.len() - start);
         }
         Ok(())
     }
 
     /// Hashes what was planned for one depth, and plans and hashes the levels above until every directory has a root.
-    fn plan_levels(&self, first_patch: usize, first_reshaped: usize, plan: &mut Plan) {
+    fn plan_levels(&self, first_patch: usize, first_reshaped: usize, plan: &mut Draft) {
         let mut wave = first_patch..plan.patches.len();
         loop {
             self.hash_wave(wave.clone(), first_reshaped, plan);
@@ -284,8 +291,10 @@ impl WorkingTree {
         }
     }
 
-    fn hash_wave(&self, wave: Range<usize>, first_reshaped: usize, plan: &mut Plan) {
-        let patched = plan.patches[wave.clone()].iter().map(|patch| &patch.bytes[..]);
+    fn hash_wave(&self, wave: Range<usize>, first_reshaped: usize, plan: &mut Draft) {
+        let patched = plan.patches[wave.clone()]
+            .iter()
+            .map(|patch| &plan.nodes[patch.range.clone()]);
         let reshaped = plan.reshaped[first_reshaped..].iter().flat_map(|reshaped| {
             let level = &reshaped.levels[reshaped.levels.len() - 1];
             reshaped
@@ -298,52 +307,62 @@ impl WorkingTree {
             return;
         }
         let mut ids = ids::node_ids(&nodes).into_iter();
-        let domain = self.trees.domain;
         for (patch, id) in plan.patches[wave].iter_mut().zip(&mut ids) {
             patch.id = id;
-            plan.extents
-                .push(node::node_extent(domain, id, patch.bytes.clone()));
+            plan.hashed.push((id, patch.range.clone()));
         }
         for reshaped in &mut plan.reshaped[first_reshaped..] {
             let top = reshaped.levels.len() - 1;
             for (index, id) in reshaped.changed.drain(..).zip(&mut ids) {
                 let node = &mut reshaped.levels[top][index as usize];
                 node.id = id;
-                plan.extents
-                    .push(node::node_extent(domain, id, node.bytes.clone()));
+                let start = plan.nodes.len();
+                plan.nodes.extend_from_slice(&node.bytes);
+                plan.hashed.push((id, start..plan.nodes.len()));
             }
         }
     }
 
     /// Patches the nodes above those of a wave.
-    fn plan_inner(&self, wave: Range<usize>, plan: &mut Plan) {
-        let mut above: Vec<(DirectoryIndex, u8, u32, Vec<u8>)> = Vec::new();
-        for patch in &plan.patches[wave] {
-            let nodes = &self.directory(patch.directory).nodes;
-            let level = usize::from(patch.level);
-            if level + 1 == nodes.levels.len() {
-                continue;
-            }
-            let parent = nodes.levels[level][patch.index as usize].parent;
-            let known = above
-                .last()
-                .is_some_and(|(directory, _, index, _)| (*directory, *index) == (patch.directory, parent));
-            if !known {
-                let bytes = nodes.levels[level + 1][parent as usize].bytes.to_vec();
-                above.push((patch.directory, patch.level + 1, parent, bytes));
-            }
-            if let Some((.., bytes)) = above.last_mut() {
-                bytes[nodes.id_range(level, parent, patch.index)].copy_from_slice(&patch.id.0);
-            }
-        }
-        plan.patches
-            .extend(above.into_iter().map(|(directory, level, index, bytes)| Patch {
+    fn plan_inner(&self, wave: Range<usize>, plan: &mut Draft) {
+        let first_above = plan.patches.len();
+        for position in wave {
+            let Patch {
                 directory,
                 level,
                 index,
-                bytes: bytes.into(),
-                id: ContentId([0; 32]),
-            }));
+                id,
+                ..
+            } = plan.patches[position];
+            let nodes = &self.directory(directory).nodes;
+            let below = usize::from(level);
+            if below + 1 == nodes.levels.len() {
+                continue;
+            }
+            let parent = nodes.levels[below][index as usize].parent;
+            let last = plan.patches[first_above..].last();
+            if last.is_none_or(|last| (last.directory, last.index) != (directory, parent)) {
+                let bytes = &nodes.levels[below + 1][parent as usize].bytes;
+                plan.nodes.extend_from_slice(bytes);
+                plan.patch(directory, level + 1, parent, bytes.len());
+            }
+            let start = plan.patches[plan.patches.len() - 1].range.start;
+            let id_range = nodes.id_range(below, parent, index);
+            plan.nodes[start..][id_range].copy_from_slice(&id.0);
+        }
+    }
+}
+
+impl Draft {
+    /// Takes the last `length` bytes of the nodes as the new bytes of a node.
+    fn patch(&mut self, directory: DirectoryIndex, level: u8, index: u32, length: usize) {
+        self.patches.push(Patch {
+            directory,
+            level,
+            index,
+            range: self.nodes.len() - length..self.nodes.len(),
+            id: ContentId([0; 32]),
+        });
     }
 }
 
@@ -368,138 +387,5 @@ fn in_memory(content: &Content) -> Option<&[u8]> {
     match content {
         Content::Bytes(bytes) => Some(bytes),
         _ => None,
-    }
-}
-
-enum Patched {
-    /// No byte is different.
-    Same,
-    /// A copy with new values in it.
-    InPlace(Vec<u8>),
-    /// Lengths change, so it has to be encoded.
-    Longer,
-}
-
-impl<'a> Finisher<'a> {
-    /// Patches a copy of a leaf whose names stay, if its lengths stay too.
-    fn patch(&self, node: &Node, contents: &mut Range<usize>) -> Patched {
-        let Some(leaf) = node.leaf() else {
-            return Patched::Same;
-        };
-        let mut copy: Option<Vec<u8>> = None;
-        for (slot, edit) in &node.edits {
-            let Edit::Content(content) = edit else {
-                return Patched::Longer;
-            };
-            let slot = usize::from(*slot);
-            let mut record = leaf.records()[slot];
-            let Some(stamp) = self.settle(&mut record, content, true, contents) else {
-                continue;
-            };
-            let bytes = copy.get_or_insert_with(|| node.bytes.to_vec());
-            let at = LeafView::record_offset(slot);
-            let id = at + offset_of!(LeafRecord, id);
-            let size = at + offset_of!(LeafRecord, size);
-            bytes[id..id + 32].copy_from_slice(&record.id.0);
-            bytes[size..size + 8].copy_from_slice(&record.size.get().to_le_bytes());
-            if let Some(time) = stamp {
-                let Some(at) = leaf.mtime_offset(slot) else {
-                    return Patched::Longer;
-                };
-                bytes[at..at + 12].copy_from_slice(&time.encode());
-            }
-        }
-        copy.map_or(Patched::Same, Patched::InPlace)
-    }
-
-    /// Encodes a leaf whose names stay.
-    fn encode(&mut self, node: &Node, contents: &mut Range<usize>) -> Vec<u8> {
-        let mut encoder = LeafEncoder::default();
-        for (slot, (name, record, attributes)) in (0u8..).zip(node.leaf().iter().flat_map(LeafView::iter)) {
-            match node.edit(slot) {
-                Some(edit) => {
-                    let (mut record, attributes, _) = self.edited(edit, record, attributes, contents);
-                    record.name_bytes = u8::try_from(name.len()).unwrap_or(u8::MAX);
-                    encoder.push_raw(name, &record, &attributes);
-                }
-                None => encoder.push_raw(name, record, attributes),
-            }
-        }
-        encoder.finish()
-    }
-
-    /// An entry of a leaf with its change.
-    pub fn edited<'b>(
-        &mut self,
-        edit: &'b Edit,
-        record: &LeafRecord,
-        attributes: &'b [u8],
-        contents: &mut Range<usize>,
-    ) -> Finished<'b> {
-        match edit {
-            Edit::Entry(pending) => self.pending(pending, contents),
-            Edit::Removed => (*record, Cow::Borrowed(attributes), None),
-            Edit::Content(content) => {
-                let mut record = *record;
-                let stamp = self.settle(&mut record, content, true, contents).flatten();
-                let attributes = stamped(&mut record, attributes, stamp);
-                (record, attributes, edit.directory())
-            }
-        }
-    }
-
-    /// An entry that no leaf has.
-    pub fn pending<'b>(&mut self, pending: &'b Pending, contents: &mut Range<usize>) -> Finished<'b> {
-        let mut record = pending.record;
-        let stamp = self
-            .settle(&mut record, &pending.content, pending.touched, contents)
-            .flatten();
-        let attributes = stamped(&mut record, &pending.attributes, stamp);
-        let child = match pending.content {
-            Content::Directory(index) => Some(index),
-            _ => None,
-        };
-        (record, attributes, child)
-    }
-
-    /// Writes id and size of `content` into `record`. Nothing if they are what they were; otherwise the mtime to set,
-    /// if any.
-    fn settle(
-        &self,
-        record: &mut LeafRecord,
-        content: &Content,
-        touched: bool,
-        contents: &mut Range<usize>,
-    ) -> Option<Option<FileTime>> {
-        let (id, size, stamp) = match content {
-            Content::Kept => return None,
-            Content::Bytes(bytes) => (self.contents[contents.next()?], bytes.len() as u64, touched),
-            Content::Stored { id, size } => (*id, *size, touched),
-            Content::Directory(index) => {
-                let directory = self.tree.directory(*index);
-                let id = match directory.dirty {
-                    Some(position) => self.directories[position as usize],
-                    None => directory.nodes.id(),
-                };
-                (
-                    id,
-                    0,
-                    directory.names_changed() || record.id == ContentId([0; 32]),
-                )
-            }
-        };
-        if record.id == id && record.size.get() == size {
-            return None;
-        }
-        record.id = id;
-        record.size = size.into();
-        Some(self.time.filter(|_| stamp))
-    }
-}
-
-fn stamped<'b>(record: &mut LeafRecord, attributes: &'b [u8], time: Option<FileTime>) -> Cow<'b, [u8]> {
-    match time {
-        Some(time) => Cow::Owned(with_mtime(record, attributes, time)),
-        None => Cow::Borrowed(attributes),
     }
 }

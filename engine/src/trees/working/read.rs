@@ -155,7 +155,7 @@ impl WorkingTree {
         let fetched = fetch(&self.trees.store, self.trees.domain, &wanted).await?;
         let leaves = &mut self.directory_mut(directory).nodes.levels[0];
         for (index, fetched) in missing.into_iter().zip(fetched) {
-            leaves[index as usize].bytes = fetched.bytes;
+            leaves[index as usize].fill(fetched.bytes.to_vec());
         }
         Ok(())
     }
@@ -175,16 +175,16 @@ impl WorkingTree {
                 let content = match node.edit(slot) {
                     Some(Edit::Removed) => continue,
                     Some(Edit::Entry(pending)) => {
-                        found.push((node.bytes.slice_ref(name), (**pending).clone()));
+                        found.push((Bytes::copy_from_slice(name), (**pending).clone()));
                         continue;
                     }
                     Some(Edit::Content(content)) => content.clone(),
                     None => Content::Kept,
                 };
                 let item = Item {
-                    name: node.bytes.slice_ref(name),
+                    name: Bytes::copy_from_slice(name),
                     record: *record,
-                    attributes: node.bytes.slice_ref(attributes),
+                    attributes: Bytes::copy_from_slice(attributes),
                 };
                 found.push((item.name.clone(), Pending::of_item(item, content)));
             }

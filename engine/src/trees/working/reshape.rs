@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 use super::Stop;
 use super::edit::{Directory, DirectoryIndex, Edit, Pending};
+use super::finish::Finisher;
 use super::locate::Want;
 use super::nodes::{Node, fresh};
-use super::plan::Finisher;
 use crate::format::ContentId;
 use crate::format::node::{LeafEncoder, LeafRecord, LeafView};
 use crate::trees::shape;
@@ -151,7 +151,7 @@ impl Run {
 
     fn leave(&mut self, leaves: &mut Leaves) {
         let entries = self.encoder.len() as u64;
-        let bytes = Bytes::from(self.encoder.finish());
+        let bytes = self.encoder.finish();
         let first = LeafView::of_checked(&bytes)
             .ok()
             .filter(|leaf| !leaf.is_empty())

@@ -1,0 +1,167 @@
+//! Recording changes: every change of a tree ends in one of these, which keep the lists and sums that a commit relies on.
+//!
+//! Invariants: a leaf with a change is in its directory's list; a directory with changes in or below it is in the
+//! tree's list, and so are all directories above it; `pending_bytes` is the sum of contents in memory.
+
+use bytes::Bytes;
+
+use super::edit::{Content, Directory, DirectoryIndex, Edit, Pending, Place, ROOT};
+use super::locate::{Located, Spot, owned};
+use super::nodes::Nodes;
+use super::{Stop, WorkingTree};
+
+/// Stands in the list of changed directories for one that is gone.
+pub(super) const GONE: DirectoryIndex = DirectoryIndex::MAX;
+
+impl WorkingTree {
+    /// Puts an entry under a name, whatever is there now; the leaf for that name is loaded.
+    pub(super) fn insert(
+        &mut self,
+        directory: DirectoryIndex,
+        name: &[u8],
+        pending: Pending,
+    ) -> Result<(), Stop> {
+        let slot = self.slot(directory, name)?;
+        self.pending_bytes += pending.content.in_memory();
+        let moved = match pending.content {
+            Content::Directory(index) => Some(index),
+            _ => None,
+        };
+        let place = match slot {
+            Some((leaf, slot)) => {
+                self.set_edit(directory, leaf, slot, Edit::Entry(Box::new(pending)));
+                Place::Slot { leaf, slot }
+            }
+            None => {
+                let name = owned(name);
+                let before = self.directory_mut(directory).added.insert(name.clone(), pending);
+                self.pending_bytes -= before.map_or(0, |pending| pending.content.in_memory());
+                Place::Added(name)
+            }
+        };
+        if let Some(index) = moved {
+            let moved = self.directory_mut(index);
+            (moved.parent, moved.place) = (directory, place);
+        }
+        self.touch(directory);
+        Ok(())
+    }
+
+    /// Removes an entry from its directory, and nothing else.
+    pub(super) fn take_out(&mut self, located: &Located<'_>) {
+        match located.spot {
+            Some(Spot::Slot(leaf, slot)) => self.set_edit(located.directory, leaf, slot, Edit::Removed),
+            Some(Spot::Added) => {
+                let before = self.directory_mut(located.directory).added.remove(located.name);
+                self.pending_bytes -= before.map_or(0, |pending| pending.content.in_memory());
+            }
+            None => {}
+        }
+        self.touch(located.directory);
+    }
+
+    /// Records that a file of a leaf has new content.
+    pub(super) fn set_written(&mut self, directory: DirectoryIndex, leaf: u32, slot: u8, content: Content) {
+        let within = self.directory_mut(directory);
+        let clean = within.dirty.is_none();
+        let edits = &mut within.nodes.levels[0][leaf as usize].edits;
+        let before = match edits.iter_mut().find(|(edited, _)| *edited == slot) {
+            Some((_, Edit::Entry(pending))) => {
+                pending.touched = true;
+                std::mem::replace(&mut pending.content, content)
+            }
+            Some((_, edit)) => match std::mem::replace(edit, Edit::Content(content)) {
+                Edit::Content(before) => before,
+                Edit::Entry(_) | Edit::Removed => Content::Kept,
+            },
+            None => {
+                put_edit(edits, slot, Edit::Content(content));
+                within.dirty_leaves.push(leaf);
+                Content::Kept
+            }
+        };
+        self.pending_bytes -= before.in_memory();
+        if clean {
+            self.touch(directory);
+        }
+    }
+
+    /// Records any change of an entry of a leaf.
+    fn set_edit(&mut self, directory: DirectoryIndex, leaf: u32, slot: u8, edit: Edit) {
+        let within = self.directory_mut(directory);
+        within.removed += u32::from(matches!(edit, Edit::Removed));
+        let edits = &mut within.nodes.levels[0][leaf as usize].edits;
+        let before = match edits.iter_mut().find(|(edited, _)| *edited == slot) {
+            Some((_, place)) => Some(std::mem::replace(place, edit)),
+            None => {
+                put_edit(edits, slot, edit);
+                None
+            }
+        };
+        // A loaded directory that has not changed stands there without its leaf being listed.
+        if matches!(before, None | Some(Edit::Content(Content::Directory(_)))) {
+            within.dirty_leaves.push(leaf);
+        }
+        if let Some(before) = before {
+            within.removed -= u32::from(matches!(before, Edit::Removed));
+            self.pending_bytes -= before.content().map_or(0, Content::in_memory);
+        }
+    }
+
+    /// Lists a directory, and those above it, as changed.
+    pub(super) fn touch(&mut self, directory: DirectoryIndex) {
+        let mut at = directory;
+        while self.directory(at).dirty.is_none() {
+            let position = u32::try_from(self.dirty.len()).unwrap_or(u32::MAX);
+            self.dirty.push(at);
+            let touched = self.directory_mut(at);
+            touched.dirty = Some(position);
+            if at == ROOT {
+                return;
+            }
+            let above = touched.parent;
+            if let Place::Slot { leaf, .. } = touched.place {
+                self.directory_mut(above).dirty_leaves.push(leaf);
+            }
+            at = above;
+        }
+    }
+
+    /// Lets go of a directory and of those loaded below it.
+    pub(super) fn forget(&mut self, directory: DirectoryIndex) {
+        let mut waiting = vec![directory];
+        while let Some(index) = waiting.pop() {
+            let gone = std::mem::replace(
+                &mut self.directories[index as usize],
+                std::sync::Arc::new(Directory::new(
+                    ROOT,
+                    Place::Added(Bytes::new()),
+                    Nodes::new(Vec::new()),
+                )),
+            );
+            if let Some(position) = gone.dirty {
+                self.dirty[position as usize] = GONE;
+            }
+            let edits = gone.nodes.levels[0]
+                .iter()
+                .flat_map(|leaf| &leaf.edits)
+                .map(|(_, edit)| edit.content());
+            for content in edits
+                .flatten()
+                .chain(gone.added.values().map(|pending| &pending.content))
+            {
+                self.pending_bytes -= content.in_memory();
+                if let Content::Directory(below) = content {
+                    waiting.push(*below);
+                }
+            }
+            self.unused.push(index);
+        }
+    }
+}
+
+/// Keeps edits sorted by slot, so that every pass over them has the order of names.
+fn put_edit(edits: &mut Vec<(u8, Edit)>, slot: u8, edit: Edit) {
+    let at = edits.iter().take_while(|(edited, _)| *edited < slot).count();
+    edits.insert(at, (slot, edit));
+}
