@@ -20,9 +20,6 @@ use crate::trees::{Change, Changed, Difference, Entry, EntryKind, TreePath, diff
 pub(super) struct Pair {
     /// From the root.
     pub(super) path: TreePath,
-    pub(super) name: Bytes,
-    /// The pair that holds it; the root is its own.
-    pub(super) parent: usize,
     /// The tree's entry.
     pub(super) want: Option<Entry>,
     /// Index in the scan's listing.
@@ -98,8 +95,6 @@ pub(super) fn compare(
     let inside = scope.has(&TreePath::root());
     comparison.pairs.push(Pair {
         path: TreePath::root(),
-        name: Bytes::new(),
-        parent: 0,
         want: Some(root.clone()),
         have: Some(0),
         inside,
@@ -264,8 +259,6 @@ impl Comparison {
             };
             let child = Pair {
                 path,
-                name: name.clone(),
-                parent: index,
                 want: want.clone().filter(|_| want_directory),
                 have: below,
                 inside,

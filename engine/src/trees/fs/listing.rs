@@ -71,6 +71,7 @@ impl Directory {
     }
 
     /// The item with this name.
+    #[cfg(test)]
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
         self.items
             .binary_search_by(|item| self.name_bytes(item).cmp(name))

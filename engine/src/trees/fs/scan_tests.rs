@@ -65,7 +65,7 @@ fn the_cache_never_changes_the_tree() {
         let path = directory.path().join(names[random.random_range(0..names.len())]);
         let _ = fs::create_dir_all(path.parent().expect("has one"));
         match random.random_range(0..8) {
-            0..=2 => write(&path, &format!("{:03}", random.random_range(0..1000))),
+            0..=2 => write(&path, format!("{:03}", random.random_range(0..1000))),
             3 => drop(fs::remove_file(&path)),
             4 => drop(fs::set_permissions(
                 &path,
@@ -102,7 +102,7 @@ fn a_change_in_the_same_tick_is_not_missed() {
     let mut doubted = 0;
     for round in 0..200 {
         // In place: the inode stays, so that only times could tell.
-        write(&path, &format!("{round:05}"));
+        write(&path, format!("{round:05}"));
         let committed = commit_all(&store, directory.path(), cache);
         let id = committed.scan.entry(0, 0).id;
         assert_eq!(id, crate::hash::content_id(format!("{round:05}").as_bytes()));
@@ -297,7 +297,7 @@ fn what_is_no_directory_is_named() {
             &mut batch,
             &control(),
         );
-        let message = answer.err().expect("must fail").to_string();
+        let message = answer.expect_err("must fail").to_string();
         assert!(message.contains(name), "{message}");
     }
 }

@@ -22,7 +22,7 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Where the pieces of a content go.
 enum Target<'a> {
     Store(&'a Objects, Box<PutStream>),
-    Hash(Hasher),
+    Hash(Box<Hasher>),
 }
 
 impl Target<'_> {
@@ -64,7 +64,7 @@ pub(super) fn read(
             };
             Target::Store(objects, Box::new(objects.put_stream(options)))
         }
-        Sink::Ids => Target::Hash(Hasher::new()),
+        Sink::Ids => Target::Hash(Box::default()),
     };
     let length = pump(file, size, &mut target, control, counter)?;
     let id = match target {

@@ -115,8 +115,7 @@ fn records_are_forgotten_and_bounded() {
     );
     assert!(
         answer
-            .err()
-            .expect("must fail")
+            .expect_err("must fail")
             .to_string()
             .contains(".heliosignore")
     );
