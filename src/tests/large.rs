@@ -74,7 +74,10 @@ fn fill(sandbox: &Sandbox) -> (usize, u64) {
     let missing_files = FILES.saturating_sub(files);
     let missing_bytes = BYTES.saturating_sub(bytes);
     let fillers = missing_files.max(usize::try_from(missing_bytes.div_ceil(100_000)).expect("a count"));
-    if let Some(length) = usize::try_from(missing_bytes).expect("a length").checked_div(fillers) {
+    if let Some(length) = usize::try_from(missing_bytes)
+        .expect("a length")
+        .checked_div(fillers)
+    {
         let length = length + 1;
         for number in 0..fillers {
             sandbox.write(

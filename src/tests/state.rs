@@ -212,7 +212,10 @@ fn history_can_be_read() {
     assert_eq!(ids(&log), [second.clone(), first.clone()]);
     assert_eq!(log["commits"][0]["message"], "the second");
     assert_eq!(log["commits"][0]["parents"][0], first.as_str());
-    assert_eq!(ids(&sandbox.json(["log", "-n", "1"])), std::slice::from_ref(&second));
+    assert_eq!(
+        ids(&sandbox.json(["log", "-n", "1"])),
+        std::slice::from_ref(&second)
+    );
     assert_eq!(ids(&sandbox.json(["log", "--since", "1h"])).len(), 2);
     assert_eq!(ids(&sandbox.json(["log", "--since", "2500-01-01"])).len(), 0);
     let text = sandbox.run(["log"]);

@@ -2,7 +2,8 @@
 //!
 //! Both come in byte order, so the comparison is one merge without a look-up.
 
-use super::stat_cache::{Cursor, Record, StatCache};
+use super::stat_cache::StatCache;
+use super::stat_record::{Cursor, Record};
 use crate::trees::EntryKind;
 
 /// The cache's records of one directory, gone through along with its names.

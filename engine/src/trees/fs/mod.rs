@@ -1,5 +1,7 @@
 //! Real directories: to a tree ([`scan`]), from a tree ([`materialize`], [`restore`]), and compared ([`status`]).
 
+mod apply;
+mod build;
 mod compare;
 mod control;
 mod folder;
@@ -8,13 +10,18 @@ mod known;
 mod links;
 mod listing;
 mod materialize;
+mod metadata;
+mod names;
 mod parallel;
+mod pending;
 mod platform;
 mod read;
 mod remove;
 mod restore;
 mod scan;
+mod site;
 mod stat_cache;
+mod stat_record;
 mod status;
 mod stream;
 #[cfg(test)]

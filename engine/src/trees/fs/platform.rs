@@ -12,7 +12,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::xattr::place_path;
 use crate::trees::{EntryKind, FileTime};
 
 /// What a name is on disk.
@@ -75,7 +74,11 @@ impl Stat {
         Stat {
             found: Found::of(FileType::from_raw_mode(stat.st_mode)),
             mode: (stat.st_mode & 0o7777) as u16,
-            links: stat.st_nlink,
+            #[allow(
+                clippy::useless_conversion,
+                reason = "the width differs between architectures"
+            )]
+            links: u64::from(stat.st_nlink),
             uid: stat.st_uid,
             gid: stat.st_gid,
             size: u64::try_from(stat.st_size).unwrap_or(0),
@@ -381,85 +384,6 @@ pub(super) fn write_at(file: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) 
         }
     }
     Ok(())
-}
-
-fn timestamps(mtime: FileTime) -> fs::Timestamps {
-    fs::Timestamps {
-        last_access: fs::Timespec {
-            tv_sec: 0,
-            tv_nsec: fs::UTIME_OMIT,
-        },
-        last_modification: fs::Timespec {
-            tv_sec: mtime.seconds,
-            tv_nsec: mtime.nanoseconds.into(),
-        },
-    }
-}
-
-/// Sets the modification time of an open file.
-pub(super) fn set_mtime(file: BorrowedFd<'_>, mtime: FileTime) -> io::Result<()> {
-    Ok(fs::futimens(file, &timestamps(mtime))?)
-}
-
-/// Sets the modification time of a name; of a link itself.
-pub(super) fn set_mtime_of(directory: BorrowedFd<'_>, name: &[u8], mtime: FileTime) -> io::Result<()> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
-    Ok(fs::utimensat(
-        directory,
-        component(name)?,
-        &timestamps(mtime),
-        flags,
-    )?)
-}
-
-/// Sets the permission bits of an open file.
-pub(super) fn set_mode(file: BorrowedFd<'_>, mode: u16) -> io::Result<()> {
-    Ok(fs::fchmod(file, Mode::from_bits_truncate(mode.into()))?)
-}
-
-/// Sets the permission bits of what [`open_place`] opened (which may not be a link: those have none).
-pub(super) fn set_mode_of(place: BorrowedFd<'_>, mode: u16) -> io::Result<()> {
-    let path = place_path(place);
-    Ok(fs::chmod(path.as_slice(), Mode::from_bits_truncate(mode.into()))?)
-}
-
-/// Sets the owner of what [`open_place`] opened.
-pub(super) fn set_owner_of_place(
-    place: BorrowedFd<'_>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-) -> io::Result<()> {
-    let (uid, gid) = (uid.map(fs::Uid::from_raw), gid.map(fs::Gid::from_raw));
-    Ok(fs::chownat(place, c"", uid, gid, AtFlags::EMPTY_PATH)?)
-}
-
-/// Sets the modification time of what [`open_place`] opened.
-pub(super) fn set_mtime_of_place(place: BorrowedFd<'_>, mtime: FileTime) -> io::Result<()> {
-    let path = place_path(place);
-    Ok(fs::utimensat(
-        fs::CWD,
-        path.as_slice(),
-        &timestamps(mtime),
-        AtFlags::empty(),
-    )?)
-}
-
-/// Sets the owner of an open file.
-pub(super) fn set_owner(file: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
-    let (uid, gid) = (uid.map(fs::Uid::from_raw), gid.map(fs::Gid::from_raw));
-    Ok(fs::fchown(file, uid, gid)?)
-}
-
-/// Sets the owner of a name; of a link itself.
-pub(super) fn set_owner_of(
-    directory: BorrowedFd<'_>,
-    name: &[u8],
-    uid: Option<u32>,
-    gid: Option<u32>,
-) -> io::Result<()> {
-    let (uid, gid) = (uid.map(fs::Uid::from_raw), gid.map(fs::Gid::from_raw));
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
-    Ok(fs::chownat(directory, component(name)?, uid, gid, flags)?)
 }
 
 /// Sets the length of an open file; what lies behind its last written byte becomes a hole.

@@ -49,10 +49,6 @@ pub(super) enum Sink<'a> {
     Ids,
 }
 
-/// A small file in the group's buffer: where it stands, its state, its bytes, its attributes, and whether it may
-/// change again within the same tick.
-type Small = (Place, Stat, std::ops::Range<usize>, Option<Vec<Xattr>>, bool);
-
 impl Sink<'_> {
     /// Hands over contents that are one extent each.
     pub(super) fn put(&self, ids: &[ContentId], contents: impl Iterator<Item = Bytes>) -> Result<()> {
@@ -79,18 +75,21 @@ struct Update {
 
 enum Outcome {
     /// Read, in this state.
-    Read {
-        stat: Stat,
-        id: ContentId,
-        xattrs: Option<Vec<Xattr>>,
-        racy: bool,
-    },
+    Read(ContentId, State),
     /// Deleted since the walk.
     Gone,
     /// Changed each time; what it was at last, if it could be seen.
     Busy(Option<Stat>),
     /// The system would not let us.
     Failed(String),
+}
+
+/// A file as it was while it was read.
+struct State {
+    stat: Stat,
+    /// `None` if they were not asked for or can't be had.
+    xattrs: Option<Vec<Xattr>>,
+    racy: bool,
 }
 
 /// How much was read.
@@ -172,12 +171,7 @@ fn apply(listing: &mut Listing, updates: Vec<Update>, last: bool, counts: &mut R
     let mut again = Vec::new();
     for Update { place, outcome } in updates {
         let reason = match outcome {
-            Outcome::Read {
-                stat,
-                id,
-                xattrs,
-                racy,
-            } => {
+            Outcome::Read(id, State { stat, xattrs, racy }) => {
                 let item = &mut listing.directories[place.0].items[place.1];
                 item.stat = stat;
                 item.id = id;
@@ -292,7 +286,7 @@ impl Reader<'_, '_> {
     fn read_group(&self, places: &[Place], updates: &mut Vec<Update>) -> Result<()> {
         let room: u64 = places.iter().map(|&place| self.stat(place).size + 1).sum();
         let mut buffer: Vec<u8> = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
-        let mut done: Vec<Small> = Vec::new();
+        let mut done: Vec<(Place, std::ops::Range<usize>, State)> = Vec::new();
         let mut open: Option<(usize, Arc<OwnedFd>)> = None;
         for &place in places {
             self.control.check()?;
@@ -317,9 +311,7 @@ impl Reader<'_, '_> {
             let item = &directory.items[place.1];
             let name = directory.name_bytes(item);
             match self.read_small(fd.as_fd(), name, directory.local, item, &mut buffer) {
-                Ok(Ok((stat, xattrs, racy))) => {
-                    done.push((place, stat, start..buffer.len(), xattrs, racy));
-                }
+                Ok(Ok(state)) => done.push((place, start..buffer.len(), state)),
                 Ok(Err(last)) => {
                     buffer.truncate(start);
                     updates.push(Update {
@@ -336,36 +328,21 @@ impl Reader<'_, '_> {
                 }
             }
         }
-        let slices: Vec<&[u8]> = done
-            .iter()
-            .map(|(_, _, range, ..)| &buffer[range.clone()])
-            .collect();
+        let slices: Vec<&[u8]> = done.iter().map(|(_, range, _)| &buffer[range.clone()]).collect();
         let ids = hash::content_ids(&slices);
         self.counter.add(done.len() as u64, buffer.len() as u64);
         let all = Bytes::from(buffer);
-        self.sink.put(
-            &ids,
-            done.iter().map(|(_, _, range, ..)| all.slice(range.clone())),
-        )?;
-        updates.extend(
-            done.into_iter()
-                .zip(ids)
-                .map(|((place, stat, _, xattrs, racy), id)| Update {
-                    place,
-                    outcome: Outcome::Read {
-                        stat,
-                        id,
-                        xattrs,
-                        racy,
-                    },
-                }),
-        );
+        self.sink
+            .put(&ids, done.iter().map(|(_, range, _)| all.slice(range.clone())))?;
+        updates.extend(done.into_iter().zip(ids).map(|((place, _, state), id)| Update {
+            place,
+            outcome: Outcome::Read(id, state),
+        }));
         Ok(())
     }
 
     /// Appends the content of a small file or the target of a link to `buffer`. If it kept changing, what it was
     /// at last.
-    #[allow(clippy::type_complexity, reason = "used once, next to its only caller")]
     fn read_small(
         &self,
         directory: BorrowedFd<'_>,
@@ -373,7 +350,7 @@ impl Reader<'_, '_> {
         local: bool,
         item: &Item,
         buffer: &mut Vec<u8>,
-    ) -> io::Result<Result<(Stat, Option<Vec<Xattr>>, bool), Stat>> {
+    ) -> io::Result<Result<State, Stat>> {
         let start = buffer.len();
         let kind = item.kind;
         let mut before = item.stat;
@@ -400,7 +377,11 @@ impl Reader<'_, '_> {
             };
             let complete = buffer.len() - start == usize::try_from(after.size).unwrap_or(usize::MAX);
             if before.same_content(&after) && complete {
-                return Ok(Ok((after, xattrs, !is_settled(&after, now, local))));
+                return Ok(Ok(State {
+                    stat: after,
+                    xattrs,
+                    racy: !is_settled(&after, now, local),
+                }));
             }
             before = after;
         }
@@ -453,12 +434,9 @@ impl Reader<'_, '_> {
             let after = platform::stat_open(file.as_fd()).map_err(problem)?;
             if before.same_content(&after) && length == after.size {
                 self.counter.add(1, 0);
-                return Ok(Outcome::Read {
-                    stat: after,
-                    id,
-                    xattrs,
-                    racy: !is_settled(&after, now, local),
-                });
+                let racy = !is_settled(&after, now, local);
+                let stat = after;
+                return Ok(Outcome::Read(id, State { stat, xattrs, racy }));
             }
             before = after;
         }
@@ -480,3 +458,7 @@ fn failed(error: &io::Error) -> Outcome {
         _ => Outcome::Failed(error.to_string()),
     }
 }
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

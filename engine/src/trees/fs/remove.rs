@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::folder::Folder;
+use super::metadata;
 use super::platform::{self, Found};
 use crate::trees::EntryKind;
 
@@ -27,7 +28,7 @@ pub(super) fn empty(root: &Arc<Folder>) -> io::Result<()> {
         if let Some(name) = level.directories.pop() {
             let (folder, fd, _) = Folder::open(&level.folder, name.clone())?;
             // What is being removed may have been made unwritable already.
-            platform::set_mode(fd.as_fd(), 0o700)?;
+            metadata::set_mode(fd.as_fd(), 0o700)?;
             drop(fd);
             let directories = unlink_files(&folder, &mut buffer)?;
             levels.push(Level {

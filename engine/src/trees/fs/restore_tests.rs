@@ -1,8 +1,13 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
 
 use super::*;
+use crate::error::Error;
 use crate::store::testing::store;
 use crate::trees::Change;
 use crate::trees::fs::testing::{Committed, commit, commit_all, control, everything, see, settle, write};

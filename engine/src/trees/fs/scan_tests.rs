@@ -297,7 +297,7 @@ fn what_is_no_directory_is_named() {
             &mut batch,
             &control(),
         );
-        let message = answer.err().expect("must fail").to_string();
+        let message = answer.expect_err("must fail").to_string();
         assert!(message.contains(name), "{message}");
     }
 }

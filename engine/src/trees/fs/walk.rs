@@ -20,9 +20,11 @@ use super::folder::Folder;
 use super::ignore_rules::{IGNORE_FILE_BYTES_MAX, Rules};
 use super::known::Known;
 use super::listing::{Directory, Failure, Item, Listing, assemble, directory_placeholder};
+use super::names::{RawItem, list_sorted};
 use super::parallel::{self, Queue};
 use super::platform::{self, FileId, Found, Stat};
-use super::stat_cache::{Record, StatCache, is_settled};
+use super::stat_cache::{StatCache, is_settled};
+use super::stat_record::Record;
 use super::xattr::{self, XattrPlace};
 use crate::error::Result;
 use crate::format::ContentId;
@@ -459,63 +461,6 @@ struct Child {
     item: usize,
     record: Option<Record>,
     section: Option<usize>,
-}
-
-/// A name as the directory lists it.
-struct RawItem {
-    name: (u32, u8),
-    found: Found,
-}
-
-impl RawItem {
-    fn bytes<'a>(&self, names: &'a [u8]) -> &'a [u8] {
-        let start = self.name.0 as usize;
-        &names[start..start + usize::from(self.name.1)]
-    }
-
-    fn name(&self, names: &Bytes) -> Bytes {
-        let start = self.name.0 as usize;
-        names.slice(start..start + usize::from(self.name.1))
-    }
-
-    fn item(&self, kind: EntryKind, stat: Stat) -> Item {
-        Item {
-            kind,
-            name: self.name,
-            stat,
-            id: ContentId([0; 32]),
-            xattrs: Vec::new(),
-            link_group: None,
-            child: usize::MAX,
-            known: false,
-            gone: false,
-            racy: true,
-        }
-    }
-}
-
-/// All names of a directory, in byte order.
-fn list_sorted(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<(Bytes, Vec<RawItem>)> {
-    let mut names: Vec<u8> = Vec::new();
-    let mut found: Vec<RawItem> = Vec::new();
-    let mut too_much = false;
-    platform::list(fd, buffer, |name, kind| {
-        match (u32::try_from(names.len()), u8::try_from(name.len())) {
-            (Ok(start), Ok(length)) => found.push(RawItem {
-                name: (start, length),
-                found: Found::of(kind),
-            }),
-            _ => too_much = true,
-        }
-        names.extend_from_slice(name);
-    })?;
-    if too_much {
-        return Err(io::Error::other(
-            "more than 4 GiB of names, or a name of more than 255 bytes",
-        ));
-    }
-    found.sort_unstable_by(|a, b| a.bytes(&names).cmp(b.bytes(&names)));
-    Ok((names.into(), found))
 }
 
 /// The whole of a small regular file.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::control::{Control, Counter, Doubt, SharedWarnings};
+use super::metadata;
 use super::platform;
 use super::stream::{self, Problem};
 use super::xattr::{self, XattrPlace};
@@ -153,14 +154,14 @@ impl<'a> Writer<'a> {
         spot: &Spot<'_>,
     ) -> Result<()> {
         if let Some((uid, gid)) = self.owner_change(entry) {
-            self.chown(spot, uid, gid, |uid, gid| platform::set_owner(file, uid, gid))?;
+            self.chown(spot, uid, gid, |uid, gid| metadata::set_owner(file, uid, gid))?;
         }
         self.put_xattrs(XattrPlace::Open(file), entry, spot);
         if !exact || (self.keep.xattrs && !entry.attributes.xattrs.is_empty()) {
-            platform::set_mode(file, entry.mode).map_err(spot.problem("set the mode of"))?;
+            metadata::set_mode(file, entry.mode).map_err(spot.problem("set the mode of"))?;
         }
         if let (true, Some(mtime)) = (self.keep.times, entry.attributes.mtime) {
-            platform::set_mtime(file, mtime).map_err(spot.problem("set the time of"))?;
+            metadata::set_mtime(file, mtime).map_err(spot.problem("set the time of"))?;
         }
         Ok(())
     }
@@ -170,17 +171,17 @@ impl<'a> Writer<'a> {
         let (directory, name) = (spot.directory, spot.name);
         if let Some((uid, gid)) = self.owner_change(entry) {
             self.chown(spot, uid, gid, |uid, gid| {
-                platform::set_owner_of(directory, name, uid, gid)
+                metadata::set_owner_of(directory, name, uid, gid)
             })?;
         }
         self.put_xattrs(XattrPlace::Name(directory, name), entry, spot);
         if entry.kind != EntryKind::Symlink {
             platform::open_place(directory, name)
-                .and_then(|place| platform::set_mode_of(place.as_fd(), entry.mode))
+                .and_then(|place| metadata::set_mode_of(place.as_fd(), entry.mode))
                 .map_err(spot.problem("set the mode of"))?;
         }
         if let (true, Some(mtime)) = (self.keep.times, entry.attributes.mtime) {
-            platform::set_mtime_of(directory, name, mtime).map_err(spot.problem("set the time of"))?;
+            metadata::set_mtime_of(directory, name, mtime).map_err(spot.problem("set the time of"))?;
         }
         Ok(())
     }
@@ -189,13 +190,13 @@ impl<'a> Writer<'a> {
     pub(super) fn place_metadata(&self, place: BorrowedFd<'_>, entry: &Entry, spot: &Spot<'_>) -> Result<()> {
         if let Some((uid, gid)) = self.owner_change(entry) {
             self.chown(spot, uid, gid, |uid, gid| {
-                platform::set_owner_of_place(place, uid, gid)
+                metadata::set_owner_of_place(place, uid, gid)
             })?;
         }
         self.put_xattrs(XattrPlace::Place(place), entry, spot);
-        platform::set_mode_of(place, entry.mode).map_err(spot.problem("set the mode of"))?;
+        metadata::set_mode_of(place, entry.mode).map_err(spot.problem("set the mode of"))?;
         if let (true, Some(mtime)) = (self.keep.times, entry.attributes.mtime) {
-            platform::set_mtime_of_place(place, mtime).map_err(spot.problem("set the time of"))?;
+            metadata::set_mtime_of_place(place, mtime).map_err(spot.problem("set the time of"))?;
         }
         Ok(())
     }
