@@ -120,7 +120,7 @@ impl Objects {
             }
             match batch.submit().await {
                 // Somebody else changed a count in between; that is progress, so this ends.
-                Err(Error::Conflict { .. }) => {}
+                Err(Error::Conflict { .. } | Error::Exists { .. }) => {}
                 submitted => return Ok((counts, submitted?)),
             }
         }

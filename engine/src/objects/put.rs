@@ -117,7 +117,10 @@ impl Objects {
             if content.len() > EXTENT_BYTES_MAX {
                 let mut ingest = Ingest::new(self);
                 ingest.absorb(batch, content, true).await?;
-                offered.push(ingest.finish(batch).await?);
+                // The index does not know yet what this batch still holds.
+                let mut done = ingest.finish(batch).await?;
+                done.new = done.new && seen.insert(done.id);
+                offered.push(done);
             } else {
                 let (key, known) = known.next().expect("one key per small content");
                 let new = !known && (contents.len() == 1 || seen.insert(key.id));

@@ -87,7 +87,7 @@ pub enum Expect {
     Absent,
     /// Some such root.
     Present,
-    /// The root with exactly this sequence (read earlier with [`Store::root`]).
+    /// The root with exactly this sequence (read earlier with [`Store::root`](super::Store::root)).
     Sequence(u64),
 }
 

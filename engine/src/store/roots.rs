@@ -230,7 +230,14 @@ fn conflict(update: &RootUpdate, found: Option<&Root>) -> Error {
         return Error::Exists { what: root };
     }
     let Some(found) = found else {
-        return Error::not_found(root);
+        return match update.expect {
+            Expect::Sequence(sequence) => Error::Conflict {
+                root,
+                expected: format!("change {sequence}"),
+                found: "no such name".into(),
+            },
+            _ => Error::not_found(root),
+        };
     };
     let expected = match update.expect {
         Expect::Sequence(sequence) => format!("change {sequence}"),

@@ -260,7 +260,7 @@ impl Trees {
     )]
     pub(super) async fn commit_onto(
         &self,
-        mut batch: Batch,
+        batch: Batch,
         mut extents: Vec<Extent>,
         branch: &str,
         base: Option<(&Head, &Commit)>,
@@ -312,6 +312,7 @@ impl Trees {
                 data.encode().into()
             }
         };
+        let mut batch = batch.in_domain(self.domain);
         batch.put(extents).await?;
         self.hold_commits(&mut batch, &commit.parents)?;
         batch.set_root(RootUpdate {

@@ -28,7 +28,7 @@ impl Trees {
 
     /// A batch whose roots belong to the domain.
     pub(super) fn batch(&self) -> Batch {
-        self.store.batch()
+        self.store.batch().in_domain(self.domain)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Real directories: to a tree ([`scan`]), from a tree ([`materialize`], [`restore`]), and compared ([`status`]).
+//! Real directories: to a tree ([`scan`]), from a tree ([`materialize()`], [`Restore`]), and compared ([`status`]).
 
 mod apply;
 mod build;

@@ -26,6 +26,15 @@ fn times_are_fine(directory: &Path) -> bool {
     fine
 }
 
+/// Ends a writing thread when the test does, also by a failure: the scope would wait for it for ever.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Goal: a file that is being rewritten is committed in one of its states or reported, never as a mixture. Method: a
 /// thread writes all of one letter, then all of the next, in single calls; small and chunked sizes.
 #[test]
@@ -42,6 +51,7 @@ fn a_file_being_rewritten_is_never_a_mixture() {
         let stop = AtomicBool::new(false);
         let (mut whole, mut reported) = (0, 0);
         std::thread::scope(|scope| {
+            let _stop = Stop(&stop);
             scope.spawn(|| {
                 let file = fs::File::options().write(true).open(&path).expect("own file");
                 for state in states.iter().cycle() {
@@ -70,7 +80,6 @@ fn a_file_being_rewritten_is_never_a_mixture() {
                     Err(other) => panic!("{other}"),
                 }
             }
-            stop.store(true, Ordering::Relaxed);
         });
         println!("{length} bytes: {whole} committed, {reported} reported");
         let last = commit_all(&store, directory.path(), None);
@@ -92,6 +101,7 @@ fn a_growing_file_is_committed_without_a_gap() {
     let text = |lines: u64| (0..lines).map(line).collect::<String>();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
             let file = fs::File::options().write(true).open(&path).expect("own file");
             let mut number = 0;
@@ -120,7 +130,6 @@ fn a_growing_file_is_committed_without_a_gap() {
                 );
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
