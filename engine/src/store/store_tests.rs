@@ -335,3 +335,26 @@ fn leases_hold_until_they_are_dropped() {
     drop(ack);
     assert_eq!((store.leased(), store.stats().leases), (vec![keys[0]], 1));
 }
+
+/// Goal: whoever waits for durability never waits for the 5 ms that visible data may take. Method: durable puts against
+/// a reactor that dozes; were the wish lost behind the lazy ring before it, even the fastest would take the 5 ms.
+#[test]
+fn durability_is_not_delayed_by_the_lazy_ring_before_it() {
+    let store = testing::store();
+    let clock = store.runtime().clock().clone();
+    let fastest = contents(200, 100).into_iter().map(|content| {
+        let start = clock.now();
+        let ack = store.block_on(put(&store, &[content])).unwrap();
+        store.block_on(ack.durable()).unwrap();
+        let end = clock.now();
+        while clock.now().since(end) < std::time::Duration::from_micros(500) {
+            std::thread::yield_now();
+        }
+        end.since(start)
+    });
+    let fastest = fastest.min().unwrap();
+    assert!(
+        fastest < std::time::Duration::from_millis(5),
+        "the fastest durable put took {fastest:?}"
+    );
+}

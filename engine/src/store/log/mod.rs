@@ -46,6 +46,12 @@ pub(super) struct Queued {
     pub since: Nanos,
 }
 
+/// The receiving ends of a log's bells; they belong to its writer.
+pub(super) struct Bells {
+    urgent: mailbox::Receiver<()>,
+    lazy: mailbox::Receiver<()>,
+}
+
 struct Intake {
     next: u64,
     queue: VecDeque<Queued>,
@@ -61,7 +67,9 @@ pub(super) struct Log {
     /// Space for further batches.
     pub room: Room,
     intake: Mutex<Intake>,
+    /// Two bells: a lazy ring that waits in its mailbox must never stand in the way of an urgent one.
     bell: mailbox::Sender<()>,
+    lazy_bell: mailbox::Sender<()>,
     /// Highest sequence that somebody waits for.
     urgent: AtomicU64,
     acknowledged: AtomicU64,
@@ -74,9 +82,10 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// A log that goes on with sequence `next`. The receiver belongs to its writer.
-    pub fn new(id: LogId, handle: Handle, next: u64, device: String) -> (Log, mailbox::Receiver<()>) {
-        let (bell, receiver) = mailbox::mailbox(&handle, 1);
+    /// A log that goes on with sequence `next`. The bells belong to its writer.
+    pub fn new(id: LogId, handle: Handle, next: u64, device: String) -> (Log, Bells) {
+        let (bell, urgent) = mailbox::mailbox(&handle, 1);
+        let (lazy_bell, lazy) = mailbox::mailbox(&handle, 1);
         let log = Log {
             id,
             handle,
@@ -87,6 +96,7 @@ impl Log {
                 closed: false,
             }),
             bell,
+            lazy_bell,
             urgent: AtomicU64::new(0),
             acknowledged: AtomicU64::new(next - 1),
             waits_for_others: AtomicBool::new(false),
@@ -95,7 +105,7 @@ impl Log {
             is_fenced: AtomicBool::new(false),
             device,
         };
-        (log, receiver)
+        (log, Bells { urgent, lazy })
     }
 
     /// Gives the next sequence to a batch: `place` makes it visible under it and returns what the writer needs.
@@ -133,7 +143,7 @@ impl Log {
 
     /// Tells the writer that there is work which may wait a few milliseconds; wakes it only from deep sleep.
     pub fn nudge(&self) {
-        let _ = self.bell.try_send_lazy(());
+        let _ = self.lazy_bell.try_send_lazy(());
     }
 
     fn take_queue(&self, into: &mut VecDeque<Queued>) {

@@ -22,12 +22,12 @@ use zerocopy::little_endian::{U16, U32, U64};
 use super::frame::{Plan, blank_header};
 use super::latch::Latch;
 use super::open_segment::OpenSegment;
-use super::{Log, Queued};
+use super::{Bells, Log, Queued};
 use crate::format::frame::{Descriptor, NO_SEGMENT};
 use crate::format::segment::{self, HOLDS_LOG, SegmentHeader, Trailer};
 use crate::format::{LogId, Secret, SegmentId};
 use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
-use crate::reactor::{Local, mailbox};
+use crate::reactor::Local;
 use crate::store::histogram::Class;
 use crate::store::index::Slot;
 use crate::store::room;
@@ -110,7 +110,7 @@ pub(in crate::store) struct Writer {
     shared: Arc<Shared>,
     log: Arc<Log>,
     local: Local,
-    bell: mailbox::Receiver<()>,
+    bells: Bells,
     queue: VecDeque<Queued>,
     planned: Option<Plan>,
     current: Option<OpenSegment>,
@@ -127,13 +127,7 @@ pub(in crate::store) struct Writer {
 
 impl Writer {
     /// A writer that goes on where `end` says.
-    pub fn new(
-        shared: Arc<Shared>,
-        log: Arc<Log>,
-        local: Local,
-        bell: mailbox::Receiver<()>,
-        end: LogEnd,
-    ) -> Writer {
+    pub fn new(shared: Arc<Shared>, log: Arc<Log>, local: Local, bells: Bells, end: LogEnd) -> Writer {
         if let Some(open) = &end.current {
             let left = i64::try_from(open.left_bytes()).expect("below 2 GiB");
             log.room.add(left - FRAME_BYTES_MAX as i64);
@@ -142,7 +136,7 @@ impl Writer {
             shared,
             log,
             local,
-            bell,
+            bells,
             queue: VecDeque::new(),
             planned: None,
             current: end.current,
@@ -202,16 +196,18 @@ impl Writer {
             _ => None,
         };
         let events = self.events.clone();
-        let mut bell = pin!(self.bell.recv());
+        let mut urgent = pin!(self.bells.urgent.recv());
+        let mut lazy = pin!(self.bells.lazy.recv());
         let mut timer = pin!(due.map(|delay| self.local.sleep(delay)));
         poll_fn(|context| {
-            let rung = bell.as_mut().poll(context).is_ready();
+            let hurried = urgent.as_mut().poll(context).is_ready();
+            let nudged = lazy.as_mut().poll(context).is_ready();
             let happened = events.poll(context.waker()).is_ready();
             let late = timer
                 .as_mut()
                 .as_pin_mut()
                 .is_some_and(|timer| timer.poll(context).is_ready());
-            if rung || happened || late {
+            if hurried || nudged || happened || late {
                 Poll::Ready(())
             } else {
                 Poll::Pending
