@@ -15,7 +15,8 @@ use crate::sandbox::{Sandbox, content};
 const CONTENTS: u64 = 100_000;
 const BYTES: usize = 4096;
 const DEPTH: usize = 32;
-const SECONDS: u64 = 3;
+const SECONDS: u64 = 1;
+const ROUNDS: u64 = 9;
 
 /// Runs the section.
 pub fn run() {
@@ -51,7 +52,7 @@ pub fn run() {
     store.block_on(store.flush()).expect("durable");
     let mut ratios = Vec::new();
     let keys: Arc<[Key]> = keys.into();
-    for round in 0..3u64 {
+    for round in 0..ROUNDS {
         let (rate, times) = gets(&store, &keys, round);
         report::row("one get, 32 in flight", &times);
         let Some(fio) = fio(&sandbox.path("gets.helios")) else {

@@ -20,6 +20,7 @@ use crate::device::{Command, Completion, DmaBuffer, Operation, Queue};
 
 use super::clock::Nanos;
 use super::executor::Core;
+use super::oneshot;
 use super::slab::{Slab, SlabKey};
 
 enum Slot {
@@ -28,7 +29,12 @@ enum Slot {
     Done(Option<DmaBuffer>, io::Result<()>),
     /// Nobody waits; the completion frees the place.
     Abandoned,
+    /// The completion answers whoever asked, and frees the place.
+    Owed(Answer),
 }
+
+/// Takes the filled buffer of a read that was asked for from outside the reactor's tasks.
+pub(super) type Answer = oneshot::Sender<io::Result<DmaBuffer>>;
 
 pub(super) struct Io {
     queue: Box<dyn Queue>,
@@ -76,6 +82,10 @@ impl Io {
     }
 }
 
+fn ended() -> io::Error {
+    io::Error::other("the reactor has ended")
+}
+
 /// The buffer lent to an operation, if it has one.
 fn buffer_of(operation: Operation) -> Option<DmaBuffer> {
     match operation {
@@ -87,30 +97,48 @@ fn buffer_of(operation: Operation) -> Option<DmaBuffer> {
 impl Core {
     /// Starts a command.
     pub(super) fn start(self: &Rc<Self>, operation: Operation) -> Pending {
-        let mut io = self.io.borrow_mut();
         let key = if self.has_ended() {
-            let error = io::Error::other("the reactor has ended");
-            io.slots
-                .insert_with(|_| Slot::Done(buffer_of(operation), Err(error)))
+            let done = Slot::Done(buffer_of(operation), Err(ended()));
+            self.io.borrow_mut().slots.insert_with(|_| done)
         } else {
-            if self.clock.is_virtual() {
-                // The command starts now, not when the queue was last polled.
-                io.queue.advance(self.clock.now().0);
-            }
-            let key = io.slots.insert_with(|_| Slot::Pending(None));
-            let token = key.token();
-            io.backlog.push_back(Command { token, operation });
-            let submitted = io.submit_backlog();
-            let counters = &self.shared.counters.own;
-            counters.io_submitted.add(submitted);
-            counters.io_backlogged.add(u64::from(submitted == 0));
-            key
+            self.submit(operation, Slot::Pending(None))
         };
-        drop(io);
         Pending {
             core: Rc::clone(self),
             key: Some(key),
         }
+    }
+
+    /// Starts a read whose outcome goes to `answer`.
+    pub(super) fn start_read_for(&self, offset: u64, buffer: DmaBuffer, range: Range<usize>, answer: Answer) {
+        if self.has_ended() {
+            // Who no longer waits needs no answer.
+            let _ = answer.send(Err(ended()));
+            return;
+        }
+        let operation = Operation::Read {
+            offset,
+            buffer,
+            range,
+        };
+        self.submit(operation, Slot::Owed(answer));
+    }
+
+    /// Gives the operation a place, and to the queue as soon as that has room.
+    fn submit(&self, operation: Operation, slot: Slot) -> SlabKey {
+        let mut io = self.io.borrow_mut();
+        if self.clock.is_virtual() {
+            // The command starts now, not when the queue was last polled.
+            io.queue.advance(self.clock.now().0);
+        }
+        let key = io.slots.insert_with(|_| slot);
+        let token = key.token();
+        io.backlog.push_back(Command { token, operation });
+        let submitted = io.submit_backlog();
+        let counters = &self.shared.counters.own;
+        counters.io_submitted.add(submitted);
+        counters.io_backlogged.add(u64::from(submitted == 0));
+        key
     }
 
     /// Reaps completions and submits what waited for them. True if anything completed.
@@ -146,18 +174,23 @@ impl Core {
         let mut io = self.io.borrow_mut();
         let slot = io.slots.get_mut(key);
         let slot = slot.expect("a device completes each command once, with the token it was given");
-        let before = std::mem::replace(slot, Slot::Done(buffer, result));
+        if let Slot::Pending(waker) = slot {
+            let waker = waker.take();
+            *slot = Slot::Done(buffer, result);
+            drop(io);
+            waker.into_iter().for_each(Waker::wake);
+            return;
+        }
+        let before = io.slots.remove(key);
+        drop(io);
         match before {
-            Slot::Pending(waker) => {
-                drop(io);
-                waker.into_iter().for_each(Waker::wake);
+            Some(Slot::Owed(answer)) => {
+                let buffer = buffer.expect("a device gives the buffer back with the completion");
+                // Who no longer waits needs no answer; the buffer goes home.
+                let _ = answer.send(result.map(|()| buffer));
             }
-            Slot::Abandoned => {
-                let done = io.slots.remove(key);
-                drop(io);
-                drop(done);
-            }
-            Slot::Done(..) => unreachable!("a device completes each command once"),
+            Some(Slot::Abandoned) => drop(buffer),
+            _ => unreachable!("a device completes each command once"),
         }
     }
 

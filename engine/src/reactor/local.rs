@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use super::current;
 use super::executor::Core;
 use super::handle::{Handle, ReactorId};
 use super::io::{Plain, Transfer};
+use super::oneshot;
 use super::timer::Sleep;
 
 /// The reactor a task runs on. Never leaves its thread.
@@ -33,6 +35,11 @@ impl Local {
     /// The reactor the current task runs on, if the caller is on one.
     pub fn current() -> Option<Local> {
         current::current().map(Local)
+    }
+
+    /// True if the caller is on a reactor.
+    pub fn is_any() -> bool {
+        current::current_id().is_some()
     }
 
     /// The reactor as other threads see it.
@@ -62,7 +69,7 @@ impl Local {
 
     /// Lets the other ready tasks, the device and the timers have a turn.
     pub fn yield_now(&self) -> YieldNow {
-        YieldNow { yielded: false }
+        YieldNow::default()
     }
 
     /// Starts another task on this reactor.
@@ -84,6 +91,16 @@ impl Local {
     /// Fills `buffer[range]` from `offset`.
     pub fn read(&self, offset: u64, buffer: DmaBuffer, range: Range<usize>) -> Transfer {
         self.0.read(offset, buffer, range)
+    }
+
+    /// Reads `len` bytes from `offset` into a buffer of its own and sends that to `answer`, without a task here: for
+    /// callers that must stay `Send`, or wait elsewhere.
+    pub fn read_for(&self, offset: u64, len: usize, answer: oneshot::Sender<io::Result<DmaBuffer>>) {
+        match self.buffer(len) {
+            Ok(buffer) => self.0.start_read_for(offset, buffer, 0..len, answer),
+            // Who no longer waits needs no answer.
+            Err(error) => drop(answer.send(Err(io::Error::other(error)))),
+        }
     }
 
     /// Writes `buffer[range]` at `offset`; `durable` makes success mean "survives power loss".
@@ -118,7 +135,8 @@ impl fmt::Debug for Local {
     }
 }
 
-/// Ends at its second poll; made by [`Local::yield_now`].
+/// Ends at its second poll, which the tasks that are ready now precede.
+#[derive(Default)]
 #[must_use = "yields only when awaited"]
 pub struct YieldNow {
     yielded: bool,

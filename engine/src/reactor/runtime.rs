@@ -18,6 +18,7 @@ use super::config::Config;
 use super::driver::{self, Driver, DriverId};
 use super::executor::Core;
 use super::handle::{Handle, ReactorId};
+use super::local::Local;
 use super::shared::{Payload, Shared, panic_message};
 use super::thread::{self, Seat};
 
@@ -128,6 +129,13 @@ impl Runtime {
     /// The reactors, by number.
     pub fn handles(&self) -> &[Handle] {
         &self.0.handles
+    }
+
+    /// The reactor the caller is on, if it is one of these.
+    pub fn local(&self) -> Option<Local> {
+        let local = Local::current()?;
+        let own = self.0.handles.get(local.id().0)?;
+        own.is_current().then_some(local)
     }
 
     /// The clock all reactors use.

@@ -29,6 +29,7 @@ mod stats;
 mod superblocks;
 #[cfg(test)]
 pub(crate) mod testing;
+mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

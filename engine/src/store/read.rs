@@ -1,8 +1,11 @@
 //! Reads: cache, then memory of what is pending, then the device; verified before anyone sees a byte.
 //!
-//! Reads of one call are sorted by place and neighbours are merged. Nothing is locked across I/O, and a reader writes
-//! no line that other readers write.
+//! Reads of one call are sorted by place and neighbours are merged. A caller on a reactor of the store reads through
+//! that reactor's own queue, any other asks one by mail. Nothing is locked across I/O, and a reader writes no line
+//! that other readers write.
 //! Invariant: bytes leave here only after their id has been recomputed from them.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -11,10 +14,10 @@ use super::api::Key;
 use super::histogram::Class;
 use super::index::{IndexKey, Slot};
 use super::shared::Shared;
+use super::verify;
 use crate::device::DmaBuffer;
 use crate::error::{Error, Result};
-use crate::format::{ContentId, Kind, SegmentId};
-use crate::hash;
+use crate::format::SegmentId;
 use crate::limits::UNIT_BYTES;
 use crate::reactor::{Local, mailbox, oneshot};
 
@@ -25,101 +28,79 @@ const RUN_BYTES_MAX: u64 = 1 << 20;
 /// How often a look-up follows an extent that moves before it gives up.
 const MOVES_MAX: usize = 64;
 
+/// What the device answers to a read.
+type Answer = std::io::Result<DmaBuffer>;
+
 /// One device read, asked of a reactor.
 pub(super) struct ReadRequest {
     offset: u64,
     len: usize,
-    reply: oneshot::Sender<std::io::Result<DmaBuffer>>,
+    answer: oneshot::Sender<Answer>,
 }
 
 /// Serves the read requests of one reactor.
 pub(super) async fn serve(local: Local, mut requests: mailbox::Receiver<ReadRequest>) {
     while let Some(request) = requests.recv().await {
-        let task = local.clone();
-        local.spawn(async move {
-            let answer = match task.buffer(request.len) {
-                Ok(buffer) => {
-                    let (buffer, result) = task.read(request.offset, buffer, 0..request.len).await;
-                    result.map(|()| buffer)
-                }
-                Err(error) => Err(std::io::Error::other(error)),
-            };
-            // A caller that has gone away needs no answer.
-            let _ = request.reply.send(answer);
-        });
+        local.read_for(request.offset, request.len, request.answer);
     }
 }
 
 /// An extent to be read from the device.
 struct Wanted {
-    /// Position in the caller's list.
-    number: usize,
+    key: Key,
+    index_key: IndexKey,
     segment: SegmentId,
+    /// In the segment.
     offset: u32,
     len: u32,
+    /// On the device.
     at: u64,
 }
 
-/// Neighbouring extents in one read.
+/// An extent's whole units on the device.
+fn units_of(extent: &Wanted) -> (u64, u64) {
+    let unit = UNIT_BYTES as u64;
+    let start = extent.at / unit * unit;
+    let end = (extent.at + u64::from(extent.len)).next_multiple_of(unit);
+    (start, end.max(start + unit))
+}
+
+/// Neighbouring extents in one read; each with its position in the caller's list.
 struct Run {
     start: u64,
     end: u64,
-    wanted: Vec<Wanted>,
+    wanted: Vec<(usize, Wanted)>,
 }
 
 /// Sorts by place and merges neighbours.
-fn plan(mut wanted: Vec<Wanted>) -> Vec<Run> {
-    let unit = UNIT_BYTES as u64;
-    wanted.sort_unstable_by_key(|extent| extent.at);
+fn plan(mut wanted: Vec<(usize, Wanted)>) -> Vec<Run> {
+    wanted.sort_unstable_by_key(|(_, extent)| extent.at);
     let mut runs: Vec<Run> = Vec::new();
-    for extent in wanted {
-        let start = extent.at / unit * unit;
-        let end = (extent.at + u64::from(extent.len))
-            .next_multiple_of(unit)
-            .max(start + unit);
+    for (number, extent) in wanted {
+        let (start, end) = units_of(&extent);
         match runs.last_mut() {
             Some(run) if start <= run.end + GAP_BYTES && end.max(run.end) - run.start <= RUN_BYTES_MAX => {
                 run.end = run.end.max(end);
-                run.wanted.push(extent);
+                run.wanted.push((number, extent));
             }
             _ => runs.push(Run {
                 start,
                 end,
-                wanted: vec![extent],
+                wanted: vec![(number, extent)],
             }),
         }
     }
     runs
 }
 
-/// Recomputes ids; the answer says for each extent whether its bytes are what its key names.
-fn verify(items: &[(Key, Bytes)]) -> Vec<bool> {
-    let mut holds = vec![false; items.len()];
-    for kind in [Kind::Data, Kind::Node, Kind::Commit, Kind::VolumeNode] {
-        let of_kind: Vec<usize> = (0..items.len())
-            .filter(|item| items[*item].0.kind == kind)
-            .collect();
-        let contents: Vec<&[u8]> = of_kind.iter().map(|item| items[*item].1.as_ref()).collect();
-        let ids: Vec<ContentId> = hash::typed_ids(kind, &contents);
-        for (item, id) in of_kind.into_iter().zip(ids) {
-            holds[item] = id == items[item].0.id;
-        }
-    }
-    for (item, (key, bytes)) in items.iter().enumerate() {
-        if key.kind == Kind::Manifest {
-            // Stored under the content's id: it has a checksum of its own, and its chunks are verified one by one.
-            holds[item] = crate::format::manifest::is_whole(bytes);
-        }
-    }
-    holds
-}
-
-/// Bytes of one extent out of a read; copied when they would keep much more memory than they need.
-fn cut(whole: &Bytes, from: usize, len: usize) -> Bytes {
-    if len * 2 < whole.len() {
-        Bytes::copy_from_slice(&whole[from..from + len])
+/// Bytes of an extent out of a read from `start`; copied when they would keep much more memory than they need.
+fn cut(whole: &Bytes, start: u64, extent: &Wanted) -> Bytes {
+    let from = usize::try_from(extent.at - start).expect("inside the read");
+    let range = from..from + extent.len as usize;
+    if range.len() * 2 < whole.len() {
+        Bytes::copy_from_slice(&whole[range])
     } else {
-        whole.slice(from..from + len)
+        whole.slice(range)
     }
 }
 
@@ -127,17 +108,45 @@ impl Store {
     /// The verified bytes of one extent.
     pub async fn get(&self, key: Key) -> Result<Bytes> {
         let shared = self.shared();
-        if let Some(bytes) = shared.cache.get(&shared.index_key(&key)) {
+        let index_key = shared.index_key(&key);
+        if let Some(bytes) = shared.cache.get(&index_key) {
             return Ok(bytes);
         }
-        self.get_many(&[key]).await.pop().expect("one answer per key")
+        let clock = self.runtime().clock();
+        let asked = clock.now();
+        let slot = shared.index.get(&index_key);
+        let (class, answer) = match locate(shared, &key, &index_key, slot) {
+            Place::Nowhere => return Err(not_found(&key)),
+            Place::Memory(bytes) => (Class::GetHit, Ok(bytes)),
+            Place::Device(extent) => (Class::GetDevice, self.read_one(&extent).await),
+        };
+        let took = clock.now().0.saturating_sub(asked.0);
+        shared.latencies.record(class, took);
+        answer
+    }
+
+    async fn read_one(&self, extent: &Wanted) -> Result<Bytes> {
+        let (start, end) = units_of(extent);
+        let whole = match self.ask(start, end).await.await {
+            Some(Ok(buffer)) => Bytes::from_owner(buffer),
+            failed => {
+                return Err(unread(
+                    self.shared(),
+                    extent,
+                    failed.and_then(Result::err).as_ref(),
+                ));
+            }
+        };
+        let bytes = cut(&whole, start, extent);
+        let holds = verify::holds(extent.key, &bytes).await;
+        judged(self.shared(), extent, bytes, whole.len(), holds)
     }
 
     /// The verified bytes of many extents, in the order asked; reads are sorted by location and merged.
     pub async fn get_many(&self, keys: &[Key]) -> Vec<Result<Bytes>> {
         let shared = self.shared();
         let clock = self.runtime().clock();
-        let start = clock.now();
+        let asked = clock.now();
         let index_keys: Vec<IndexKey> = keys.iter().map(|key| shared.index_key(key)).collect();
         let mut answers: Vec<Option<Result<Bytes>>> = index_keys
             .iter()
@@ -152,21 +161,9 @@ impl Store {
         let mut wanted = Vec::new();
         for (number, slot) in missing.into_iter().zip(slots) {
             match locate(shared, &keys[number], &index_keys[number], slot) {
-                Place::Nowhere => {
-                    let key = keys[number];
-                    answers[number] = Some(Err(Error::not_found(format!("{} {}", key.kind, key.id))));
-                }
+                Place::Nowhere => answers[number] = Some(Err(not_found(&keys[number]))),
                 Place::Memory(bytes) => answers[number] = Some(Ok(bytes)),
-                Place::Device(segment, offset, len) => {
-                    let at = shared.places.offset(segment, u64::from(offset));
-                    wanted.push(Wanted {
-                        number,
-                        segment,
-                        offset,
-                        len,
-                        at,
-                    });
-                }
+                Place::Device(extent) => wanted.push((number, extent)),
             }
         }
         let class = if wanted.is_empty() {
@@ -175,96 +172,120 @@ impl Store {
             Class::GetDevice
         };
         if !wanted.is_empty() {
-            self.read_runs(plan(wanted), keys, &index_keys, &mut answers)
-                .await;
+            self.read_runs(plan(wanted), &mut answers).await;
         }
         shared
             .latencies
-            .record(class, clock.now().0.saturating_sub(start.0));
+            .record(class, clock.now().0.saturating_sub(asked.0));
         answers
             .into_iter()
             .map(|answer| answer.expect("every key was answered"))
             .collect()
     }
 
-    async fn read_runs(
-        &self,
-        runs: Vec<Run>,
-        keys: &[Key],
-        index_keys: &[IndexKey],
-        answers: &mut [Option<Result<Bytes>>],
-    ) {
+    /// Reads all runs at once; what has arrived together is verified together.
+    async fn read_runs(&self, runs: Vec<Run>, answers: &mut [Option<Result<Bytes>>]) {
         let shared = self.shared();
-        let mut asked = Vec::with_capacity(runs.len());
+        let mut asked = VecDeque::with_capacity(runs.len());
         for run in runs {
-            let (reply, answer) = oneshot::oneshot();
-            let len = usize::try_from(run.end - run.start).expect("a run is at most 1 MiB and an extent");
-            let request = ReadRequest {
-                offset: run.start,
-                len,
-                reply,
-            };
-            shared.counters.read(len as u64);
-            let sent = self.reader().send(request).await.is_ok();
-            asked.push((run, answer, sent));
+            let answer = self.ask(run.start, run.end).await;
+            asked.push_back((run, answer));
         }
-        for (run, answer, sent) in asked {
-            let read = if sent { answer.await } else { None };
-            let whole = match read {
-                Some(Ok(buffer)) => Bytes::from_owner(buffer),
-                failed => {
-                    let reason = failed.and_then(Result::err);
-                    for extent in run.wanted {
-                        answers[extent.number] = Some(Err(match &reason {
-                            None => Error::Closed,
-                            Some(source) => Error::Device {
-                                device: shared.name.clone(),
-                                operation: "read",
-                                offset: extent.at,
-                                source: std::io::Error::new(source.kind(), source.to_string()),
-                            },
-                        }));
+        let mut arrived = Vec::new();
+        while let Some((run, answer)) = asked.pop_front() {
+            arrived.push((run, answer.await));
+            while let Some(answer) = asked.front_mut().and_then(|(_, answer)| answer.try_take()) {
+                arrived.extend(asked.pop_front().map(|(run, _)| (run, Some(answer))));
+            }
+            let mut extents = Vec::new();
+            let mut items = Vec::new();
+            for (run, read) in arrived.drain(..) {
+                let whole = match read {
+                    Some(Ok(buffer)) => Bytes::from_owner(buffer),
+                    failed => {
+                        let reason = failed.and_then(Result::err);
+                        for (number, extent) in run.wanted {
+                            answers[number] = Some(Err(unread(shared, &extent, reason.as_ref())));
+                        }
+                        continue;
                     }
-                    continue;
+                };
+                for (number, extent) in run.wanted {
+                    items.push((extent.key, cut(&whole, run.start, &extent)));
+                    extents.push((number, extent, whole.len()));
                 }
-            };
-            let items: Vec<(Key, Bytes)> = run
-                .wanted
-                .iter()
-                .map(|extent| {
-                    let from = usize::try_from(extent.at - run.start).expect("inside the run");
-                    (keys[extent.number], cut(&whole, from, extent.len as usize))
-                })
-                .collect();
-            let holds = verify(&items);
-            for ((extent, (key, bytes)), holds) in run.wanted.iter().zip(items).zip(holds) {
-                answers[extent.number] = Some(if holds {
-                    let held = if bytes.len() * 2 < whole.len() {
-                        bytes.len()
-                    } else {
-                        whole.len()
-                    };
-                    shared.cache.insert(index_keys[extent.number], &bytes, held);
-                    Ok(bytes)
-                } else {
-                    Err(Error::Damaged {
-                        id: key.id,
-                        kind: key.kind,
-                        segment: extent.segment,
-                        offset: u64::from(extent.offset),
-                        damage: "its bytes do not have its id".into(),
-                    })
-                });
+            }
+            let holds = verify::hold(&items);
+            for (((number, extent, held), (_, bytes)), holds) in extents.into_iter().zip(items).zip(holds) {
+                answers[number] = Some(judged(shared, &extent, bytes, held, holds));
             }
         }
     }
+
+    /// Starts a device read of whole units; waits only for room in a mailbox.
+    async fn ask(&self, start: u64, end: u64) -> oneshot::Receiver<Answer> {
+        let len = usize::try_from(end - start).expect("a run is at most 1 MiB and an extent");
+        self.shared().counters.read(len as u64);
+        let (sender, receiver) = oneshot::oneshot();
+        let request = ReadRequest {
+            offset: start,
+            len,
+            answer: sender,
+        };
+        let request = {
+            let here = self.runtime().local();
+            match here {
+                Some(local) => {
+                    local.read_for(request.offset, request.len, request.answer);
+                    return receiver;
+                }
+                None => request,
+            }
+        };
+        // A request that comes back is dropped, and the receiver learns that no answer will come.
+        let _ = self.reader().send(request).await;
+        receiver
+    }
+}
+
+/// The answer for an extent whose bytes have been verified, or found to be others.
+fn judged(shared: &Shared, extent: &Wanted, bytes: Bytes, read: usize, holds: bool) -> Result<Bytes> {
+    if !holds {
+        return Err(Error::Damaged {
+            id: extent.key.id,
+            kind: extent.key.kind,
+            segment: extent.segment,
+            offset: u64::from(extent.offset),
+            damage: "its bytes do not have its id".into(),
+        });
+    }
+    let held = if bytes.len() * 2 < read { bytes.len() } else { read };
+    shared.cache.insert(extent.index_key, &bytes, held);
+    Ok(bytes)
+}
+
+/// The error of a read that brought nothing; without a reason the store was closed meanwhile.
+fn unread(shared: &Shared, extent: &Wanted, reason: Option<&std::io::Error>) -> Error {
+    match reason {
+        None => Error::Closed,
+        Some(source) => Error::Device {
+            device: shared.name.clone(),
+            operation: "read",
+            offset: extent.at,
+            source: std::io::Error::new(source.kind(), source.to_string()),
+        },
+    }
+}
+
+fn not_found(key: &Key) -> Error {
+    Error::not_found(format!("{} {}", key.kind, key.id))
 }
 
 /// Where an extent is now.
 enum Place {
     Nowhere,
     Memory(Bytes),
-    Device(SegmentId, u32, u32),
+    Device(Wanted),
 }
 
 fn locate(shared: &Shared, key: &Key, index_key: &IndexKey, mut slot: Option<Slot>) -> Place {
@@ -275,7 +296,16 @@ fn locate(shared: &Shared, key: &Key, index_key: &IndexKey, mut slot: Option<Slo
                 segment,
                 offset,
                 stored_len,
-            }) => return Place::Device(segment, offset, stored_len),
+            }) => {
+                return Place::Device(Wanted {
+                    key: *key,
+                    index_key: *index_key,
+                    segment,
+                    offset,
+                    len: stored_len,
+                    at: shared.places.offset(segment, u64::from(offset)),
+                });
+            }
             Some(Slot::Pending {
                 slot: number, item, ..
             }) => {
