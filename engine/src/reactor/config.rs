@@ -16,7 +16,8 @@ pub struct Config {
     /// Commands in flight per reactor; more wait in a backlog of the reactor.
     pub queue_depth: u32,
     /// How long a reactor polls without finding work before it sleeps in the kernel. Four times as long while
-    /// commands are in flight: a wake-up from the kernel costs about as much as a fast device's whole command.
+    /// commands are in flight or work keeps coming within that time: a wake-up from the kernel costs about as much as
+    /// a fast device's whole command.
     pub spin: Duration,
     /// Longest time a message sent with [`try_send_lazy`](super::Sender::try_send_lazy) waits for its reactor.
     pub light_sleep: Duration,

@@ -1,6 +1,7 @@
 //! The threaded form: one thread per reactor that spins, then sleeps.
 //!
 //! After the last activity the loop goes on polling for `Config::spin` (work that follows work costs no wake-up),
+//! [`SPIN_LONGER`] times as long while the last pause was no longer than that or commands are in flight;
 //! then it sleeps: lightly at first, in pieces of `Config::light_sleep`, so that lazy senders need no system call
 //! while the store is in use; deeply after [`LIGHT_FOR`] without activity, when it costs no CPU at all.
 
@@ -22,8 +23,10 @@ use super::shared::Shared;
 
 /// Light sleeping goes on for this long after the last activity.
 const LIGHT_FOR: Duration = Duration::from_millis(100);
-/// Spinning is this much longer while commands are in flight.
-const SPIN_IN_FLIGHT: u32 = 4;
+/// Spinning is this much longer while commands are in flight, and when the last pause would have been covered by it: a
+/// wake-up from the kernel costs about as much as a fast device's whole command. (The rule of the Linux kernel's
+/// `haltpoll`.)
+const SPIN_LONGER: u32 = 4;
 /// Turns between two looks at the clock while spinning.
 const TURNS_PER_LOOK: u32 = 8;
 
@@ -91,12 +94,16 @@ fn poll_loop(core: &Rc<Core>, config: &Config) {
     let mut seen = core.clock.now();
     let mut active = seen;
     let mut idle_turns = 0u32;
+    let mut is_frequent = false;
     while !core.shared.is_closing() {
         if core.turn(usize::MAX) {
             let now = core.clock.now();
             counters
                 .busy_ns
                 .add(u64::try_from(now.since(seen).as_nanos()).unwrap_or(0));
+            if idle_turns > 0 {
+                is_frequent = now.since(active) <= config.spin * SPIN_LONGER;
+            }
             (seen, active, idle_turns) = (now, now, 0);
             continue;
         }
@@ -109,9 +116,10 @@ fn poll_loop(core: &Rc<Core>, config: &Config) {
             std::thread::yield_now();
         }
         seen = core.clock.now();
-        let spin = match core.io.borrow().in_flight() {
-            0 => config.spin,
-            _ => config.spin * SPIN_IN_FLIGHT,
+        let spin = if is_frequent || core.io.borrow().in_flight() > 0 {
+            config.spin * SPIN_LONGER
+        } else {
+            config.spin
         };
         if seen.since(active) >= spin {
             sleep(core, config, seen, active);

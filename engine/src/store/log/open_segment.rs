@@ -59,6 +59,11 @@ impl OpenSegment {
         u32::try_from(self.ready / UNIT_BYTES as u64).expect("a segment is below 2 GiB")
     }
 
+    /// True when no part of it is left to be made ready.
+    pub fn is_ready_to_its_end(&self) -> bool {
+        self.ready_unit() >= self.units
+    }
+
     /// Number of the segment.
     pub fn id(&self) -> SegmentId {
         self.at.segment

@@ -102,7 +102,8 @@ struct InFlight {
 /// The segment where the log goes on: its number is in the frames before it is ready to take any.
 struct Next {
     at: SegmentUse,
-    ready: bool,
+    /// Once its space is claimed and its header written.
+    ready: Option<OpenSegment>,
 }
 
 /// The task that owns the writing end of a log.
@@ -140,7 +141,7 @@ impl Writer {
             queue: VecDeque::new(),
             planned: None,
             current: end.current,
-            next: end.next.map(|at| Next { at, ready: false }),
+            next: end.next.map(|at| Next { at, ready: None }),
             predecessor: end.predecessor,
             in_flight: VecDeque::new(),
             frames: 0,
@@ -230,7 +231,9 @@ impl Writer {
                 Event::Attached(at, result) => self.attached(at, result),
                 Event::Zeroed(segment) => {
                     self.background -= 1;
-                    if let Some(open) = self.current.as_mut().filter(|open| open.id() == segment) {
+                    let next = self.next.as_mut().and_then(|next| next.ready.as_mut());
+                    let mut open = self.current.iter_mut().chain(next);
+                    if let Some(open) = open.find(|open| open.id() == segment) {
                         open.zeroed();
                     }
                 }
@@ -336,34 +339,23 @@ impl Writer {
 
     /// Seals the current segment and turns to the next one; false while that is not ready.
     fn go_on_in_next_segment(&mut self) -> bool {
-        if !self.next.as_ref().is_some_and(|next| next.ready) {
+        let Some(next) = self.next.as_mut().and_then(|next| next.ready.take()) else {
             return false;
-        }
-        let next = self.next.take().expect("checked above");
+        };
         if let Some(full) = self.current.take() {
             self.log
                 .room
                 .add(FRAME_BYTES_MAX as i64 - i64::try_from(full.left_bytes()).expect("below 2 GiB"));
             self.seal(full);
         }
-        self.open(next.at);
-        true
-    }
-
-    fn open(&mut self, at: SegmentUse) {
         let mut segments = self.shared.segments.lock();
-        segments.set(at.segment, SegmentState::Open(self.log.id));
-        self.current = Some(OpenSegment::new(
-            at,
-            self.shared.places.segment_units,
-            1,
-            1,
-            Vec::new(),
-        ));
+        segments.set(next.id(), SegmentState::Open(self.log.id));
+        self.current = Some(next);
         // Reserved here and now, so that every frame of this segment names it.
         self.next = segments
             .reserve_for(self.log.id)
-            .map(|at| Next { at, ready: false });
+            .map(|at| Next { at, ready: None });
+        true
     }
 
     fn seal(&mut self, full: OpenSegment) {
@@ -454,7 +446,7 @@ impl Writer {
     /// Makes the next segment ready, or the first one of a log that had none.
     fn attach_segments(&mut self) {
         let wanted = self.current.is_some() || self.planned.is_some() || self.log.room.is_wanted();
-        let ready = self.next.as_ref().is_some_and(|next| next.ready);
+        let ready = self.next.as_ref().is_some_and(|next| next.ready.is_some());
         if !wanted || self.attaching || (ready && self.current.is_some()) {
             return;
         }
@@ -488,7 +480,9 @@ impl Writer {
         match result {
             Ok(()) => {
                 let next = self.next.as_mut().filter(|next| next.at == at);
-                next.expect("the segment being attached is the next one").ready = true;
+                let next = next.expect("the segment being attached is the next one");
+                let units = self.shared.places.segment_units;
+                next.ready = Some(OpenSegment::new(at, units, 1, 1, Vec::new()));
                 self.log
                     .room
                     .attach(room::usable_bytes(self.shared.places.segment_bytes()));
@@ -503,15 +497,24 @@ impl Writer {
         }
     }
 
+    /// Zeroes a piece of the current segment, or of the next one once all of the current one is ready: the first
+    /// frames there would otherwise meet space that was never written.
     fn zero_ahead(&mut self) {
         let idle = self.in_flight.is_empty() && self.queue.is_empty() && self.planned.is_none();
         if !idle || self.log.is_closed() || !self.shared.zero_ahead {
             return;
         }
-        let Some((from, to)) = self.current.as_mut().and_then(OpenSegment::next_piece) else {
+        let open = match &mut self.current {
+            Some(current) if !current.is_ready_to_its_end() => current,
+            _ => match self.next.as_mut().and_then(|next| next.ready.as_mut()) {
+                Some(next) => next,
+                None => return,
+            },
+        };
+        let segment = open.id();
+        let Some((from, to)) = open.next_piece() else {
             return;
         };
-        let segment = self.current.as_ref().expect("it gave a piece").id();
         let offset = self.shared.places.offset(segment, from);
         let (local, events, zeroing) = (self.local.clone(), self.events.clone(), self.zeroing.clone());
         zeroing.hold();
