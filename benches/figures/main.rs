@@ -10,6 +10,7 @@ mod gets;
 mod puts;
 mod report;
 mod sandbox;
+mod steps;
 
 fn main() {
     let wanted: Vec<String> = std::env::args()
