@@ -297,12 +297,12 @@ impl Batch {
             });
             if !batch.extents.is_empty() {
                 shared.pending.fill(batch.clone());
-                for (item, extent) in (0..).zip(&batch.extents) {
-                    // Somebody else's equal extent may have come first; then this copy is never referred to.
-                    let _ = shared
-                        .index
-                        .insert_if_absent(&extent.index_key, batch.slot_of(item));
-                }
+                let entries: Vec<(IndexKey, Slot)> = (0..)
+                    .zip(&batch.extents)
+                    .map(|(item, extent)| (extent.index_key, batch.slot_of(item)))
+                    .collect();
+                // Where somebody else's equal extent has come first, this copy is never referred to.
+                shared.index.insert_many_if_absent(&entries);
             }
             let mut depends_on = depends_on;
             let mut records: Vec<(Domain, RootRecord)> = Vec::new();

@@ -155,6 +155,34 @@ impl Index {
         }
     }
 
+    /// [`insert_if_absent`](Self::insert_if_absent) for many keys, several times as fast; keys that are there keep
+    /// their slots.
+    pub fn insert_many_if_absent(&self, entries: &[(IndexKey, Slot)]) {
+        for entries in entries.chunks(BATCH) {
+            self.approach(entries, |(key, _)| key);
+            for (key, slot) in entries {
+                // Somebody else's equal extent may have come first.
+                let _ = self.insert_if_absent(key, *slot);
+            }
+        }
+    }
+
+    /// Brings near what changes of these keys will touch, each step what the step before has led to, so that the misses
+    /// of a batch overlap.
+    fn approach<T>(&self, entries: &[T], key: impl Fn(&T) -> &IndexKey) {
+        let mut buckets = [None; BATCH];
+        for key in entries.iter().map(&key) {
+            self.gates[key.stripe()].prefetch();
+            self.directories[key.stripe()].prefetch(&self.arena, key.spread());
+        }
+        for (key, bucket) in entries.iter().map(&key).zip(&mut buckets) {
+            let at = self.directories[key.stripe()].bucket(&self.arena, key.spread());
+            at.prefetch();
+            *bucket = Some(at);
+        }
+        buckets.iter().flatten().for_each(Bucket::prefetch_end);
+    }
+
     /// Sets the slot of a key, present or not; returns the one it had. Flags stay.
     pub fn upsert(&self, key: &IndexKey, slot: Slot) -> Option<Slot> {
         let mut writer = self.writer(key.stripe());
@@ -179,6 +207,16 @@ impl Index {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// [`replace_if`](Self::replace_if) for many keys, each with its expected and its new slot, several times as fast.
+    pub fn replace_many_if(&self, changes: &[(IndexKey, Slot, Slot)]) {
+        for changes in changes.chunks(BATCH) {
+            self.approach(changes, |(key, _, _)| key);
+            for (key, expected, new) in changes {
+                self.replace_if(key, *expected, *new);
+            }
         }
     }
 

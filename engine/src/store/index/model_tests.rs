@@ -326,3 +326,48 @@ fn no_change_moves_more_than_one_bucket() {
     );
     assert!(index.is_empty());
 }
+
+/// Goal: changes of many keys at once do what they do one by one, keys that come twice and that are there already
+/// included. Method: random groups of up to 100 keys on two indexes, one changed by groups and one singly.
+#[test]
+fn groups_are_like_single_changes() {
+    let seed = 5;
+    println!("seed {seed}");
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let keys: Vec<IndexKey> = (0..2_000).map(|number| key(&secret(), number)).collect();
+    let (grouped, single) = (Index::new(), Index::new());
+    for _ in 0..300 {
+        let count = rng.random_range(0..100);
+        let entries: Vec<(IndexKey, Slot)> = (0..count)
+            .map(|_| {
+                (
+                    *keys.choose(&mut rng).expect("there are keys"),
+                    stored(rng.random()),
+                )
+            })
+            .collect();
+        let changes: Vec<(IndexKey, Slot, Slot)> = entries
+            .iter()
+            .map(|(key, slot)| {
+                let is = single.get(key).filter(|_| rng.random_bool(0.7));
+                (*key, is.unwrap_or(stored(1)), *slot)
+            })
+            .collect();
+        if rng.random() {
+            grouped.insert_many_if_absent(&entries);
+            for (key, slot) in &entries {
+                let _ = single.insert_if_absent(key, *slot);
+            }
+        } else {
+            grouped.replace_many_if(&changes);
+            for (key, expected, new) in &changes {
+                single.replace_if(key, *expected, *new);
+            }
+        }
+    }
+    assert!(single.len() > 1_000, "only {} entries", single.len());
+    assert_eq!(grouped.len(), single.len());
+    for key in &keys {
+        assert_eq!(grouped.get(key), single.get(key), "{key:?}");
+    }
+}

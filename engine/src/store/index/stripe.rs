@@ -133,6 +133,12 @@ impl Directory {
 }
 
 impl Gate {
+    /// Brings the lock near.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        prefetch(self);
+    }
+
     pub(super) fn entries(&self) -> usize {
         self.entries.load(Relaxed)
     }
@@ -225,8 +231,16 @@ impl<'a> Writer<'a> {
             self.directory.double(self.arena, &mut self.work);
         }
         let bit = 1 << old.depth();
-        let (up, stay): (Vec<Item>, Vec<Item>) =
-            bucket.items().partition(|item| item.key.spread() & bit != 0);
+        let mut up = Vec::with_capacity(BUCKET_ENTRIES);
+        let mut stay = Vec::with_capacity(BUCKET_ENTRIES);
+        for item in bucket.items() {
+            let half = if item.key.spread() & bit != 0 {
+                &mut up
+            } else {
+                &mut stay
+            };
+            half.push(item);
+        }
         // The new bucket is complete and reachable before the old one stops covering its keys: at every moment some
         // bucket answers for each of them, and while both do they agree.
         let upper = Identity::new(self.stripe, old.depth() + 1, old.prefix() | bit);

@@ -274,6 +274,7 @@ impl Writer {
     /// Points the index at the device and gives the memory back.
     fn settle(&self, frame: InFlight) {
         let mut descriptors = frame.descriptors.iter();
+        let mut moves = Vec::new();
         let now = self.local.clock().now();
         for queued in frame.batches {
             if queued.is_commit {
@@ -288,10 +289,11 @@ impl Writer {
                     offset: descriptor.offset.get(),
                     stored_len: descriptor.stored_len.get(),
                 };
-                self.shared
-                    .index
-                    .replace_if(&extent.index_key, queued.batch.slot_of(item), stored);
+                moves.push((extent.index_key, queued.batch.slot_of(item), stored));
             }
+            // Before the batch goes: until then a look-up finds its bytes in memory.
+            self.shared.index.replace_many_if(&moves);
+            moves.clear();
             for _ in &queued.records {
                 descriptors.next().expect("one descriptor per record");
             }
