@@ -336,7 +336,6 @@ impl Batch {
         let (sequence, outcome) = log.append(place)?;
         admitted.keep();
         self.last = Some(sequence);
-        log.nudge();
         if outcome.is_ok() && moves_branch {
             let taken = self
                 .store

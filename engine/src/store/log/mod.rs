@@ -56,7 +56,14 @@ struct Intake {
     next: u64,
     queue: VecDeque<Queued>,
     closed: bool,
+    /// Sum of the costs of what waits for a frame, here and with the writer.
+    waiting_cost: u64,
+    /// The writer comes by itself soon: no bell for a batch that can wait as well.
+    expected: bool,
 }
+
+/// Waiting batches of this cost are written without further delay, as one frame or several.
+const EAGER_BYTES: u64 = 256 << 10;
 
 /// The part of a log that all threads share.
 pub(super) struct Log {
@@ -94,6 +101,8 @@ impl Log {
                 next,
                 queue: VecDeque::new(),
                 closed: false,
+                waiting_cost: 0,
+                expected: false,
             }),
             bell,
             lazy_bell,
@@ -108,7 +117,8 @@ impl Log {
         (log, Bells { urgent, lazy })
     }
 
-    /// Gives the next sequence to a batch: `place` makes it visible under it and returns what the writer needs.
+    /// Gives the next sequence to a batch: `place` makes it visible under it and returns what the writer needs. The
+    /// writer learns of it when its delay is over or enough has gathered; it is woken from a deep sleep only.
     pub fn append<T>(&self, place: impl FnOnce(u64) -> (Queued, T)) -> Result<(u64, T)> {
         let mut intake = self.intake.lock();
         if intake.closed {
@@ -118,8 +128,25 @@ impl Log {
         let sequence = intake.next;
         let (queued, outcome) = place(sequence);
         intake.next += 1;
+        let before = intake.waiting_cost;
+        intake.waiting_cost += queued.cost;
         intake.queue.push_back(queued);
+        let enough = before < EAGER_BYTES && intake.waiting_cost >= EAGER_BYTES;
+        let ring = enough || !intake.expected;
+        drop(intake);
+        if ring {
+            let _ = self.lazy_bell.try_send_lazy(());
+        }
         Ok((sequence, outcome))
+    }
+
+    /// The writer goes to rest with this cost still waiting for frames; `expected` if it has set itself a timer. False
+    /// if it must not, because a batch has come since it looked.
+    fn rest(&self, waiting_cost: u64, expected: bool) -> bool {
+        let mut intake = self.intake.lock();
+        intake.waiting_cost = waiting_cost;
+        intake.expected = expected;
+        intake.queue.is_empty()
     }
 
     /// Wakes the writer now.
@@ -139,11 +166,6 @@ impl Log {
         if self.waits_for_others.swap(false, Ordering::SeqCst) {
             self.hurry();
         }
-    }
-
-    /// Tells the writer that there is work which may wait a few milliseconds; wakes it only from deep sleep.
-    pub fn nudge(&self) {
-        let _ = self.lazy_bell.try_send_lazy(());
     }
 
     fn take_queue(&self, into: &mut VecDeque<Queued>) {

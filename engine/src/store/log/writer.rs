@@ -22,7 +22,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use super::frame::{Plan, blank_header};
 use super::latch::Latch;
 use super::open_segment::OpenSegment;
-use super::{Bells, Log, Queued};
+use super::{Bells, EAGER_BYTES, Log, Queued};
 use crate::format::frame::{Descriptor, NO_SEGMENT};
 use crate::format::segment::{self, HOLDS_LOG, SegmentHeader, Trailer};
 use crate::format::{LogId, Secret, SegmentId};
@@ -36,8 +36,6 @@ use crate::store::shared::Shared;
 
 /// Visible data is written within this time, asked or not.
 const VISIBLE_DELAY: Duration = Duration::from_millis(5);
-/// Queued bytes that are worth a frame before the delay is over.
-const EAGER_BYTES: u64 = 256 << 10;
 /// Frames in flight at once.
 const FRAMES_IN_FLIGHT_MAX: usize = 6;
 
@@ -196,6 +194,9 @@ impl Writer {
             }
             _ => None,
         };
+        if !self.log.rest(self.waiting_cost(), due.is_some()) {
+            return;
+        }
         let events = self.events.clone();
         let mut urgent = pin!(self.bells.urgent.recv());
         let mut lazy = pin!(self.bells.lazy.recv());
@@ -303,16 +304,17 @@ impl Writer {
         }
     }
 
+    fn waiting_cost(&self) -> u64 {
+        self.queue.iter().map(|queued| queued.cost).sum()
+    }
+
     fn is_due(&self) -> bool {
         let Some(front) = self.queue.front() else {
             return false;
         };
         let urgent = self.log.urgent.load(Ordering::Acquire) >= front.batch.sequence;
         let old = self.local.clock().now().since(front.since) >= VISIBLE_DELAY;
-        urgent
-            || old
-            || self.log.is_closed()
-            || self.queue.iter().map(|queued| queued.cost).sum::<u64>() >= EAGER_BYTES
+        urgent || old || self.log.is_closed() || self.waiting_cost() >= EAGER_BYTES
     }
 
     fn start_frames(&mut self) {
