@@ -154,20 +154,35 @@ impl Extent {
 }
 
 impl RootKind {
+    const ALL: [RootKind; 6] = [
+        RootKind::Branch,
+        RootKind::Tag,
+        RootKind::Pin,
+        RootKind::Workspace,
+        RootKind::Volume,
+        RootKind::Snapshot,
+    ];
+    /// How many kinds there are.
+    pub(super) const COUNT: usize = RootKind::ALL.len();
+
+    /// Place among the kinds, below `COUNT`.
+    pub(super) fn number(self) -> usize {
+        self as usize - 1
+    }
+
     /// The kind with this number, if there is one.
     pub fn from_byte(byte: u8) -> Option<RootKind> {
-        [
-            RootKind::Branch,
-            RootKind::Tag,
-            RootKind::Pin,
-            RootKind::Workspace,
-            RootKind::Volume,
-            RootKind::Snapshot,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u8 == byte)
+        RootKind::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
+
+const _: () = {
+    let mut number = 0;
+    while number < RootKind::COUNT {
+        assert!(RootKind::ALL[number] as usize == number + 1);
+        number += 1;
+    }
+};
 
 impl RootUpdate {
     /// Refuses what no record can carry.

@@ -40,7 +40,7 @@ pub struct Batch {
     counts: BatchCounts,
     lease: Lease,
     last: Option<u64>,
-    /// When `submit` was called; before that, when the batch was made.
+    /// When `submit` was called.
     started: Nanos,
 }
 
@@ -80,7 +80,6 @@ impl Ack {
 impl Batch {
     pub(super) fn new(store: Store, log: Option<Arc<Log>>) -> Batch {
         let lease = store.lease();
-        let started = store.runtime().clock().now();
         Batch {
             store,
             log,
@@ -93,7 +92,7 @@ impl Batch {
             counts: BatchCounts::default(),
             lease,
             last: None,
-            started,
+            started: Nanos(0),
         }
     }
 

@@ -2,14 +2,15 @@
 //!
 //! [`Store`] is the handle; [`Batch`] is the only way in and [`Store::get_many`] the only way out. The life of a
 //! batch: probe ([`index`]), admission by space and memory (`room`, `pending`), place and visibility (`log`), frame
-//! and acknowledgement (`log::writer`). Opening is `recovery` and `replay`, closing writes a checkpoint
-//! (`checkpoints`).
+//! and acknowledgement (`log::writer`). Opening is `recovery`, `replay` and `take_over`, closing writes a checkpoint
+//! (`whole_checkpoint`, `checkpoints`).
 
 mod api;
 mod batch;
 pub mod cache;
 mod checkpoints;
 mod counters;
+mod create;
 pub mod histogram;
 pub mod index;
 mod leases;
@@ -27,9 +28,11 @@ mod sharded;
 mod shared;
 mod stats;
 mod superblocks;
+mod take_over;
 #[cfg(test)]
 pub(crate) mod testing;
 mod verify;
+mod whole_checkpoint;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,8 +40,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub use api::{BatchCounts, Expect, Extent, Key, Root, RootChange, RootKind, RootUpdate, Target};
 pub use batch::{Ack, Batch};
 pub use counters::Totals;
+pub use create::CreateOptions;
 pub use leases::Lease;
-pub use open::{CreateOptions, OpenOptions};
+pub use open::OpenOptions;
 pub use recovery::Damage;
 pub use stats::{Health, Space, Stats};
 

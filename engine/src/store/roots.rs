@@ -15,8 +15,6 @@ use crate::error::{Error, Result};
 use crate::format::root_record::RootRecord;
 use crate::format::{Domain, LogId, RootId};
 
-type Name = (RootKind, Arc<[u8]>);
-
 /// Where in the logs a state was made.
 pub(super) type Origin = (LogId, u64);
 
@@ -25,12 +23,19 @@ struct Entry {
     origin: Option<Origin>,
 }
 
+/// The names of one kind.
+#[derive(Default)]
+struct Names {
+    live: HashMap<Arc<[u8]>, Entry>,
+    /// Freed by batches that may not be durable yet.
+    freed: HashMap<Arc<[u8]>, Origin>,
+}
+
 /// All roots of a store.
 #[derive(Default)]
 pub(super) struct RootTable {
-    live: HashMap<Name, Entry>,
-    /// Names freed by batches that may not be durable yet.
-    freed: HashMap<Name, Origin>,
+    /// By kind.
+    names: [Names; RootKind::COUNT],
     next_root: u64,
 }
 
@@ -45,43 +50,43 @@ pub(super) struct Accepted {
 impl RootTable {
     /// The roots that recovery found.
     pub fn restore(roots: Vec<Root>, next_root: u64) -> RootTable {
-        let live = roots
-            .into_iter()
-            .map(|root| ((root.kind, root.name.clone()), Entry { root, origin: None }));
-        RootTable {
-            live: live.collect(),
-            freed: HashMap::new(),
+        let mut table = RootTable {
+            names: Default::default(),
             next_root: next_root.max(1),
+        };
+        for root in roots {
+            let live = &mut table.names[root.kind.number()].live;
+            live.insert(root.name.clone(), Entry { root, origin: None });
         }
+        table
+    }
+
+    fn find(&self, kind: RootKind, name: &[u8]) -> Option<&Root> {
+        self.names[kind.number()].live.get(name).map(|entry| &entry.root)
     }
 
     /// The root of that kind and name.
     pub fn get(&self, kind: RootKind, name: &[u8]) -> Option<Root> {
-        self.live
-            .get(&(kind, Arc::from(name)))
-            .map(|entry| entry.root.clone())
+        self.find(kind, name).cloned()
     }
 
     /// All roots of a kind, by name.
     pub fn of_kind(&self, kind: RootKind) -> Vec<Root> {
-        let mut roots: Vec<Root> = self
-            .live
-            .values()
-            .filter(|entry| entry.root.kind == kind)
-            .map(|entry| entry.root.clone())
-            .collect();
+        let live = self.names[kind.number()].live.values();
+        let mut roots: Vec<Root> = live.map(|entry| entry.root.clone()).collect();
         roots.sort_by(|a, b| a.name.cmp(&b.name));
         roots
     }
 
     /// All roots.
     pub fn all(&self) -> impl Iterator<Item = &Root> {
-        self.live.values().map(|entry| &entry.root)
+        let entries = self.names.iter().flat_map(|names| names.live.values());
+        entries.map(|entry| &entry.root)
     }
 
     /// Number of roots.
     pub fn len(&self) -> usize {
-        self.live.len()
+        self.names.iter().map(|names| names.live.len()).sum()
     }
 
     /// Number the next new root gets.
@@ -93,10 +98,7 @@ impl RootTable {
     pub fn check(&self, updates: &[RootUpdate]) -> Result<()> {
         let mut touched = HashSet::new();
         for update in updates {
-            let found = self
-                .live
-                .get(&(update.kind, update.name.clone()))
-                .map(|entry| &entry.root);
+            let found = self.find(update.kind, &update.name);
             let fits = match update.expect {
                 Expect::Any => true,
                 Expect::Absent => found.is_none(),
@@ -106,20 +108,24 @@ impl RootTable {
             if !fits {
                 return Err(conflict(update, found));
             }
-            let mut names = vec![&update.name];
+            let mut new_name = None;
             if let RootChange::Rename { to } = &update.change {
-                if self.live.contains_key(&(update.kind, to.clone())) {
+                if self.find(update.kind, to).is_some() {
                     return Err(Error::Exists {
                         what: display(update.kind, to),
                     });
                 }
-                names.push(to);
+                new_name = Some(to);
             }
             if matches!(update.change, RootChange::Rename { .. } | RootChange::Delete) && found.is_none() {
                 return Err(Error::not_found(display(update.kind, &update.name)));
             }
-            for name in names {
-                if !touched.insert((update.kind, name.clone())) {
+            if updates.len() == 1 {
+                // A new name is not the old one, which exists.
+                break;
+            }
+            for name in std::iter::once(&update.name).chain(new_name) {
+                if !touched.insert((update.kind, name)) {
                     return Err(Error::invalid(
                         display(update.kind, name),
                         "changed twice in one batch",
@@ -143,23 +149,25 @@ impl RootTable {
             depends_on: Vec::new(),
         };
         for update in updates {
-            let name = (update.kind, update.name);
-            let old = self.live.remove(&name);
+            let (kind, name) = (update.kind, update.name);
+            let names = &mut self.names[kind.number()];
+            let old = names.live.remove(&name);
             let freed = if old.is_none() {
-                self.freed.remove(&name)
+                names.freed.remove(&name)
             } else {
                 None
             };
             accepted
                 .depends_on
                 .extend(old.as_ref().and_then(|entry| entry.origin).or(freed));
-            let mut root = old.map_or_else(|| self.new_root(&name, domain), |entry| entry.root);
+            let next_root = &mut self.next_root;
+            let mut root = old.map_or_else(|| new_root(next_root, kind, &name, domain), |entry| entry.root);
             root.sequence += 1;
             root.changed_ns = now_ns.max(root.changed_ns);
             match update.change {
                 RootChange::Delete => {
                     accepted.records.push(root.record(true));
-                    self.freed.insert(name, origin);
+                    names.freed.insert(name, origin);
                     continue;
                 }
                 RootChange::Set { target, data } => {
@@ -167,48 +175,49 @@ impl RootTable {
                     root.data = data;
                 }
                 RootChange::Rename { to } => {
-                    self.freed.insert(name, origin);
-                    if let Some(freed) = self.freed.remove(&(root.kind, to.clone())) {
+                    names.freed.insert(name, origin);
+                    if let Some(freed) = names.freed.remove(&to) {
                         accepted.depends_on.push(freed);
                     }
                     root.name = to;
                 }
             }
             accepted.records.push(root.record(false));
-            self.live.insert(
-                (root.kind, root.name.clone()),
-                Entry {
-                    root,
-                    origin: Some(origin),
-                },
-            );
+            let entry = Entry {
+                root,
+                origin: Some(origin),
+            };
+            names.live.insert(entry.root.name.clone(), entry);
         }
         accepted
     }
 
-    fn new_root(&mut self, (kind, name): &Name, domain: Domain) -> Root {
-        let id = RootId(self.next_root);
-        self.next_root += 1;
-        Root {
-            id,
-            kind: *kind,
-            name: name.clone(),
-            domain,
-            sequence: 0,
-            target: None,
-            data: Bytes::new(),
-            changed_ns: 0,
-        }
-    }
-
     /// Forgets origins that are durable: `durable` gives the highest acknowledged sequence of a log.
     pub fn settle(&mut self, durable: impl Fn(LogId) -> u64) {
-        self.freed.retain(|_, (log, sequence)| *sequence > durable(*log));
+        for names in &mut self.names {
+            names.freed.retain(|_, (log, sequence)| *sequence > durable(*log));
+        }
     }
 
     /// Names freed and not known to be durable.
     pub fn unsettled(&self) -> usize {
-        self.freed.len()
+        self.names.iter().map(|names| names.freed.len()).sum()
+    }
+}
+
+/// A root without a state yet.
+fn new_root(next: &mut u64, kind: RootKind, name: &Arc<[u8]>, domain: Domain) -> Root {
+    let id = RootId(*next);
+    *next += 1;
+    Root {
+        id,
+        kind,
+        name: name.clone(),
+        domain,
+        sequence: 0,
+        target: None,
+        data: Bytes::new(),
+        changed_ns: 0,
     }
 }
 
