@@ -193,6 +193,17 @@ pub(super) fn open_file(directory: BorrowedFd<'_>, name: &[u8], quiet: bool) -> 
     Ok(fs::openat(directory, name, flags, Mode::empty())?)
 }
 
+/// Waits for the calls that are writing to the file, which is at its start. Kernels stamp a file when such a call
+/// begins, so what a look at the file has missed before this call shows in the next. Looking for data takes the lock
+/// that writers hold (ext4, btrfs, tmpfs) or is not needed (XFS: reads take it themselves).
+pub(super) fn await_writers(file: BorrowedFd<'_>) -> io::Result<()> {
+    match fs::seek(file, fs::SeekFrom::Data(0)) {
+        Ok(0) => Ok(()),
+        // A hole, an empty file, or a file system that does not know.
+        _ => seek(file, 0),
+    }
+}
+
 /// Opens `name`, whatever it is, as a place only: nothing can be read through it, its metadata can.
 pub(super) fn open_place(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

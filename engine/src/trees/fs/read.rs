@@ -4,6 +4,9 @@
 //! it is read again, a few times at once and, should that not do, a few times more after everything else has been
 //! read (which is the pause that a busy writer needs). Then it is reported. Memory is bounded by one group or one
 //! stream per thread.
+//!
+//! Between the look before and the reading, calls that are writing to the file are waited for: they have stamped it
+//! when they began, so that both looks may agree around half a call.
 
 use std::collections::HashMap;
 use std::io;
@@ -368,6 +371,7 @@ impl Reader<'_, '_> {
                 // One byte more than there should be: what has grown is noticed.
                 let want = usize::try_from(before.size).unwrap_or(usize::MAX);
                 if want > 0 {
+                    platform::await_writers(file.as_fd())?;
                     buffer.resize(start + want + 1, 0);
                     let got = platform::read_full(file.as_fd(), &mut buffer[start..])?;
                     buffer.truncate(start + got);
@@ -428,6 +432,7 @@ impl Reader<'_, '_> {
                 return Ok(Outcome::Busy(Some(before)));
             }
             let file = platform::open_file(directory, name, quiet(&before)).map_err(problem)?;
+            platform::await_writers(file.as_fd()).map_err(problem)?;
             let (id, length) =
                 stream::read(file.as_fd(), before.size, self.sink, self.control, self.counter)?;
             let xattrs = self.read_xattrs(file.as_fd());
