@@ -2,7 +2,6 @@
 //! same bytes.
 
 use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use hdrhistogram::Histogram;
@@ -12,7 +11,7 @@ use helios_engine::store::{Extent, Key, Store};
 use rustix::io::{IoSlice, ReadWriteFlags};
 
 use crate::report;
-use crate::sandbox::{Sandbox, content, time};
+use crate::sandbox::{Sandbox, content, raw_file, time};
 use crate::steps::{edits, step, tree};
 
 const ROUNDS: u64 = 4000;
@@ -96,13 +95,7 @@ struct Raw {
 
 impl Raw {
     fn new(path: &Path, units: usize) -> Raw {
-        let file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .custom_flags(i32::try_from(rustix::fs::OFlags::DIRECT.bits()).expect("a flag"))
-            .open(path)
-            .expect("a raw file");
+        let file = raw_file(path);
         let (block, len) = (Box::new(Aligned([7; UNITS_MAX * UNIT])), units * UNIT);
         for at in 0..ROUNDS {
             rustix::io::pwrite(&file, &block.0[..len], at * len as u64).expect("a first write");

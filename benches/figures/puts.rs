@@ -1,14 +1,12 @@
 //! Durable puts of unique 1 MiB contents beside sequential durable writes and the hash rate.
 
-use std::os::unix::fs::OpenOptionsExt;
-
 use helios_engine::format::{Domain, Kind};
 use helios_engine::hash;
 use helios_engine::store::{Extent, Key};
 use rustix::io::{IoSlice, ReadWriteFlags};
 
 use crate::report;
-use crate::sandbox::{Sandbox, content, time};
+use crate::sandbox::{Sandbox, content, raw_file, time};
 
 const MIB: usize = 1 << 20;
 const COUNT: u64 = 1024;
@@ -98,13 +96,7 @@ pub fn run() {
 fn raw(path: &std::path::Path) -> u64 {
     #[repr(align(4096))]
     struct Aligned([u8; MIB]);
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .custom_flags(i32::try_from(rustix::fs::OFlags::DIRECT.bits()).expect("a flag"))
-        .open(path)
-        .expect("a raw file");
+    let file = raw_file(path);
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, COUNT * MIB as u64).expect("space");
     let (taken, ()) = time(|| {
         std::thread::scope(|scope| {

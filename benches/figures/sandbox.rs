@@ -1,5 +1,7 @@
 //! A store in a file of its own, and raw access to files beside it.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,17 @@ impl Sandbox {
         Store::create(&address, &options).expect("a store for the bench");
         open(&self.path(name), reactors, cache_bytes)
     }
+}
+
+/// An empty file for direct writes without the engine.
+pub fn raw_file(path: &Path) -> File {
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(i32::try_from(rustix::fs::OFlags::DIRECT.bits()).expect("a flag"))
+        .open(path)
+        .expect("a raw file")
 }
 
 /// Opens a store for a bench.

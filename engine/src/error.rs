@@ -25,6 +25,19 @@ pub enum Error {
         /// Bytes left for it.
         free: u64,
     },
+    /// The file system or device below a store that grows has no more space: nothing of the operation was kept.
+    #[error(
+        "the disk below {device} is full: {needed} bytes needed, {free} left in what the store already has; free \
+         some space on it"
+    )]
+    DiskFull {
+        /// Device address.
+        device: String,
+        /// Bytes the operation needs.
+        needed: u64,
+        /// Bytes left for it in the segments that have their space.
+        free: u64,
+    },
     /// The bytes of an extent are not what was written. Restore them from another copy.
     #[error("{kind} {id} is damaged in segment {segment} at byte {offset}: {damage}")]
     Damaged {

@@ -1,7 +1,7 @@
 //! Memory that queues move: what a buffer must promise, page-aligned mappings, and shared zeroes.
 //!
 //! `unsafe` is here for one promise only: that a mapping's memory stays where it is.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a promise that memory stays where it is")]
 
 use std::io;
 use std::ptr::NonNull;

@@ -20,7 +20,10 @@
 //! several sleeps) and the thread waits in `io_uring_enter` with a timeout. With none, it sleeps in `ppoll`
 //! on the doorbell instead, because a sleep in the ring counts as waiting for I/O and an idle program would
 //! show up as a busy disk.
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "entries name memory that the kernel uses after the call"
+)]
 
 mod setup;
 mod task;

@@ -161,6 +161,66 @@ fn a_full_store_says_so() {
     );
 }
 
+/// Goal: a store that outgrows the disk below it says so at once, keeps what it had, and takes what still fits.
+/// Method: a sparse store far larger than the file system it is on; only root can make such a file system.
+#[test]
+fn a_full_disk_below_the_store_says_so() {
+    let disk = match SmallDisk::new(24) {
+        Ok(disk) => disk,
+        Err(reason) => {
+            println!("not tested, no small file system can be made: {reason}");
+            return;
+        }
+    };
+    let sandbox = Sandbox::on_disk(disk.0.path());
+    sandbox.run(["init", "--size", "1G"]);
+    sandbox.write("small", "kept");
+    let first = sandbox.commit("first");
+    for number in 0..5 {
+        sandbox.write(format!("large/{number}"), pattern(8 << 20, number));
+    }
+    let message = sandbox.fails(6, ["commit"]);
+    assert!(
+        message.contains("disk below") && message.contains("hint: free some space"),
+        "{message}"
+    );
+    assert_eq!(sandbox.json(["log"])["commits"][0]["commit"], first.as_str());
+    std::fs::remove_dir_all(sandbox.work().join("large")).expect("removed");
+    sandbox.write("small", "changed");
+    sandbox.commit("second");
+    assert_eq!(sandbox.run(["cat", "main:small"]), "changed");
+    assert_eq!(
+        sandbox.json(["check", "--read-data"])["damage"],
+        serde_json::json!([])
+    );
+}
+
+/// A file system in memory of a few MiB, until it is dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(mib: u32) -> Result<SmallDisk, String> {
+        let place = tempfile::tempdir().expect("a directory");
+        let options = format!("size={mib}m");
+        let made = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(place.path())
+            .output()
+            .map_err(|error| error.to_string())?;
+        if made.status.success() {
+            Ok(SmallDisk(place))
+        } else {
+            Err(String::from_utf8_lossy(&made.stderr).into_owned())
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
 /// Goal: paths cannot leave the tree or the target, however they are written.
 #[test]
 fn paths_stay_inside() {

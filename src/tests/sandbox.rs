@@ -15,6 +15,7 @@ pub const STORE_SIZE: &str = "1G";
 
 pub struct Sandbox {
     root: TempDir,
+    store: PathBuf,
 }
 
 impl Sandbox {
@@ -31,7 +32,16 @@ impl Sandbox {
         for name in ["home", "work"] {
             fs::create_dir(root.path().join(name)).expect("a new directory");
         }
-        Sandbox { root }
+        let store = root.path().join("store.helios");
+        Sandbox { root, store }
+    }
+
+    /// Without a store, which is to be on the file system of `disk`.
+    pub fn on_disk(disk: &Path) -> Sandbox {
+        Sandbox {
+            store: disk.join("store.helios"),
+            ..Sandbox::bare()
+        }
     }
 
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -44,7 +54,7 @@ impl Sandbox {
     }
 
     pub fn store(&self) -> PathBuf {
-        self.path("store.helios")
+        self.store.clone()
     }
 
     /// The program, ready to get arguments. Nothing of the caller's environment reaches it.

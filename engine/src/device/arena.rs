@@ -6,7 +6,7 @@
 //! used most recently. Buffers come back on any thread and keep the arena alive, also after their queue.
 //!
 //! Rejected: power-of-two classes. The largest frame is 1 MiB and a bit; it would occupy 2 MiB.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "raw memory cut into buffers")]
 
 use std::ptr::NonNull;
 use std::sync::Arc;

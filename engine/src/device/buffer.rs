@@ -2,7 +2,7 @@
 //!
 //! A buffer knows how to go home (its pool's free list) when dropped, on any thread. `unsafe` lives here because
 //! the memory comes from a mapping shared by the buffers of one pool.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a buffer owns a piece of an arena by pointer")]
 
 use std::alloc::Layout;
 use std::fmt;

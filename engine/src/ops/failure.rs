@@ -74,6 +74,9 @@ impl From<Error> for Failure {
             Error::Full { device, needed, free } => {
                 format!("{device} is full: {needed} bytes needed, {free} free")
             }
+            Error::DiskFull { device, needed, free } => format!(
+                "the disk below {device} is full: {needed} bytes needed, {free} left in what the store already has"
+            ),
             Error::Unreadable { count, list } => format!("{count} of the files can't be committed: {list}"),
             Error::InUse { store, pid } => format!("store {store} is in use by process {pid}"),
             Error::Unsupported { store, bits } => {
@@ -89,7 +92,7 @@ impl From<Error> for Failure {
 
 fn class(error: &Error) -> Class {
     match error {
-        Error::Full { .. } => Class::Full,
+        Error::Full { .. } | Error::DiskFull { .. } => Class::Full,
         Error::Damaged { .. } | Error::Inconsistent { .. } | Error::NotAStore { .. } => Class::Damaged,
         Error::NotFound { .. } => Class::NotFound,
         Error::Ambiguous { .. } | Error::Invalid { .. } | Error::Refused { .. } => Class::Invalid,
@@ -114,6 +117,7 @@ fn class(error: &Error) -> Class {
 fn hint(error: &Error) -> Option<String> {
     let text = match error {
         Error::Full { .. } => "delete branches or tags, or use a larger store",
+        Error::DiskFull { .. } => "free some space on the disk that holds the store",
         Error::Damaged { .. } | Error::Inconsistent { .. } => {
             "`helios check --read-data` lists everything that is damaged"
         }

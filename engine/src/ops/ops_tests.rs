@@ -420,6 +420,14 @@ fn errors_have_their_classes() {
             Class::Full,
         ),
         (
+            Error::DiskFull {
+                device: "d".into(),
+                needed: 2,
+                free: 1,
+            },
+            Class::Full,
+        ),
+        (
             Error::NotAStore {
                 store: "s".into(),
                 reason: "empty".into(),

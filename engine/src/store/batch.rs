@@ -16,6 +16,7 @@ use super::index::{IndexKey, KeySet, Slot};
 use super::leases::Lease;
 use super::log::{Log, Queued, cost_of};
 use super::pending::{PendingBatch, PendingExtent};
+use super::room::Exhausted;
 use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::format::root_record::RootRecord;
@@ -256,10 +257,10 @@ impl Batch {
         let asked = log.room.take(cost, removal, || log.hurry()).await;
         if let Err(no_room) = asked {
             shared.check_writable()?;
-            return Err(Error::Full {
-                device: format!("{} ({})", shared.name, no_room.reason),
-                needed: cost,
-                free: no_room.free,
+            let (device, needed, free) = (shared.name.clone(), cost, no_room.free);
+            return Err(match no_room.reason {
+                Exhausted::Disk => Error::DiskFull { device, needed, free },
+                Exhausted::Store | Exhausted::Fenced => Error::Full { device, needed, free },
             });
         }
         let mut admitted = Admitted {

@@ -20,11 +20,22 @@ pub(super) struct Room(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     bytes: i64,
-    /// No further segment can be had; says why.
-    exhausted: Option<&'static str>,
+    /// No further segment can be had.
+    exhausted: Option<Exhausted>,
     /// Somebody waits, or was refused: another segment is wanted.
     wanted: bool,
     waiters: Vec<Waker>,
+}
+
+/// Why no further segment can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exhausted {
+    /// No segment of the store is free.
+    Store,
+    /// The file system or device below the store has no space for another segment.
+    Disk,
+    /// A write failed: nothing is taken any more.
+    Fenced,
 }
 
 /// Why there is no room.
@@ -32,8 +43,7 @@ struct State {
 pub(super) struct NoRoom {
     /// Bytes that are left for smaller batches.
     pub free: u64,
-    /// `no free segment`, `the host disk is full`.
-    pub reason: &'static str,
+    pub reason: Exhausted,
 }
 
 /// What a segment of this size adds to the room of a log: all of it but the header, the rounding of the footer, and
@@ -89,7 +99,7 @@ impl Room {
     }
 
     /// No further segment can be had.
-    pub fn exhaust(&self, reason: &'static str) {
+    pub fn exhaust(&self, reason: Exhausted) {
         self.change(|state| {
             state.exhausted = Some(reason);
             state.wanted = false;
@@ -108,6 +118,11 @@ impl Room {
     /// Whether a batch waits for another segment or was refused for want of one.
     pub fn is_wanted(&self) -> bool {
         self.0.lock().wanted
+    }
+
+    /// Whether the last attempt to have another segment failed.
+    pub fn is_exhausted(&self) -> bool {
+        self.0.lock().exhausted.is_some()
     }
 
     /// Bytes left.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::testing::{self, data};
 use super::*;
+use crate::device::sim::Faults;
 use crate::error::Error;
 use crate::format::{Domain, Kind};
 
@@ -202,37 +203,50 @@ fn root_updates_happen_together_or_not_at_all() {
     );
 }
 
-/// Goal: a full store refuses clearly, keeps what it took, still deletes, and still closes and opens (P8).
-/// Method: fill a small store to the brim, with one-megabyte and with small extents.
+/// Fills a store with extents of `len` bytes until it refuses; what it took, and the refusal.
+fn fill(store: &Store, len: usize) -> (Vec<Key>, Error) {
+    let mut kept: Vec<Key> = Vec::new();
+    for number in 0..60_000u64 {
+        let mut bytes = vec![7; len];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        let extent = data(&Bytes::from(bytes));
+        let key = extent.key;
+        let mut batch = store.batch();
+        let done = store.block_on(async {
+            batch.put(vec![extent]).await?;
+            batch.submit().await
+        });
+        match done {
+            Ok(_) => kept.push(key),
+            Err(error) => return (kept, error),
+        }
+    }
+    panic!("{} extents of {len} bytes and still not full", kept.len());
+}
+
+/// Goal: a full store or host disk refuses clearly, keeps what it took, still deletes, closes and opens (P8).
+/// Method: fill a small store, and a large one on a small disk, to the brim with one-megabyte and small extents.
 #[test]
 fn a_full_store_refuses_and_keeps_what_it_took() {
-    for len in [1 << 20, 6000] {
-        let device = testing::device(64 << 20);
+    for (len, disk) in [
+        (1 << 20, None),
+        (6000, None),
+        (1 << 20, Some(64)),
+        (6000, Some(64)),
+    ] {
+        let device = testing::device(if disk.is_some() { 1 << 30 } else { 64 << 20 });
         let store = testing::create(&device, 1);
+        if let Some(mib) = disk {
+            device.set_faults(Faults::none().space(mib << 20));
+        }
         let mut batch = store.batch();
         batch.set_root(set("doomed", Expect::Absent, b""));
         store.block_on(batch.submit()).unwrap();
-        let mut kept: Vec<Key> = Vec::new();
-        let mut refused = None;
-        for number in 0..60_000u64 {
-            let mut bytes = vec![7; len];
-            bytes[..8].copy_from_slice(&number.to_le_bytes());
-            let extent = data(&Bytes::from(bytes));
-            let key = extent.key;
-            let mut batch = store.batch();
-            let done = store.block_on(async {
-                batch.put(vec![extent]).await?;
-                batch.submit().await
-            });
-            match done {
-                Ok(_) => kept.push(key),
-                Err(error) => {
-                    refused = Some(error);
-                    break;
-                }
-            }
+        let (kept, refused) = fill(&store, len);
+        match disk {
+            Some(_) => assert!(matches!(refused, Error::DiskFull { .. }), "{refused:?}"),
+            None => assert!(matches!(refused, Error::Full { .. }), "{refused:?}"),
         }
-        assert!(matches!(refused, Some(Error::Full { .. })), "{refused:?}");
         assert!(
             kept.len() * len > 20 << 20,
             "only {} x {len} bytes fitted into 64 MiB",

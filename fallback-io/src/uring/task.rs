@@ -161,7 +161,7 @@ impl<B: Buffer> Task<B> {
         })
     }
 
-    /// The next entry to give to the kernel and its lane, until there is none for now.
+    /// The next entry to give to the kernel and its lane, until the rest waits for the kernel.
     pub(super) fn next(&mut self) -> Option<(usize, Entry)> {
         self.feed();
         let index = self.lanes.iter().position(|lane| lane.state == State::Ready)?;

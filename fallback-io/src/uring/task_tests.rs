@@ -26,7 +26,7 @@ fn task(operation: Operation<MmapMut>) -> Task<MmapMut> {
         .expect("task")
 }
 
-/// Lanes handed out until there is nothing more for now.
+/// Lanes handed out until the rest waits for the kernel.
 fn issue(task: &mut Task<MmapMut>) -> Vec<usize> {
     std::iter::from_fn(|| task.next()).map(|(lane, _)| lane).collect()
 }

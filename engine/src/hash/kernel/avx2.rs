@@ -2,7 +2,7 @@
 //!
 //! `unsafe` here is loads and stores through raw pointers made from references of exactly the length read or
 //! written, and the call into code compiled for AVX2 after the processor was asked for it.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "vector intrinsics on pointers to blocks")]
 
 use std::arch::asm;
 use std::arch::x86_64::*;

@@ -6,7 +6,10 @@
 //!
 //! `unsafe` here is the load of 16 counters or flags from an array of exactly that size, and the call into code
 //! compiled for AVX-512 after the processor was asked for it.
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "vector intrinsics, and a call into code for the processor found"
+)]
 
 use std::arch::x86_64::*;
 

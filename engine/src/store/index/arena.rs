@@ -6,7 +6,7 @@
 //! it must look again; no epoch, no reference count, no line written by readers.
 //! Rejected: one allocation per bucket (allocator overhead, 8-byte names, and no huge pages under random access),
 //! `crossbeam::epoch` (a pin is a fence per look-up or batch, and garbage has no bound while a reader sleeps).
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "pages shared by optimistic readers and one writer")]
 // Reason: anonymous mappings with huge pages instead of allocations, names of 32 bits instead of references, and
 // the prefetch instruction. Everything the arena hands out consists of atomics.
 

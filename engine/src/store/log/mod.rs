@@ -24,7 +24,7 @@ use std::task::{Poll, Waker};
 use parking_lot::Mutex;
 
 use super::pending::PendingBatch;
-use super::room::Room;
+use super::room::{Exhausted, Room};
 use crate::error::{Error, Result};
 use crate::format::root_record::RootRecord;
 use crate::format::{Domain, LogId};
@@ -241,7 +241,7 @@ impl Log {
         self.fence.lock().get_or_insert_with(|| Arc::from(reason));
         self.is_fenced.store(true, Ordering::Release);
         self.wake_waiters(|_| true);
-        self.room.exhaust("a write failed");
+        self.room.exhaust(Exhausted::Fenced);
     }
 
     /// Why it was fenced, if it was.

@@ -30,7 +30,7 @@ use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
 use crate::reactor::Local;
 use crate::store::histogram::Class;
 use crate::store::index::Slot;
-use crate::store::room;
+use crate::store::room::{self, Exhausted};
 use crate::store::segments::{Places, SegmentState, SegmentUse};
 use crate::store::shared::Shared;
 
@@ -449,7 +449,10 @@ impl Writer {
 
     /// Makes the next segment ready, or the first one of a log that had none.
     fn attach_segments(&mut self) {
-        let wanted = self.current.is_some() || self.planned.is_some() || self.log.room.is_wanted();
+        // Where the last one could not be had, the next batch that needs it asks again: a writer that kept trying
+        // on a full disk would never come to rest.
+        let ahead = self.current.is_some() || self.planned.is_some();
+        let wanted = self.log.room.is_wanted() || (ahead && !self.log.room.is_exhausted());
         let ready = self.next.as_ref().is_some_and(|next| next.ready.is_some());
         if !wanted || self.attaching || (ready && self.current.is_some()) {
             return;
@@ -460,7 +463,7 @@ impl Writer {
         }
         // Only a segment that frames or the checkpoint name can be found by replay: none is reserved here.
         let Some(next) = &self.next else {
-            self.log.room.exhaust("no free segment");
+            self.log.room.exhaust(Exhausted::Store);
             return;
         };
         let at = next.at;
@@ -493,7 +496,7 @@ impl Writer {
             }
             // Still reserved: the next batch that asks for room tries again.
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                self.log.room.exhaust("the disk below the store is full");
+                self.log.room.exhaust(Exhausted::Disk);
             }
             Err(error) => self
                 .shared

@@ -174,7 +174,7 @@ pub(super) fn assemble(found: impl Iterator<Item = (usize, Directory, Item)>) ->
 }
 
 /// Stands for a directory's metadata until the directory itself has been opened.
-pub(super) fn directory_placeholder() -> Stat {
+pub(super) fn unopened_directory() -> Stat {
     let zero = FileTime {
         seconds: 0,
         nanoseconds: 0,

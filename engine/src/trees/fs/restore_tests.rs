@@ -27,6 +27,11 @@ fn restore_with(
     Restore::plan(store, &scan, to.root(), options, &control())?.apply(&control())
 }
 
+/// What restoring by default would do to the directory that was looked at.
+fn plan<'a>(store: &'a Store, scan: &'a Scan, to: &Committed) -> Restore<'a> {
+    Restore::plan(store, scan, to.root(), &RestoreOptions::default(), &control()).expect("readable")
+}
+
 fn restore(store: &Store, directory: &Path, to: &Committed) -> Restored {
     let options = RestoreOptions {
         devices: true,
@@ -88,14 +93,7 @@ fn everything_is_put_back() {
     assert_eq!(after.len(), before.len());
     assert!(done.warnings.is_empty(), "{:?}", done.warnings);
     let scan = look(&store, &root, &ScanOptions::default());
-    let again = Restore::plan(
-        &store,
-        &scan,
-        committed.root(),
-        &RestoreOptions::default(),
-        &control(),
-    );
-    assert_eq!(again.expect("readable").actions(), []);
+    assert_eq!(plan(&store, &scan, &committed).actions(), []);
 }
 
 /// Goal: only what differs is written. Method: inodes of everything else stay; a dry run lists just that.
@@ -118,14 +116,7 @@ fn the_rest_is_not_touched() {
     write(root.join("d7/file"), "changed");
     fs::set_permissions(root.join("d8/file"), fs::Permissions::from_mode(0o600)).expect("own file");
     let scan = look(&store, root, &ScanOptions::default());
-    let plan = Restore::plan(
-        &store,
-        &scan,
-        committed.root(),
-        &RestoreOptions::default(),
-        &control(),
-    )
-    .expect("readable");
+    let plan = plan(&store, &scan, &committed);
     let actions: Vec<(String, RestoreStep)> = plan
         .actions()
         .into_iter()
@@ -243,14 +234,7 @@ fn changes_after_the_scan_stop_it() {
             _ => fs::remove_file(root.join("file")).expect("own file"),
         }
         let scan = look(&store, root, &ScanOptions::default());
-        let plan = Restore::plan(
-            &store,
-            &scan,
-            committed.root(),
-            &RestoreOptions::default(),
-            &control(),
-        )
-        .expect("readable");
+        let plan = plan(&store, &scan, &committed);
         write(root.join(name), "somebody's work");
         let answer = plan.apply(&control());
         assert!(matches!(answer, Err(Error::Path { .. })), "{change}: {answer:?}");
@@ -283,14 +267,7 @@ fn an_interrupted_restore_can_be_repeated() {
             );
         }
         let scan = look(&store, root, &ScanOptions::default());
-        let plan = Restore::plan(
-            &store,
-            &scan,
-            committed.root(),
-            &RestoreOptions::default(),
-            &control(),
-        )
-        .expect("readable");
+        let plan = plan(&store, &scan, &committed);
         let cancel = Cancel::default();
         let (flag, count) = (cancel.clone(), AtomicU64::new(0));
         let stopping = Control {

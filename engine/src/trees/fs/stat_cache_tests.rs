@@ -73,7 +73,7 @@ prop_compose! {
         xattrs in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..40), prop::collection::vec(any::<u8>(), 0..300)), 0..3),
         link_group: Option<u64>,
     ) -> Record {
-        let kind = super::super::stat_record::kind(kind).expect("1 to 6 are kinds");
+        let kind = EntryKind::from_byte(kind).expect("1 to 6 are kinds");
         Record {
             kind, racy, mode, uid: owner.0, gid: owner.1, size, mtime, ctime,
             file: FileId { device: file.0, inode: file.1 },

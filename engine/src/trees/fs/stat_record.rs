@@ -131,7 +131,7 @@ impl<'a> Cursor<'a> {
         let reader = &mut self.reader;
         let record = &mut self.record;
         let head = reader.byte()?;
-        record.kind = kind(head & 7)?;
+        record.kind = EntryKind::from_byte(head & 7)?;
         record.racy = head & RACY != 0;
         let shared = usize::from(reader.byte()?);
         let length = usize::from(reader.byte()?);
@@ -178,18 +178,6 @@ impl<'a> Cursor<'a> {
         };
         Some(())
     }
-}
-
-pub(super) fn kind(number: u8) -> Option<EntryKind> {
-    Some(match number {
-        1 => EntryKind::File,
-        2 => EntryKind::Directory,
-        3 => EntryKind::Symlink,
-        4 => EntryKind::Fifo,
-        5 => EntryKind::CharDevice,
-        6 => EntryKind::BlockDevice,
-        _ => return None,
-    })
 }
 
 pub(super) fn has_id(kind: EntryKind) -> bool {

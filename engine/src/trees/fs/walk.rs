@@ -19,7 +19,7 @@ use super::control::{Control, Counter, Doubt, Phase, SharedWarnings};
 use super::folder::Folder;
 use super::ignore_rules::{IGNORE_FILE_BYTES_MAX, Rules};
 use super::known::Known;
-use super::listing::{Directory, Failure, Item, Listing, assemble, directory_placeholder};
+use super::listing::{Directory, Failure, Item, Listing, assemble, unopened_directory};
 use super::names::{RawItem, list_sorted};
 use super::parallel::{self, Queue};
 use super::platform::{self, FileId, Found, Stat};
@@ -403,7 +403,7 @@ impl Walk<'_> {
                     record,
                     section,
                 });
-                directory.items.push(raw.item(kind, directory_placeholder()));
+                directory.items.push(raw.item(kind, unopened_directory()));
                 continue;
             }
             let stat = match looked.map_or_else(|| platform::stat(fd, name), Ok) {
