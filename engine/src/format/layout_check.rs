@@ -77,7 +77,7 @@ fn the_byte_tables_are_what_the_code_does() {
     layout!(Superblock: checksum, magic, version, copy, sequence, store, secret, incompatible, read_only_compatible, compatible, created_ns, capacity_units, segment_units, segment_count, first_segment_unit, device, devices, incarnation, closed, checkpoint_sequence, checkpoints, reserved);
     layout!(CheckpointPlace: segment, generation, physical);
     layout!(SegmentHeader: checksum, magic, version, holds, reserved, store, segment, generation, device, log, physical, units, incarnation);
-    layout!(Trailer: checksum, magic, version, log, store, segment, generation, count, first_unit, end_unit, body_checksum, last, reserved);
+    layout!(Trailer: checksum, magic, version, log, store, segment, generation, count, first_unit, end_unit, body_checksum, last, newest_ns);
     layout!(FrameHeader: checksum, magic, version, log, store, segment, generation, unit, units, incarnation, first, last, acknowledged, predecessor, next_segment, next_generation, descriptors, dependencies, reserved);
     layout!(Dependency: log, reserved, sequence);
     layout!(Descriptor: id, kind, codec, reserved, domain, key_id, plain_len, stored_len, checksum, offset, reserved_too);

@@ -162,6 +162,11 @@ impl RootKind {
         RootKind::Volume,
         RootKind::Snapshot,
     ];
+    /// All kinds.
+    pub fn all() -> impl Iterator<Item = RootKind> {
+        RootKind::ALL.into_iter()
+    }
+
     /// How many kinds there are.
     pub(super) const COUNT: usize = RootKind::ALL.len();
 
