@@ -91,6 +91,6 @@ fn the_byte_tables_are_what_the_code_does() {
     layout!(InnerRecord: id, entries, name_bytes);
     layout!(CommitHeader: version, parents, fields, time_ns, files, bytes, root);
     layout!(CommitField: tag, length);
-    layout!(BranchHeader: version, reserved, jumps, created_ns, known_since_ns, base_time_ns);
-    layout!(BranchJump: time_ns, base_time_ns, old_head);
+    layout!(BranchHeader: version, reserved, jumps, kept, reserved_too, created_ns, known_since_ns, base_time_ns, floor_ns, expires_ns);
+    layout!(BranchJump: time_ns, base_time_ns, floor_ns, old_head);
 }

@@ -246,6 +246,7 @@ fn display(kind: RootKind, name: &[u8]) -> String {
         RootKind::Workspace => "workspace",
         RootKind::Volume => "volume",
         RootKind::Snapshot => "snapshot",
+        RootKind::Setting => "setting",
     };
     format!("{kind} {}", String::from_utf8_lossy(name))
 }
