@@ -13,6 +13,8 @@ pub mod limits;
 pub mod objects;
 pub mod ops;
 pub mod reactor;
+#[doc(hidden)]
+pub mod simulation;
 pub mod store;
 pub mod trees;
 

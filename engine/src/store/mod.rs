@@ -39,6 +39,7 @@ pub(crate) mod testing;
 mod usage;
 mod verify;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -89,7 +90,13 @@ impl std::fmt::Debug for Store {
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+    static THREAD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed));
+}
+
+/// Makes the calling thread pass for another one, and returns which one it was. The simulation runs many callers on
+/// one thread, and threads of a process are numbered in an order that no seed decides.
+pub(crate) fn act_as_thread(number: usize) -> usize {
+    THREAD.replace(number)
 }
 
 impl Store {
@@ -99,7 +106,7 @@ impl Store {
 
     fn reader(&self) -> &mailbox::Sender<ReadRequest> {
         let readers = &self.0.readers;
-        &readers[THREAD.with(|thread| *thread) % readers.len()]
+        &readers[THREAD.get() % readers.len()]
     }
 
     /// The runtime that drives the store; its `block_on` waits for any future of the store.
@@ -156,7 +163,7 @@ impl Store {
     ///
     /// A thread keeps to one log, so that what it writes stays in order without waiting for other logs.
     pub fn batch(&self) -> Batch {
-        self.batch_on(THREAD.with(|thread| *thread))
+        self.batch_on(THREAD.get())
     }
 
     /// Starts a batch on the log of a certain reactor (modulo their number).

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::edit::{Content, Directory, DirectoryIndex, Edit, Pending, Place, ROOT};
 use super::locate::{Located, Spot, owned};
-use super::nodes::Nodes;
 use super::{Stop, WorkingTree};
 use crate::error::{Error, Result};
 use crate::format::node::{EntryKind, Tags};
@@ -109,11 +108,7 @@ impl WorkingTree {
             spot,
         } = self.locate(path)?;
         absent(path, spot)?;
-        let index = self.keep(Directory::new(
-            directory,
-            Place::Added(owned(name)),
-            Nodes::empty(),
-        ));
+        let index = self.keep(Directory::made(directory, Place::Added(owned(name))));
         let pending = Pending::new(EntryKind::Directory, 0o755, Content::Directory(index));
         self.insert(directory, name, pending)?;
         self.touch(index);

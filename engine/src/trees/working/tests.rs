@@ -47,6 +47,28 @@ fn changes_are_seen_by_others_after_the_commit() {
     });
 }
 
+/// Goal: a directory that stays empty until the commit can be read back from the store. Method: one just made, and one
+/// emptied again, each in a store that has no other empty directory.
+#[test]
+fn directories_without_entries_are_stored() {
+    for emptied in [false, true] {
+        let trees = trees();
+        block_on(async {
+            let mut tree = trees.open_new("main", plain()).unwrap();
+            tree.create_directories("empty/inner").await.unwrap();
+            if emptied {
+                tree.write("empty/inner/file", "x").await.unwrap();
+                tree.remove("empty/inner/file").await.unwrap();
+            }
+            tree.write("file", "x").await.unwrap();
+            tree.commit("made").await.unwrap();
+            let mut again = trees.open_branch("main", plain()).await.unwrap();
+            assert_eq!(again.list("empty").await.unwrap().len(), 1);
+            assert!(again.list("empty/inner").await.unwrap().is_empty());
+        });
+    }
+}
+
 /// Goal: two trees on one branch cannot overwrite each other. Method: both commit; the second is refused, keeps its
 /// changes, and can be forked to a branch of its own.
 #[test]

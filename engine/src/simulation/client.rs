@@ -1,0 +1,328 @@
+//! One client: does the operations of its plan and tells the model what it was answered.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::branches;
+use super::content::Content;
+use super::maintenance;
+use super::model::{Model, Violation};
+use super::plan::Operation;
+use super::tally::Tally;
+use crate::device::sim::SimDevice;
+use crate::error::Error;
+use crate::format::Domain;
+use crate::objects::{Durability, Objects, Put, PutOptions};
+use crate::reactor::oneshot;
+use crate::store::Store;
+use crate::trees::{Trees, WorkingTree};
+
+/// What all clients of an opening share.
+#[derive(Clone)]
+pub(super) struct Stage {
+    pub store: Store,
+    pub device: Arc<SimDevice>,
+    pub model: Arc<Mutex<Model>>,
+    pub tally: Arc<Mutex<Tally>>,
+    /// Media may be damaged: errors are no violations.
+    pub damaged: bool,
+}
+
+/// One client in one opening.
+pub(super) struct Client {
+    pub number: usize,
+    pub stage: Stage,
+    pub trees: Trees,
+    pub objects: Objects,
+    /// Working trees by slot.
+    pub open: std::collections::BTreeMap<u8, WorkingTree>,
+    /// Leases.
+    puts: Vec<Put>,
+}
+
+/// Why a client does not go on.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The store or its device gave up; the last operation's outcome is unknown.
+    Over,
+    /// The store did wrong.
+    Wrong(Violation),
+}
+
+impl From<Violation> for Stop {
+    fn from(violation: Violation) -> Stop {
+        Stop::Wrong(violation)
+    }
+}
+
+pub(super) fn durability(durable: bool) -> Durability {
+    match durable {
+        true => Durability::Durable,
+        false => Durability::Visible,
+    }
+}
+
+impl Client {
+    pub fn new(number: usize, stage: Stage) -> Client {
+        Client {
+            number,
+            trees: Trees::new(stage.store.clone(), Domain(0)),
+            objects: Objects::new(stage.store.clone()).with_threads(NonZero::<usize>::MIN),
+            stage,
+            open: Default::default(),
+            puts: Vec::new(),
+        }
+    }
+
+    /// Does all operations, or stops where the store gives up.
+    pub async fn run(mut self, operations: Vec<Operation>) -> Result<(), Violation> {
+        for operation in &operations {
+            self.stage.tally.lock().count(operation.word());
+            match self.step(operation).await {
+                Ok(()) => {}
+                Err(Stop::Over) => return Ok(()),
+                Err(Stop::Wrong(Violation(what))) => {
+                    return Violation::new(format!("client {}, {operation:?}: {what}", self.number));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, operation: &Operation) -> Result<(), Stop> {
+        match operation {
+            Operation::Put(contents, durable) => self.put(contents, *durable).await,
+            Operation::Stream(content, durable) => self.stream(*content, *durable).await,
+            Operation::Get(which) => self.get(*which).await,
+            Operation::GetMany(which, count) => self.get_many(*which, *count).await,
+            Operation::Range(which, from, len) => self.range(*which, *from, *len).await,
+            Operation::Pin(which, durable) => self.pin(*which, *durable).await,
+            Operation::Unpin(which, durable) => self.unpin(*which, *durable).await,
+            Operation::Commit {
+                slot,
+                edits,
+                durable,
+                fresh,
+            } => branches::commit(self, *slot, edits, *durable, *fresh).await,
+            Operation::CommitMain(edits, durable) => branches::commit_main(self, edits, *durable).await,
+            Operation::Branch(slot, from, durable) => branches::create(self, *slot, *from, *durable).await,
+            Operation::Rename(slot, to, durable) => branches::rename(self, *slot, *to, *durable).await,
+            Operation::Delete(slot, durable) => branches::delete(self, *slot, *durable).await,
+            Operation::Rollback(slot, back, durable) => {
+                branches::roll_back(self, *slot, *back, *durable).await
+            }
+            Operation::Read(slot) => branches::read(self, *slot).await,
+            Operation::Flush => self.flush().await,
+            Operation::Pause(micros) => {
+                self.pause(Duration::from_micros(*micros)).await;
+                Ok(())
+            }
+            Operation::Maintain(what) => Ok(maintenance::maintain(self, *what).await?),
+        }
+    }
+
+    /// What an error means: `Ok` is a refusal that changed nothing.
+    pub fn judge(&self, error: &Error) -> Result<(), Stop> {
+        let device = &self.stage.device;
+        let excused = self.stage.damaged || device.is_dead() || device.faults_injected() > 0;
+        match error {
+            Error::Full { .. } | Error::DiskFull { .. } => {
+                self.stage.tally.lock().count("refused: full");
+                Ok(())
+            }
+            Error::Fenced { .. } | Error::ReadOnly { .. } | Error::Device { .. } | Error::Closed
+                if excused =>
+            {
+                Err(Stop::Over)
+            }
+            _ if self.stage.damaged => Err(Stop::Over),
+            error => Err(Stop::Wrong(Violation(format!("answered with: {error}")))),
+        }
+    }
+
+    /// As [`judge`](Self::judge), for an operation that changes what the client owns.
+    pub fn judge_change(&self, error: &Error) -> Result<(), Stop> {
+        self.judge(error)?;
+        self.stage.model.lock().refused(self.number);
+        Ok(())
+    }
+
+    /// Notes the answer to a change of what the client owns.
+    pub fn done(&self, durable: bool) {
+        self.stage.model.lock().done(self.number, durable);
+    }
+
+    async fn put(&mut self, contents: &[Content], durable: bool) -> Result<(), Stop> {
+        let bytes: Vec<Bytes> = contents.iter().map(|content| content.bytes()).collect();
+        let options = PutOptions {
+            durability: durability(durable),
+            pin: false,
+        };
+        match self.objects.put_batch(&bytes, options).await {
+            Ok(puts) => {
+                for (put, content) in puts.iter().zip(contents) {
+                    if put.id != content.id() || put.length != u64::from(content.len) {
+                        Violation::new(format!("{content} was put as {} of {}", put.id, put.length))?;
+                    }
+                }
+                self.puts.extend(puts);
+                self.stage.model.lock().put(contents, durable);
+                Ok(())
+            }
+            Err(error) => self.judge(&error),
+        }
+    }
+
+    async fn stream(&mut self, content: Content, durable: bool) -> Result<(), Stop> {
+        let mut stream = self.objects.put_stream(PutOptions {
+            durability: durability(durable),
+            pin: false,
+        });
+        for piece in content.bytes().chunks(100_000) {
+            if let Err(error) = stream.write(piece).await {
+                return self.judge(&error);
+            }
+        }
+        match stream.finish().await {
+            Ok(put) if put.id == content.id() => {
+                self.puts.push(put);
+                self.stage.model.lock().put(&[content], durable);
+                Ok(())
+            }
+            Ok(put) => Ok(Violation::new(format!("{content} was streamed as {}", put.id))?),
+            Err(error) => self.judge(&error),
+        }
+    }
+
+    /// Judges an answer to reading (part of) a content.
+    fn compare(&self, content: Content, expected: &[u8], answer: Result<Bytes, Error>) -> Result<(), Stop> {
+        match answer {
+            Ok(bytes) if bytes == expected => Ok(()),
+            Ok(_) => Ok(Violation::new(format!("{content} was read as other bytes"))?),
+            // It may have been collected meanwhile.
+            Err(Error::NotFound { .. }) if !self.stage.model.lock().is_promised(content) => Ok(()),
+            Err(Error::Device { .. }) if self.stage.device.faults_injected() > 0 => Ok(()),
+            Err(_) if self.stage.damaged => Ok(()),
+            Err(error) => self.judge(&error),
+        }
+    }
+
+    async fn get(&mut self, which: u64) -> Result<(), Stop> {
+        let content = self.stage.model.lock().some_content(which, None);
+        let Some(content) = content else { return Ok(()) };
+        let answer = self.objects.get(content.id()).await;
+        self.compare(content, &content.bytes(), answer)
+    }
+
+    async fn get_many(&mut self, which: u64, count: u64) -> Result<(), Stop> {
+        let contents: Vec<Content> = {
+            let model = self.stage.model.lock();
+            let which = (0..count).map(|number| which.wrapping_add(number * 7));
+            which
+                .filter_map(|which| model.some_content(which, None))
+                .collect()
+        };
+        let ids: Vec<_> = contents.iter().map(|content| content.id()).collect();
+        for (content, answer) in contents.iter().zip(self.objects.get_batch(&ids).await) {
+            self.compare(*content, &content.bytes(), answer)?;
+        }
+        Ok(())
+    }
+
+    async fn range(&mut self, which: u64, from: u32, len: u32) -> Result<(), Stop> {
+        let content = self.stage.model.lock().some_content(which, None);
+        let Some(content) = content.filter(|content| content.len >= from) else {
+            return Ok(());
+        };
+        let range = u64::from(from)..u64::from(from + len);
+        let answer = self.objects.get_range(content.id(), range).await;
+        let expected = content.bytes();
+        let end = expected.len().min((from + len) as usize);
+        self.compare(content, &expected[from as usize..end], answer)
+    }
+
+    async fn pin(&mut self, which: u64, durable: bool) -> Result<(), Stop> {
+        let count = {
+            let mut model = self.stage.model.lock();
+            let Some(content) = model.some_content(which, Some(self.number)) else {
+                return Ok(());
+            };
+            let count = model.owned(self.number).pins.get(&content).copied().unwrap_or(0) + 1;
+            model.begin(self.number, |owned| {
+                owned.pins.insert(content, count);
+            });
+            (content, count)
+        };
+        let answer = self.objects.pin(count.0.id(), durability(durable)).await;
+        self.counted(count, answer, durable)
+    }
+
+    async fn unpin(&mut self, which: u64, durable: bool) -> Result<(), Stop> {
+        let count = {
+            let mut model = self.stage.model.lock();
+            let pins = model.owned(self.number).pins;
+            let Some(place) = which.checked_rem(pins.len() as u64) else {
+                return Ok(());
+            };
+            let (content, count) = pins
+                .into_iter()
+                .nth(usize::try_from(place).unwrap_or(0))
+                .expect("below their number");
+            model.begin(self.number, |owned| match count {
+                1 => drop(owned.pins.remove(&content)),
+                _ => drop(owned.pins.insert(content, count - 1)),
+            });
+            (content, count - 1)
+        };
+        let answer = self.objects.unpin(count.0.id(), durability(durable)).await;
+        self.counted(count, answer, durable)
+    }
+
+    fn counted(
+        &self,
+        (content, count): (Content, u64),
+        answer: Result<u64, Error>,
+        durable: bool,
+    ) -> Result<(), Stop> {
+        match answer {
+            Ok(found) if found == count => {
+                self.done(durable);
+                Ok(())
+            }
+            Ok(found) => Ok(Violation::new(format!(
+                "{content} has {found} pins instead of {count}"
+            ))?),
+            Err(error) => self.judge_change(&error),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Stop> {
+        let moment = self.stage.model.lock().moment();
+        match self.stage.store.flush().await {
+            Ok(()) => {
+                self.stage.model.lock().flushed(moment);
+                Ok(())
+            }
+            Err(error) => self.judge(&error),
+        }
+    }
+
+    async fn pause(&self, time: Duration) {
+        pause(&self.stage.store, time).await;
+    }
+}
+
+/// Lets virtual time pass, on a reactor or outside.
+pub(super) async fn pause(store: &Store, time: Duration) {
+    let (sender, receiver) = oneshot();
+    store.runtime().handles()[0].spawn(move |local| async move {
+        local.sleep(time).await;
+        // Who no longer waits needs no answer.
+        let _ = sender.send(());
+    });
+    receiver.await;
+}

@@ -1,0 +1,27 @@
+//! The simulation itself: that it runs, that it is deterministic, that it finds what is wrong.
+
+use super::*;
+
+/// Goal: P1, P2, P4, P8, P9. Method: the first seeds; `cargo run --release --bin simulate` runs more.
+#[test]
+fn the_first_seeds_find_nothing() {
+    for seed in 0..60 {
+        let outcome = run_seed(seed);
+        assert!(
+            outcome.violation.is_none(),
+            "seed {seed}: {:?}; cargo run --release --bin simulate -- --seed {seed}",
+            outcome.violation
+        );
+    }
+}
+
+/// Goal: a seed is the whole truth about its run. Method: seeds twice, on threads with different histories.
+#[test]
+fn a_seed_always_does_the_same() {
+    for seed in 0..25 {
+        let outcome = run_seed(seed);
+        let again = run_seed(seed);
+        assert_eq!(outcome.fingerprint, again.fingerprint, "seed {seed}");
+        assert_eq!(outcome.tally, again.tally, "seed {seed}");
+    }
+}

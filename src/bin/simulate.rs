@@ -1,0 +1,216 @@
+//! Runs the engine under simulation: many seeds on all cores, or one seed again.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the harness around the simulation measures real time and uses threads; the simulation itself does not"
+)]
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use helios_engine::simulation::{self, Plan, Tally, Violation};
+
+/// A seed that takes longer than this is reported as hanging.
+const HANG: Duration = Duration::from_secs(120);
+/// Plans run while a failing one is made smaller.
+const MINIMISE_RUNS: usize = 2000;
+
+/// Run the whole engine deterministically, with faults and crashes, from seeds.
+///
+/// A seed decides everything: operations, clients, schedule, faults, crashes. Ends with exit code 1 and the command
+/// that replays it when a seed fails.
+#[derive(Parser)]
+#[command(
+    name = "simulate",
+    after_help = "Examples:\n  simulate --seeds 10000            the first ten thousand seeds\n  \
+                  simulate --start 10000 --hours 2  two hours of seeds from 10000 on\n  \
+                  simulate --seed 4711 --trace      one seed again, with everything it does"
+)]
+struct Arguments {
+    /// How many seeds to run
+    #[arg(long, default_value_t = 1000, conflicts_with_all = ["seed", "seconds", "hours"])]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// Run seeds for so many seconds
+    #[arg(long, conflicts_with_all = ["seed", "hours"])]
+    seconds: Option<u64>,
+    /// Run seeds for so many hours
+    #[arg(long, conflicts_with = "seed")]
+    hours: Option<f64>,
+    /// Run this seed only
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Print what the seed does
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Show a failing seed as it is instead of making it smaller
+    #[arg(long)]
+    as_is: bool,
+    /// Threads; each runs one seed at a time
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.seed {
+        Some(seed) => replay(&arguments, seed),
+        None => search(&arguments),
+    }
+}
+
+/// Runs one seed.
+fn replay(arguments: &Arguments, seed: u64) -> ExitCode {
+    let plan = simulation::draw(seed);
+    if arguments.trace {
+        print!("{plan}");
+    }
+    let outcome = simulation::run(&plan);
+    print_counts(&outcome.tally);
+    println!("fingerprint {:016x}", outcome.fingerprint);
+    match outcome.violation {
+        None => {
+            println!("seed {seed}: nothing wrong");
+            ExitCode::SUCCESS
+        }
+        Some(violation) => {
+            report(arguments, &plan, violation);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the threads share.
+struct Search {
+    next: AtomicU64,
+    stop: AtomicBool,
+    end: u64,
+    until: Option<Instant>,
+    done: AtomicU64,
+    tally: Mutex<Tally>,
+    failure: Mutex<Option<(u64, Violation)>>,
+    /// Which seed each thread is at, and since when.
+    at: Vec<Mutex<Option<(u64, Instant)>>>,
+}
+
+fn search(arguments: &Arguments) -> ExitCode {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = arguments.threads.unwrap_or(cores).max(1);
+    let time = match (arguments.seconds, arguments.hours) {
+        (Some(seconds), _) => Some(Duration::from_secs(seconds)),
+        (_, Some(hours)) => Some(Duration::from_secs_f64(hours.max(0.0) * 3600.0)),
+        _ => None,
+    };
+    let began = Instant::now();
+    let search = Search {
+        next: AtomicU64::new(arguments.start),
+        stop: AtomicBool::new(false),
+        end: match time {
+            Some(_) => u64::MAX,
+            None => arguments.start.saturating_add(arguments.seeds),
+        },
+        until: time.map(|time| began + time),
+        done: AtomicU64::new(0),
+        tally: Mutex::default(),
+        failure: Mutex::default(),
+        at: (0..threads).map(|_| Mutex::default()).collect(),
+    };
+    let hanging = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|thread| {
+                let search = &search;
+                scope.spawn(move || search.work(thread))
+            })
+            .collect();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            std::thread::sleep(Duration::from_millis(20));
+            if let Some(seed) = search.hanging() {
+                // Its thread cannot be stopped, so nothing after this line would be reached.
+                eprintln!("seed {seed} hangs; replay it with: {}", command(seed));
+                std::process::exit(1);
+            }
+        }
+    });
+    let () = hanging;
+    let done = search.done.load(Ordering::Relaxed);
+    let seconds = began.elapsed().as_secs_f64();
+    print_counts(&search.tally.lock().expect("no thread panicked"));
+    println!(
+        "{done} seeds in {seconds:.1} s on {threads} threads: {:.0} seeds/s",
+        done as f64 / seconds
+    );
+    let failure = search.failure.lock().expect("no thread panicked").take();
+    match failure {
+        None => ExitCode::SUCCESS,
+        Some((seed, violation)) => {
+            report(arguments, &simulation::draw(seed), violation);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Search {
+    fn work(&self, thread: usize) {
+        let mut tally = Tally::default();
+        while !self.stop.load(Ordering::Relaxed) && self.until.is_none_or(|until| Instant::now() < until) {
+            let seed = self.next.fetch_add(1, Ordering::Relaxed);
+            if seed >= self.end {
+                break;
+            }
+            *self.at[thread].lock().expect("nobody panics with it") = Some((seed, Instant::now()));
+            let outcome = simulation::run_seed(seed);
+            tally.merge(&outcome.tally);
+            self.done.fetch_add(1, Ordering::Relaxed);
+            if let Some(violation) = outcome.violation {
+                self.failure
+                    .lock()
+                    .expect("nobody panics with it")
+                    .get_or_insert((seed, violation));
+                self.stop.store(true, Ordering::Relaxed);
+            }
+        }
+        *self.at[thread].lock().expect("nobody panics with it") = None;
+        self.tally.lock().expect("nobody panics with it").merge(&tally);
+    }
+
+    /// A seed that has been running for too long.
+    fn hanging(&self) -> Option<u64> {
+        self.at.iter().find_map(|at| {
+            let at = *at.lock().expect("nobody panics with it");
+            at.filter(|(_, since)| since.elapsed() > HANG)
+                .map(|(seed, _)| seed)
+        })
+    }
+}
+
+fn command(seed: u64) -> String {
+    format!("cargo run --release --bin simulate -- --seed {seed} --trace")
+}
+
+fn print_counts(tally: &Tally) {
+    for (what, count) in tally.counts() {
+        println!("{count:>12} {what}");
+    }
+}
+
+/// Prints what is wrong and the smallest plan that shows it.
+fn report(arguments: &Arguments, plan: &Plan, violation: Violation) {
+    println!("seed {} FAILED: {}", plan.seed, violation.0);
+    println!("replay it with: {}", command(plan.seed));
+    if arguments.as_is {
+        return;
+    }
+    let (smaller, violation, runs) = simulation::minimise(plan, violation, MINIMISE_RUNS);
+    println!(
+        "the smallest of {runs} plans, {} of {} operations, fails with: {}",
+        smaller.operations(),
+        plan.operations(),
+        violation.0
+    );
+    print!("{smaller}");
+}
