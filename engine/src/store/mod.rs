@@ -7,6 +7,7 @@
 //! jobs (`maintenance`): checkpoints, collection (`collect`), cleaning (`clean`), and when (`care`).
 
 mod api;
+mod audit;
 mod batch;
 pub mod cache;
 mod care;
@@ -44,10 +45,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use api::{BatchCounts, Expect, Extent, Key, Root, RootChange, RootKind, RootUpdate, Target};
+pub use audit::Audit;
 pub use batch::{Ack, Batch};
 pub use checkpoint::CheckpointReport;
 pub use clean::Cleaned;
-pub use collect::{Collected, Trace};
+pub use collect::{Collected, Found, Trace, Tracing};
 pub use counters::Totals;
 pub use create::CreateOptions;
 pub use leases::Lease;

@@ -161,6 +161,32 @@ impl Histories {
         Ok(())
     }
 
+    /// Appends the commit `key` and as much of its history as is there.
+    ///
+    /// # Errors
+    /// As [`root`](Self::root).
+    pub async fn held(&self, key: Key, found: &mut Vec<(Kind, ContentId)>) -> Result<()> {
+        let mut waiting: Vec<ContentId> = Vec::new();
+        if self.store.contains(&[key])[0] {
+            waiting.extend(self.reach(key.domain, key.id, 0, found));
+        }
+        while !waiting.is_empty() {
+            let batch = waiting.split_off(waiting.len().saturating_sub(COMMITS_AT_ONCE));
+            let keys: Vec<Key> = batch.iter().map(|id| commit_key(key.domain, *id)).collect();
+            let mut parents = Vec::new();
+            for bytes in self.store.get_many(&keys).await {
+                parents.extend(commit_parents(&bytes?, 0)?);
+            }
+            let keys: Vec<Key> = parents.iter().map(|id| commit_key(key.domain, *id)).collect();
+            for (parent, stored) in parents.into_iter().zip(self.store.contains(&keys)) {
+                if stored {
+                    waiting.extend(self.reach(key.domain, parent, 0, found));
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn start(&self, domain: Domain, start: Start, found: &mut Vec<(Kind, ContentId)>) -> Result<()> {
         if start.kind != Kind::Commit {
             found.push((start.kind, start.id));

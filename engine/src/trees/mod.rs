@@ -20,6 +20,7 @@ mod shape;
 #[cfg(test)]
 mod testing;
 mod time;
+mod trace;
 mod tree;
 mod working;
 
@@ -37,5 +38,6 @@ pub use node::{content_kind, references};
 pub use path::TreePath;
 pub use revision::{Resolved, Revision};
 pub use time::{format_utc, parse_absolute, parse_span, parse_when};
+pub use trace::TreeTrace;
 pub use tree::Walk;
 pub use working::{LargeContents, LargeFuture, Stat, WorkingOptions, WorkingTree};

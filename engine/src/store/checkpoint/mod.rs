@@ -11,4 +11,4 @@ mod online;
 pub(super) use compose::{Contents, store_checkpoint};
 pub(super) use copies::{load, parts};
 pub use online::CheckpointReport;
-pub(super) use online::{lifeless, take};
+pub(super) use online::{cut_all, lifeless, take};

@@ -12,9 +12,10 @@ use std::collections::BTreeSet;
 use super::{Contents, store_checkpoint};
 use crate::error::{Error, Result};
 use crate::format::SegmentId;
-use crate::reactor::Local;
+use crate::reactor::{Local, oneshot};
 use crate::store::Store;
 use crate::store::log::LogEnd;
+use crate::store::roots::RootTable;
 use crate::store::segments::{SegmentState, SegmentUse};
 use crate::store::shared::Shared;
 
@@ -49,23 +50,12 @@ pub(in crate::store) async fn take(local: &Local, store: &Store) -> Result<Check
     let began = local.clock().now();
     let (roots, counters, cuts) = {
         let table = shared.roots.read();
-        let cuts: Vec<_> = shared
-            .logs()
-            .iter()
-            .map(|log| log.request_cut(table.applied(log.id)))
-            .collect();
+        let cuts = request_cuts(shared, &table);
         let records = table.all().map(|root| root.record(false)).collect();
         (records, shared.counters.record(table.next_root()), cuts)
     };
     shared.counters.checkpoint_begins();
-    let mut ends = Vec::with_capacity(cuts.len());
-    for cut in cuts {
-        let Some(end) = cut.await else {
-            shared.check_writable()?;
-            return Err(Error::Closed);
-        };
-        ends.push(end);
-    }
+    let ends = await_cuts(shared, cuts).await?;
     shared.usage.settle_rivals(&shared.index);
     let freed = lifeless(shared, &ends);
     let segments_freed = freed.len() as u64;
@@ -104,6 +94,32 @@ pub(in crate::store) async fn take(local: &Local, store: &Store) -> Result<Check
         segments_freed,
         took_ns: local.clock().now().0.saturating_sub(began.0),
     })
+}
+
+type Cuts = Vec<oneshot::Receiver<LogEnd>>;
+
+fn request_cuts(shared: &Shared, roots: &RootTable) -> Cuts {
+    let logs = shared.logs().iter();
+    logs.map(|log| log.request_cut(roots.applied(log.id))).collect()
+}
+
+async fn await_cuts(shared: &Shared, cuts: Cuts) -> Result<Vec<LogEnd>> {
+    let mut ends = Vec::with_capacity(cuts.len());
+    for cut in cuts {
+        let Some(end) = cut.await else {
+            shared.check_writable()?;
+            return Err(Error::Closed);
+        };
+        ends.push(end);
+    }
+    Ok(ends)
+}
+
+/// Where the logs are, once everything before that is acknowledged; as part of a maintenance job.
+pub(in crate::store) async fn cut_all(store: &Store) -> Result<Vec<LogEnd>> {
+    let shared = store.shared();
+    let cuts = request_cuts(shared, &shared.roots.read());
+    await_cuts(shared, cuts).await
 }
 
 /// Sealed segments before the cuts in which nothing lives.

@@ -3,12 +3,16 @@
 //! Interior extents are read in batches sorted by place (`get_many`); data is only marked. The stack is a list of
 //! names, so its memory is bounded by the number of interior extents.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
 use bytes::Bytes;
 
 use super::barrier::Grey;
-use super::{Phase, Trace, go_on, keys_of};
+use super::{Found, Phase, Trace, Tracing, go_on, keys_of};
 use crate::error::{Error, Result};
-use crate::format::{ContentId, Kind};
+use crate::format::Domain;
 use crate::reactor::Local;
 use crate::store::Store;
 use crate::store::api::{Key, Root, RootKind};
@@ -23,39 +27,46 @@ const FINISH_MAX: usize = 256;
 
 struct Marker<'a> {
     store: &'a Store,
-    trace: &'a dyn Trace,
+    tracing: Arc<dyn Tracing>,
     /// Marked, and their references not followed yet.
     grey: Vec<Key>,
     marked: u64,
     since_yield: usize,
     failed: Option<Error>,
+    /// Answers about roots and about what is held, that did not come at once.
+    asked: Vec<(Domain, String, Asked)>,
     /// Kept for its memory.
-    found: Vec<(Kind, ContentId)>,
+    found: Found,
 }
+
+type Asked = Pin<Box<dyn Future<Output = Result<Found>> + Send>>;
 
 /// Marks everything alive and turns the barrier to `after`; returns how many extents were marked.
 pub(super) async fn mark(local: &Local, store: &Store, trace: &dyn Trace, after: Phase) -> Result<u64> {
     let shared = store.shared();
     let mut marker = Marker {
         store,
-        trace,
+        tracing: trace.begin(store),
         grey: Vec::new(),
         marked: 0,
         since_yield: 0,
         failed: None,
+        asked: Vec::new(),
         found: Vec::new(),
     };
     // Leases first: what one holds may be in a root by the time it is dropped.
     for key in shared.leases.held() {
-        marker.shade(key);
+        marker.held(key);
     }
     for kind in RootKind::all() {
         for root in store.roots(kind) {
-            marker.root(&root)?;
+            marker.root(root);
+            marker.answers().await?;
             marker.breathe(local).await?;
         }
     }
     loop {
+        marker.answers().await?;
         marker.follow(local).await?;
         if shared.barrier.end_marking(after, |grey| marker.finish(grey)) {
             return Ok(marker.marked);
@@ -91,16 +102,22 @@ impl Marker<'_> {
             self.failed = Some(error);
             return false;
         }
-        self.grey.is_empty()
+        self.grey.is_empty() && self.asked.is_empty()
     }
 
     fn take_up(&mut self, grey: Grey, follow: bool) -> Result<()> {
         for key in grey.hits {
-            // Held before it is there, or found and gone since: then it is new when it comes.
-            self.shade(key);
+            self.held(key);
         }
-        for root in &grey.roots {
-            self.root(root)?;
+        for root in grey.roots {
+            self.root(root);
+        }
+        // Mostly they know, and at once.
+        for (domain, referrer, mut asked) in std::mem::take(&mut self.asked) {
+            match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(found) => self.found_from(domain, &referrer, found?)?,
+                Poll::Pending => self.asked.push((domain, referrer, asked)),
+            }
         }
         for key in grey.born {
             match self.store.shared().in_memory(&key).filter(|_| follow) {
@@ -114,7 +131,7 @@ impl Marker<'_> {
     /// Marks what an extent refers to.
     fn references(&mut self, key: &Key, bytes: &Bytes) -> Result<()> {
         let mut found = std::mem::take(&mut self.found);
-        self.trace.references(key.kind, bytes, &mut found)?;
+        self.tracing.references(key.kind, bytes, &mut found)?;
         for reference in keys_of(key.domain, &mut found) {
             if !self.shade(reference) {
                 return Err(missing(&reference, &format!("{} {}", key.kind, key.id)));
@@ -124,13 +141,31 @@ impl Marker<'_> {
         Ok(())
     }
 
-    fn root(&mut self, root: &Root) -> Result<()> {
-        let mut found = Vec::new();
-        self.trace.root(root, &mut found)?;
-        found.extend(root.target.map(|target| (target.kind, target.id)));
-        for key in keys_of(root.domain, &mut found) {
+    fn root(&mut self, root: Root) {
+        let (domain, name) = (root.domain, String::from_utf8_lossy(&root.name).into_owned());
+        self.asked.push((domain, name, self.tracing.clone().root(root)));
+    }
+
+    /// Something held by name. It may not be there yet, or have gone since: then it is new when it comes.
+    fn held(&mut self, key: Key) {
+        if self.shade(key) && key.kind.has_references() {
+            let asked = self.tracing.clone().held(key);
+            self.asked.push((key.domain, key.id.to_string(), asked));
+        }
+    }
+
+    /// Waits for the answers that did not come at once.
+    async fn answers(&mut self) -> Result<()> {
+        for (domain, referrer, asked) in std::mem::take(&mut self.asked) {
+            self.found_from(domain, &referrer, asked.await?)?;
+        }
+        Ok(())
+    }
+
+    fn found_from(&mut self, domain: Domain, referrer: &str, mut found: Found) -> Result<()> {
+        for key in keys_of(domain, &mut found) {
             if !self.shade(key) {
-                return Err(missing(&key, &String::from_utf8_lossy(&root.name)));
+                return Err(missing(&key, referrer));
             }
         }
         Ok(())

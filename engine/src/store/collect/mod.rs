@@ -16,6 +16,7 @@ mod sweep;
 
 pub(super) use barrier::{Barrier, Phase, Section};
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,19 +30,29 @@ use crate::error::{Error, Result};
 use crate::format::{ContentId, Kind};
 use crate::reactor::Local;
 
-/// Says what roots and extents refer to.
-pub trait Trace: Send + Sync {
-    /// What a root keeps alive besides its target.
-    ///
-    /// # Errors
-    /// If its data makes no sense.
-    fn root(&self, root: &Root, found: &mut Vec<(Kind, ContentId)>) -> Result<()>;
+/// What a root or an extent refers to, in its own domain.
+pub type Found = Vec<(Kind, ContentId)>;
 
-    /// What an extent refers to, in its own domain. Never asked about data.
+/// Says what roots and extents refer to; from the layers above, which know.
+pub trait Trace: Send + Sync {
+    /// Begins the trace of one collection.
+    fn begin(&self, store: &Store) -> Arc<dyn Tracing>;
+}
+
+/// The trace of one collection; may remember what it has been asked.
+pub trait Tracing: Send + Sync {
+    /// What a root keeps alive; what an earlier answer had may be left out. Errors if the root makes no sense, or if
+    /// something that belongs to it cannot be read.
+    fn root(self: Arc<Self>, root: Root) -> Pin<Box<dyn Future<Output = Result<Found>> + Send>>;
+
+    /// What an extent that is held by name keeps alive besides what it refers to.
+    fn held(self: Arc<Self>, key: Key) -> Pin<Box<dyn Future<Output = Result<Found>> + Send>>;
+
+    /// Appends what an extent refers to. Never asked about data.
     ///
     /// # Errors
     /// If its bytes make no sense.
-    fn references(&self, kind: Kind, bytes: &Bytes, found: &mut Vec<(Kind, ContentId)>) -> Result<()>;
+    fn references(&self, kind: Kind, bytes: &Bytes, found: &mut Found) -> Result<()>;
 }
 
 /// What a collection did, or would do.
@@ -133,6 +144,6 @@ fn go_on(store: &Store) -> Result<()> {
 }
 
 /// The keys of what an extent or root of a domain refers to.
-fn keys_of(domain: crate::format::Domain, found: &mut Vec<(Kind, ContentId)>) -> impl Iterator<Item = Key> {
+fn keys_of(domain: crate::format::Domain, found: &mut Found) -> impl Iterator<Item = Key> {
     found.drain(..).map(move |(kind, id)| Key { domain, kind, id })
 }

@@ -285,8 +285,13 @@ impl Writer {
         while let Some(event) = self.events.pop() {
             match event {
                 Event::Written(number, Ok(())) => {
-                    let frame = self.in_flight.iter_mut().find(|frame| frame.number == number);
-                    frame.expect("a frame stays in flight until acknowledged").durable = true;
+                    match self.in_flight.iter_mut().find(|frame| frame.number == number) {
+                        Some(frame) => frame.durable = true,
+                        None => assert!(
+                            self.log.fenced().is_some(),
+                            "a frame stays in flight until acknowledged or given up"
+                        ),
+                    }
                 }
                 Event::Written(_, Err(error)) => {
                     self.in_flight.clear();
