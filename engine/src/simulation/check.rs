@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::branches::{compare, owner_of, read_number};
 use super::client::Stage;
 use super::content::Content;
+use super::maintenance::judge_audit;
 use super::model::{MAIN, Model, Number, Owned, Violation};
 use crate::error::Error;
 use crate::format::{ContentId, Domain};
@@ -44,7 +45,12 @@ pub(super) async fn check(stage: &Stage) -> Result<(), Violation> {
     checker.pins(&mut found)?;
     checker.trees(&found).await?;
     let contents = checker.contents().await?;
+    if !stage.damaged {
+        let audit = stage.store.audit().await;
+        judge_audit(&audit.map_err(|error| Violation(format!("the audit: {error}")))?)?;
+    }
     let mut model = stage.model.lock();
+    model.opened();
     if !stage.damaged {
         owners(&model, &found)?;
         shared(&model, &found)?;

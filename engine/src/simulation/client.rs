@@ -30,6 +30,8 @@ pub(super) struct Stage {
     pub tally: Arc<Mutex<Tally>>,
     /// Media may be damaged: errors are no violations.
     pub damaged: bool,
+    /// What clients that are done have put: held for the others.
+    pub held: Arc<Mutex<Vec<Put>>>,
 }
 
 /// One client in one opening.
@@ -63,6 +65,12 @@ pub(super) fn durability(durable: bool) -> Durability {
     match durable {
         true => Durability::Durable,
         false => Durability::Visible,
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.stage.held.lock().append(&mut self.puts);
     }
 }
 
@@ -121,7 +129,7 @@ impl Client {
                 self.pause(Duration::from_micros(*micros)).await;
                 Ok(())
             }
-            Operation::Maintain(what) => Ok(maintenance::maintain(self, *what).await?),
+            Operation::Maintain(what) => maintenance::maintain(self, *what).await,
         }
     }
 

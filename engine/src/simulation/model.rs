@@ -84,6 +84,8 @@ pub(super) struct Model {
     pub main_tried: BTreeSet<Number>,
     pub contents: BTreeMap<Content, ContentModel>,
     next: Number,
+    /// Collections under way.
+    collecting: u32,
 }
 
 /// What was visible at one moment.
@@ -121,6 +123,7 @@ impl Model {
         change(&mut next);
         client.states.truncate(client.visible + 1);
         client.states.push(next);
+        self.let_go();
     }
 
     /// It was answered.
@@ -129,6 +132,39 @@ impl Model {
         client.visible = client.states.len() - 1;
         if durable {
             client.durable = client.visible;
+        }
+    }
+
+    /// From now on what nobody holds may go.
+    pub fn collection_begins(&mut self) {
+        self.collecting += 1;
+        self.let_go();
+    }
+
+    /// What nobody holds now may stay until the next one.
+    pub fn collection_ends(&mut self) {
+        self.let_go();
+        self.collecting -= 1;
+    }
+
+    /// The store was opened anew: no collection is under way.
+    pub fn opened(&mut self) {
+        self.collecting = 0;
+    }
+
+    /// While something is collected, a content without a lease and without a pin in every state that may hold is no
+    /// longer promised.
+    fn let_go(&mut self) {
+        if self.collecting == 0 {
+            return;
+        }
+        for (content, known) in &mut self.contents {
+            let owner = content.owner().and_then(|owner| self.clients.get(&owner));
+            let pinned = owner.is_some_and(|client| {
+                let states = &client.states[client.durable..];
+                states.iter().all(|state| state.pins.contains_key(content))
+            });
+            known.durable &= known.leased || pinned;
         }
     }
 

@@ -203,6 +203,7 @@ impl Run<'_> {
             model: self.model.clone(),
             tally: self.tally.clone(),
             damaged,
+            held: Arc::default(),
         };
         self.limited(&store, "checking", check(&stage))??;
         device.set_faults(self.faults(round));

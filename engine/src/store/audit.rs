@@ -88,6 +88,7 @@ async fn audit(local: &Local, store: &Store) -> Result<Audit> {
         found.segments += 1;
         let dead: HashSet<u32> = dead.get(&segment).into_iter().flatten().copied().collect();
         let mut places: Vec<Place> = Vec::with_capacity(descriptors.len());
+        let mut without_bytes = HashSet::new();
         for descriptor in descriptors {
             let place = Place {
                 segment,
@@ -103,6 +104,10 @@ async fn audit(local: &Local, store: &Store) -> Result<Audit> {
                 kind,
                 id: descriptor.id,
             };
+            if place.len == 0 && !without_bytes.insert((key, place.offset)) {
+                // The same extent twice, in the same place.
+                continue;
+            }
             let slot = shared.index.get(&shared.index_key(&key));
             let is_live = slot == Some(place.slot());
             let is_dead = place.len > 0 && dead.contains(&place.offset);

@@ -271,6 +271,8 @@ impl Log {
         self.is_fenced.store(true, Ordering::Release);
         self.wake_waiters(|_| true);
         self.room.exhaust(Exhausted::Fenced);
+        // Its writer may be at rest and owe an answer.
+        self.hurry();
     }
 
     /// Why it was fenced, if it was.
