@@ -14,7 +14,7 @@ use clap::Parser;
 use helios_engine::simulation::{self, Plan, Tally, Violation};
 
 /// A seed that takes longer than this is reported as hanging.
-const HANG: Duration = Duration::from_secs(120);
+const HANG: Duration = Duration::from_secs(60);
 /// Plans run while a failing one is made smaller.
 const MINIMISE_RUNS: usize = 2000;
 
@@ -120,7 +120,7 @@ fn search(arguments: &Arguments) -> ExitCode {
         failure: Mutex::default(),
         at: (0..threads).map(|_| Mutex::default()).collect(),
     };
-    let hanging = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
                 let search = &search;
@@ -136,7 +136,6 @@ fn search(arguments: &Arguments) -> ExitCode {
             }
         }
     });
-    let () = hanging;
     let done = search.done.load(Ordering::Relaxed);
     let seconds = began.elapsed().as_secs_f64();
     print_counts(&search.tally.lock().expect("no thread panicked"));
