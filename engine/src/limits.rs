@@ -23,7 +23,7 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Longest name of a root (branch, tag, ...), in bytes.
 pub const ROOT_NAME_BYTES_MAX: usize = 255;
 /// Largest value stored inside a root record besides its target, in bytes.
-pub const ROOT_DATA_BYTES_MAX: usize = 2048;
+pub const ROOT_DATA_BYTES_MAX: usize = 4096;
 /// Records of one tree node: least, typical and most. Only the last node of a level may have fewer than the least.
 pub const NODE_ENTRIES: [usize; 3] = [6, 12, 24];
 /// Largest tree node, in bytes; a typical one has about 1 KiB.
@@ -50,6 +50,8 @@ pub const COMMIT_FIELDS_MAX: usize = 64;
 pub const COMMIT_FIELD_BYTES_MAX: usize = 64 << 10;
 /// Moves of a branch head, other than new commits on top, that are remembered.
 pub const BRANCH_JUMPS_MAX: usize = 40;
+/// Commits below the floor of a branch's history that it keeps all the same.
+pub const BRANCH_KEPT_MAX: usize = 56;
 /// Branches made by one batch.
 pub const BRANCHES_AT_ONCE_MAX: u64 = 4096;
 

@@ -23,6 +23,13 @@ pub fn parse_since(text: &str) -> Result<u64, String> {
     })
 }
 
+/// Parses a span (`90s`, `7d`, `1d12h`) into nanoseconds. For `clap`.
+pub fn parse_span(text: &str) -> Result<u64, String> {
+    trees::parse_span(text).ok_or_else(|| {
+        format!("{text:?} is no span; write a number with s, m, h, d or w: 90s, 10m, 7d, 1d12h")
+    })
+}
+
 /// `2026-11-20 12:00`, UTC: for lists. Times before 1970 are shown as its beginning.
 pub fn show_minutes(time_ns: i64) -> String {
     let mut text = trees::format_utc(u64::try_from(time_ns).unwrap_or(0)).replace('T', " ");

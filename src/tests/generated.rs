@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "init",
     "info",
     "stats",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 21] = [
     "status",
     "branch",
     "tag",
+    "forget",
     "log",
     "ls",
     "cat",

@@ -11,6 +11,7 @@ mod output;
 mod revisions;
 mod sandbox;
 mod snapshot;
+mod space;
 mod state;
 mod store;
 mod user_space;

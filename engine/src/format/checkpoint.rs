@@ -25,7 +25,8 @@ pub mod tag {
     pub const ROOTS: u16 = 3;
     /// Descriptors of an unsealed segment: its number (u32), zero (u32), then descriptors.
     pub const OPEN_SEGMENT: u16 = 4;
-    /// Dead sets of a collection in progress (none are written by this version).
+    /// Extents of one segment that nothing refers to: its number (u32), its generation (u32), then their offsets in
+    /// the segment (u32 each, rising).
     pub const DEAD: u16 = 5;
     /// [`super::Counters`].
     pub const COUNTERS: u16 = 6;
@@ -192,6 +193,8 @@ pub struct Checkpoint {
     pub open_segments: Vec<(u32, Vec<Descriptor>)>,
     /// Generations of free segments that have been used.
     pub generations: Vec<(u32, u32)>,
+    /// Segment, generation and offsets of the extents there that nothing refers to.
+    pub dead: Vec<(u32, u32, Vec<u32>)>,
     /// Counters.
     pub counters: Counters,
 }
@@ -226,6 +229,18 @@ impl Checkpoint {
                 &mut body,
                 tag::OPEN_SEGMENT,
                 &[&segment.to_le_bytes(), &[0; 4], descriptors.as_bytes()],
+            );
+        }
+        for (segment, generation, offsets) in &self.dead {
+            let offsets: Vec<U32> = offsets.iter().copied().map(U32::new).collect();
+            section(
+                &mut body,
+                tag::DEAD,
+                &[
+                    &segment.to_le_bytes(),
+                    &generation.to_le_bytes(),
+                    offsets.as_bytes(),
+                ],
             );
         }
         body
@@ -282,7 +297,13 @@ impl Checkpoint {
                         .open_segments
                         .push((segment.get(), descriptors.to_vec()));
                 }
-                tag::DEAD => return Err("dead sets, which this version does not write"),
+                tag::DEAD => {
+                    let (segment, rest) = U32::read_from_prefix(bytes).map_err(|_| "a dead set")?;
+                    let (generation, rest) = U32::read_from_prefix(rest).map_err(|_| "a dead set")?;
+                    let offsets = <[U32]>::ref_from_bytes(rest).map_err(|_| "a dead set")?;
+                    let offsets = offsets.iter().map(|offset| offset.get()).collect();
+                    checkpoint.dead.push((segment.get(), generation.get(), offsets));
+                }
                 _ => return Err("a section this version does not know"),
             }
         }

@@ -93,6 +93,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether its bytes can refer to other extents.
+    pub fn has_references(self) -> bool {
+        matches!(
+            self,
+            Kind::Manifest | Kind::Node | Kind::Commit | Kind::VolumeNode
+        )
+    }
+
     /// The kind with this number, if there is one.
     pub fn from_byte(byte: u8) -> Option<Kind> {
         Some(match byte {

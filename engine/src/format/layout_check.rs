@@ -77,7 +77,7 @@ fn the_byte_tables_are_what_the_code_does() {
     layout!(Superblock: checksum, magic, version, copy, sequence, store, secret, incompatible, read_only_compatible, compatible, created_ns, capacity_units, segment_units, segment_count, first_segment_unit, device, devices, incarnation, closed, checkpoint_sequence, checkpoints, reserved);
     layout!(CheckpointPlace: segment, generation, physical);
     layout!(SegmentHeader: checksum, magic, version, holds, reserved, store, segment, generation, device, log, physical, units, incarnation);
-    layout!(Trailer: checksum, magic, version, log, store, segment, generation, count, first_unit, end_unit, body_checksum, last, reserved);
+    layout!(Trailer: checksum, magic, version, log, store, segment, generation, count, first_unit, end_unit, body_checksum, last, newest_ns);
     layout!(FrameHeader: checksum, magic, version, log, store, segment, generation, unit, units, incarnation, first, last, acknowledged, predecessor, next_segment, next_generation, descriptors, dependencies, reserved);
     layout!(Dependency: log, reserved, sequence);
     layout!(Descriptor: id, kind, codec, reserved, domain, key_id, plain_len, stored_len, checksum, offset, reserved_too);
@@ -91,6 +91,6 @@ fn the_byte_tables_are_what_the_code_does() {
     layout!(InnerRecord: id, entries, name_bytes);
     layout!(CommitHeader: version, parents, fields, time_ns, files, bytes, root);
     layout!(CommitField: tag, length);
-    layout!(BranchHeader: version, reserved, jumps, created_ns, known_since_ns, base_time_ns);
-    layout!(BranchJump: time_ns, base_time_ns, old_head);
+    layout!(BranchHeader: version, reserved, jumps, kept, reserved_too, created_ns, known_since_ns, base_time_ns, floor_ns, expires_ns);
+    layout!(BranchJump: time_ns, base_time_ns, floor_ns, old_head);
 }

@@ -26,7 +26,7 @@ pub struct RootHeader {
     pub changed_ns: U64,
     /// Domain of everything the root reaches.
     pub domain: U32,
-    /// Kind of root (branch 1, tag 2, pin 3, workspace 4, volume 5, snapshot 6).
+    /// Kind of root (branch 1, tag 2, pin 3, workspace 4, volume 5, snapshot 6, setting 7).
     pub kind: u8,
     /// [`SET`] or [`DELETE`].
     pub operation: u8,

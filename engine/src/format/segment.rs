@@ -100,8 +100,8 @@ pub struct Trailer {
     pub body_checksum: U32,
     /// Last sequence in the segment.
     pub last: U64,
-    /// Must be zero.
-    pub reserved: [u8; 8],
+    /// When the newest extent of the segment was new: nanoseconds since 1970. Copies keep the time of what they copy.
+    pub newest_ns: U64,
 }
 const _: () = assert!(size_of::<Trailer>() == 68);
 

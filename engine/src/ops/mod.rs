@@ -26,14 +26,14 @@ pub use failure::{Class, Failure};
 pub use local::{Local, StoreOptions};
 pub use reply::{
     CacheStats, Change, ChangeKind, Checked, CommitRecord, Committed, Compared, Content, Created, Damage,
-    Found, Headcount, History, Info, Latency, Listed, ListedEntry, Materialized, Node, Part, PinCount,
-    Pinned, Presence, Reference, References, Reply, Restored, RestoredEntry, RestoredHow, Stats, Status,
-    Totals, Warning, Warnings,
+    Forgot, ForgotBranch, Found, Headcount, History, Info, Latency, Listed, ListedEntry, Materialized, Node,
+    Part, PinCount, Pinned, Presence, Reference, References, Reply, Restored, RestoredEntry, RestoredHow,
+    Stats, Status, Totals, Warning, Warnings,
 };
 pub use request::{
     BranchRequest, CatRequest, CheckRequest, CommitRequest, ContentRequest, DiffRequest, Durability,
-    ExtraFiles, GetRequest, InitRequest, ListRequest, LogRequest, MaterializeRequest, PutRequest, Request,
-    RestoreRequest, Side, StatusRequest, TagRequest,
+    ExtraFiles, ForgetRequest, GetRequest, InitRequest, ListRequest, LogRequest, MaterializeRequest,
+    PutRequest, Request, RestoreRequest, Side, StatusRequest, TagRequest,
 };
 
 pub use crate::device::Backend;

@@ -39,6 +39,8 @@ pub enum Request {
     Branch(BranchRequest),
     /// Lists or changes tags. Answered by [`Reply::References`](super::Reply::References).
     Tag(TagRequest),
+    /// Drops old commits from the histories of branches. Answered by [`Reply::Forgot`](super::Reply::Forgot).
+    Forget(ForgetRequest),
     /// Walks a history. Answered by [`Reply::History`](super::Reply::History).
     Log(LogRequest),
     /// Lists a directory of a revision. Answered by [`Reply::Listed`](super::Reply::Listed).
@@ -205,6 +207,28 @@ pub enum TagRequest {
         /// Which; all must exist.
         names: Vec<ByteString>,
     },
+}
+
+/// Drops old commits from the histories of branches. Only names change: what nothing else keeps becomes collectable.
+///
+/// A commit stays if one of the rules says so; the newest of each branch always does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetRequest {
+    /// Which branches; empty: all.
+    #[serde(default)]
+    pub branches: Vec<ByteString>,
+    /// Keeps this many of the newest commits of each branch.
+    #[serde(default)]
+    pub keep_last: Option<u64>,
+    /// Keeps commits at most this much older than the newest of their branch, in nanoseconds.
+    #[serde(default)]
+    pub keep_within_ns: Option<u64>,
+    /// Keeps commits with a tag whose name fits one of these glob patterns.
+    #[serde(default)]
+    pub keep_tags: Vec<String>,
+    /// Only says what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Walks a history, newest first.

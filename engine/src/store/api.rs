@@ -46,6 +46,8 @@ pub enum RootKind {
     Volume = 5,
     /// A volume snapshot.
     Snapshot = 6,
+    /// A setting of the store; keeps nothing alive.
+    Setting = 7,
 }
 
 /// What a root points at.
@@ -154,14 +156,20 @@ impl Extent {
 }
 
 impl RootKind {
-    const ALL: [RootKind; 6] = [
+    const ALL: [RootKind; 7] = [
         RootKind::Branch,
         RootKind::Tag,
         RootKind::Pin,
         RootKind::Workspace,
         RootKind::Volume,
         RootKind::Snapshot,
+        RootKind::Setting,
     ];
+    /// All kinds.
+    pub fn all() -> impl Iterator<Item = RootKind> {
+        RootKind::ALL.into_iter()
+    }
+
     /// How many kinds there are.
     pub(super) const COUNT: usize = RootKind::ALL.len();
 

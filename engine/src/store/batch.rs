@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Store;
-use super::api::{BatchCounts, Extent, Key, RootChange, RootKind, RootUpdate};
+use super::api::{BatchCounts, Extent, Key, RootChange, RootKind, RootUpdate, Target};
+use super::collect::Section;
 use super::histogram::Class;
 use super::index::{IndexKey, KeySet, Slot};
 use super::leases::Lease;
 use super::log::{Log, Queued, cost_of};
-use super::pending::{PendingBatch, PendingExtent};
+use super::pending::{NO_SLOT, PendingBatch, PendingExtent};
 use super::room::Exhausted;
 use super::shared::Shared;
 use crate::error::{Error, Result};
@@ -110,14 +111,12 @@ impl Batch {
             .iter()
             .map(|extent| shared.index_key(&extent.key))
             .collect();
-        let mut slots = Vec::with_capacity(keys.len());
-        shared.index.get_many(&keys, &mut slots);
-        self.lease.hold_many(extents.iter().map(|extent| extent.key));
-        for ((extent, index_key), slot) in extents.into_iter().zip(keys).zip(slots) {
+        let known = self.probe(&shared, extents.iter().map(|extent| extent.key), &keys);
+        for ((extent, index_key), known) in extents.into_iter().zip(keys).zip(known) {
             extent.check()?;
             self.counts.offered += 1;
             self.counts.offered_bytes += extent.bytes.len() as u64;
-            if slot.is_some() && self.refer(&shared, &extent.key, &index_key, slot) {
+            if known {
                 continue;
             }
             if !self.collected.insert(index_key) {
@@ -134,6 +133,7 @@ impl Batch {
                 index_key,
                 key: extent.key,
                 bytes: extent.bytes,
+                moved_from: None,
             });
             if self.cost > PART_COST {
                 self.send_part().await?;
@@ -146,16 +146,39 @@ impl Batch {
     pub fn hold(&mut self, keys: &[Key]) -> Vec<bool> {
         let shared = self.store.shared().clone();
         let index_keys: Vec<IndexKey> = keys.iter().map(|key| shared.index_key(key)).collect();
-        let mut slots = Vec::with_capacity(keys.len());
-        shared.index.get_many(&index_keys, &mut slots);
-        self.lease.hold_many(keys.iter().copied());
-        keys.iter()
-            .zip(&index_keys)
+        let known = self.probe(&shared, keys.iter().copied(), &index_keys);
+        let collected = &self.collected;
+        index_keys
+            .iter()
+            .zip(known)
+            .map(|(index_key, known)| known || collected.contains(index_key))
+            .collect()
+    }
+
+    /// Which of the extents the store has; holds them, and notes what the batch then depends on.
+    fn probe(
+        &mut self,
+        shared: &Shared,
+        keys: impl Iterator<Item = Key> + Clone,
+        index_keys: &[IndexKey],
+    ) -> Vec<bool> {
+        let section = shared.barrier.enter();
+        let mut slots = Vec::with_capacity(index_keys.len());
+        shared.index.get_many(index_keys, &mut slots);
+        self.lease.hold_many(keys.clone());
+        let known: Vec<bool> = keys
+            .clone()
+            .zip(index_keys)
             .zip(slots)
             .map(|((key, index_key), slot)| {
-                self.collected.contains(index_key) || self.refer(&shared, key, index_key, slot)
+                slot.is_some()
+                    && shared.is_alive(&section, index_key)
+                    && self.refer(shared, &key, index_key, slot)
             })
-            .collect()
+            .collect();
+        let hits = keys.zip(&known).filter(|(_, known)| **known).map(|(key, _)| key);
+        section.shade(hits);
+        known
     }
 
     /// Notes what a hit depends on; false if there is no hit (any more).
@@ -227,6 +250,7 @@ impl Batch {
             self.send_part().await?;
         }
         shared.counters.batch(&self.counts);
+        self.store.take_care();
         let own = self.log.as_ref().map_or(LogId(u16::MAX), |log| log.id);
         // What was written to the own log covers everything before it there.
         let covered = self.last.is_some();
@@ -254,14 +278,16 @@ impl Batch {
                 .iter()
                 .all(|update| matches!(update.change, RootChange::Delete));
         let log = self.log.clone().ok_or(Error::Closed)?;
-        let asked = log.room.take(cost, removal, || log.hurry()).await;
+        let mut asked = log.room.take(cost, removal, || log.hurry()).await;
+        if let Err(no_room) = asked
+            && no_room.reason == Exhausted::Store
+            && self.store.make_room().await?
+        {
+            asked = log.room.take(cost, removal, || log.hurry()).await;
+        }
         if let Err(no_room) = asked {
             shared.check_writable()?;
-            let (device, needed, free) = (shared.name.clone(), cost, no_room.free);
-            return Err(match no_room.reason {
-                Exhausted::Disk => Error::DiskFull { device, needed, free },
-                Exhausted::Store | Exhausted::Fenced => Error::Full { device, needed, free },
-            });
+            return Err(no_room.error(&shared.name, cost));
         }
         let mut admitted = Admitted {
             shared: &shared,
@@ -271,7 +297,7 @@ impl Batch {
             bytes,
         };
         let slot = if extents.is_empty() {
-            u32::MAX
+            NO_SLOT
         } else {
             let Some(slot) = shared.pending.reserve(bytes).await else {
                 shared.check_writable()?;
@@ -287,6 +313,13 @@ impl Batch {
             .iter()
             .any(|update| update.kind == RootKind::Branch && matches!(update.change, RootChange::Set { .. }));
         let domain = self.domain;
+        let section = shared.barrier.enter();
+        for target in updates.iter().filter_map(|update| match &update.change {
+            RootChange::Set { target, .. } => *target,
+            _ => None,
+        }) {
+            self.check_target(&shared, &section, target, &extents)?;
+        }
         let place = |sequence: u64| {
             let batch = Arc::new(PendingBatch {
                 log: log.id,
@@ -301,8 +334,7 @@ impl Batch {
                     .zip(&batch.extents)
                     .map(|(item, extent)| (extent.index_key, batch.slot_of(item)))
                     .collect();
-                // Where somebody else's equal extent has come first, this copy is never referred to.
-                shared.index.insert_many_if_absent(&entries);
+                shared.enter_extents(&section, &batch.extents, &entries);
             }
             let mut depends_on = depends_on;
             let mut records: Vec<(Domain, RootRecord)> = Vec::new();
@@ -312,6 +344,7 @@ impl Batch {
                 outcome = roots.check(&updates);
                 if outcome.is_ok() {
                     let accepted = roots.apply(updates, now_ns, domain, (log.id, sequence));
+                    section.shade_roots(accepted.roots);
                     depends_on.extend(accepted.depends_on);
                     records.extend(accepted.records.into_iter().map(|record| (record.domain, record)));
                     if roots.unsettled() > 1024 {
@@ -334,6 +367,7 @@ impl Batch {
             )
         };
         let (sequence, outcome) = log.append(place)?;
+        drop(section);
         admitted.keep();
         self.last = Some(sequence);
         if outcome.is_ok() && moves_branch {
@@ -348,6 +382,31 @@ impl Batch {
             shared.counters.commits.fetch_add(1, Ordering::Relaxed);
         }
         outcome
+    }
+}
+
+impl Batch {
+    /// Refuses a root whose target the store does not have, or no longer.
+    fn check_target(
+        &self,
+        shared: &Shared,
+        section: &Section<'_>,
+        target: Target,
+        extents: &[PendingExtent],
+    ) -> Result<()> {
+        let key = Key {
+            domain: self.domain,
+            kind: target.kind,
+            id: target.id,
+        };
+        let index_key = shared.index_key(&key);
+        let known = extents.iter().any(|extent| extent.index_key == index_key)
+            || (shared.index.get(&index_key).is_some() && shared.is_alive(section, &index_key));
+        if known {
+            Ok(())
+        } else {
+            Err(Error::not_found(format!("{} {}", key.kind, key.id)))
+        }
     }
 }
 

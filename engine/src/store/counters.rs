@@ -42,6 +42,24 @@ counters!(
     pending_hits,
     /// Batches that moved a branch.
     commits,
+    /// Checkpoints taken.
+    checkpoints,
+    /// Bytes of checkpoints, one copy of each.
+    checkpoint_bytes,
+    /// `frame_bytes` at the time of the last checkpoint.
+    checkpointed_at,
+    /// `frame_bytes` at the time of the last collection.
+    collected_at,
+    /// Collections that came to their end.
+    collections,
+    /// Extents forgotten by collections.
+    swept,
+    /// Their bytes.
+    swept_bytes,
+    /// Bytes of extents that cleaning moved.
+    moved_bytes,
+    /// Segments that became free.
+    segments_freed,
 );
 
 /// Totals since the store was made.
@@ -83,6 +101,39 @@ impl Counters {
         self.frames.fetch_add(1, Ordering::Relaxed);
         self.frame_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.batches.fetch_add(batches, Ordering::Relaxed);
+    }
+
+    /// A checkpoint begins: what is written from now on may lie beyond it.
+    pub fn checkpoint_begins(&self) {
+        let written = self.frame_bytes.load(Ordering::Relaxed);
+        self.checkpointed_at.store(written, Ordering::Relaxed);
+    }
+
+    /// A checkpoint of that many bytes a copy was written and freed that many segments.
+    pub fn checkpoint_ends(&self, bytes: u64, segments_freed: u64) {
+        self.segments_freed.fetch_add(segments_freed, Ordering::Relaxed);
+        self.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.checkpoint_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A collection has forgotten that much; what was written before it began need not be looked at again.
+    pub fn collected(&self, extents: u64, bytes: u64, frame_bytes_before: u64) {
+        self.collections.fetch_add(1, Ordering::Relaxed);
+        self.swept.fetch_add(extents, Ordering::Relaxed);
+        self.swept_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.collected_at.store(frame_bytes_before, Ordering::Relaxed);
+    }
+
+    /// Bytes of frames written since the last collection of this opening began.
+    pub fn bytes_since_collection(&self) -> u64 {
+        let written = self.frame_bytes.load(Ordering::Relaxed);
+        written.saturating_sub(self.collected_at.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of frames written since the last checkpoint of this opening.
+    pub fn bytes_to_replay(&self) -> u64 {
+        let written = self.frame_bytes.load(Ordering::Relaxed);
+        written.saturating_sub(self.checkpointed_at.load(Ordering::Relaxed))
     }
 
     /// A device read of that many bytes was asked for.

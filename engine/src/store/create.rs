@@ -1,15 +1,18 @@
 //! Creating a store: its file, its superblocks and the checkpoint of nothing.
 
+use std::collections::BTreeSet;
+
 use zerocopy::little_endian::{U16, U32, U64};
 
+use super::checkpoint::{Contents, store_checkpoint};
 use super::counters::Counters;
 use super::open::{device_error, on_reactor, subject};
 use super::owner::{Access, Owner};
 use super::segments::SegmentTable;
-use super::{Store, checkpoints, superblocks};
+use super::usage::Usage;
+use super::{Store, superblocks};
 use crate::device::{self, Address};
 use crate::error::{Error, Result};
-use crate::format::checkpoint::Checkpoint;
 use crate::format::superblock::Superblock;
 use crate::limits::{SEGMENT_BYTES, STORE_BYTES_DEFAULT, STORE_BYTES_MIN, UNIT_BYTES};
 use crate::reactor::{Config, Runtime};
@@ -117,15 +120,16 @@ impl Store {
             block.first_segment_unit = narrow(first_unit)?;
             block.devices = U16::new(1);
             let table = parking_lot::Mutex::new(SegmentTable::new(block.segment_count.get()));
-            checkpoints::store(&local, &name, &mut block, &table, |table, _| {
-                let counters = Counters::default().record(1);
-                Checkpoint {
-                    segments: table.records(|_| (0, 0)),
-                    counters,
-                    ..Checkpoint::default()
-                }
-            })
-            .await
+            let usage = Usage::new(table.lock().len());
+            let nothing = Contents {
+                ends: Vec::new(),
+                roots: Vec::new(),
+                counters: Counters::default().record(1),
+                freed: BTreeSet::new(),
+                offers: Vec::new(),
+            };
+            store_checkpoint(&local, &name, &mut block, (&table, &usage), nothing).await?;
+            Ok(())
         })
     }
 }

@@ -3,18 +3,24 @@
 //! [`Store`] is the handle; [`Batch`] is the only way in and [`Store::get_many`] the only way out. The life of a
 //! batch: probe ([`index`]), admission by space and memory (`room`, `pending`), place and visibility (`log`), frame
 //! and acknowledgement (`log::writer`). Opening is `recovery`, `replay` and `take_over`, closing writes a checkpoint
-//! (`whole_checkpoint`, `checkpoints`).
+//! (`checkpoint`). What runs beside them, as
+//! jobs (`maintenance`): checkpoints, collection (`collect`), cleaning (`clean`), and when (`care`).
 
 mod api;
+mod audit;
 mod batch;
 pub mod cache;
-mod checkpoints;
+mod care;
+mod checkpoint;
+mod clean;
+mod collect;
 mod counters;
 mod create;
 pub mod histogram;
 pub mod index;
 mod leases;
 mod log;
+mod maintenance;
 mod open;
 pub mod owner;
 mod pending;
@@ -31,15 +37,19 @@ mod superblocks;
 mod take_over;
 #[cfg(test)]
 pub(crate) mod testing;
+mod usage;
 mod verify;
-mod whole_checkpoint;
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use api::{BatchCounts, Expect, Extent, Key, Root, RootChange, RootKind, RootUpdate, Target};
+pub use audit::Audit;
 pub use batch::{Ack, Batch};
+pub use checkpoint::CheckpointReport;
+pub use clean::Cleaned;
+pub use collect::{Collected, Found, Trace, Tracing};
 pub use counters::Totals;
 pub use create::CreateOptions;
 pub use leases::Lease;
@@ -65,6 +75,7 @@ struct Inner {
     shared: Arc<Shared>,
     runtime: Runtime,
     readers: Vec<mailbox::Sender<ReadRequest>>,
+    jobs: mailbox::Sender<maintenance::Job>,
     writers: parking_lot::Mutex<Option<open::Writers>>,
     superblock: parking_lot::Mutex<Superblock>,
     replayed_frames: u64,
@@ -134,6 +145,12 @@ impl Store {
         }
     }
 
+    /// Says what extents refer to, so that the store can collect by itself when space runs out. The first one counts.
+    pub fn set_trace(&self, trace: Arc<dyn Trace>) {
+        // Another one would say the same.
+        let _ = self.shared().trace.set(trace);
+    }
+
     /// A new lease that holds nothing yet.
     pub fn lease(&self) -> Lease {
         self.shared().leases.grant()
@@ -153,7 +170,7 @@ impl Store {
 
     /// Starts a batch on the log of a certain reactor (modulo their number).
     pub fn batch_on(&self, reactor: usize) -> Batch {
-        let logs = self.shared().logs();
+        let logs = self.shared().writing_logs();
         let log = (!logs.is_empty()).then(|| logs[reactor % logs.len()].clone());
         Batch::new(self.clone(), log)
     }
@@ -191,6 +208,8 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod collect_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cache::Cache;
+use super::checkpoint::{Contents, lifeless, store_checkpoint};
 use super::counters::Counters;
 use super::index::Index;
 use super::log::{Log, LogEnd, Writer};
@@ -13,8 +14,7 @@ use super::roots::RootTable;
 use super::segments::Places;
 use super::shared::Shared;
 use super::take_over::take_over;
-use super::whole_checkpoint::store_checkpoint;
-use super::{Inner, Store, read, superblocks};
+use super::{Inner, Store, maintenance, read, superblocks};
 use crate::device::{self, Address, Backend, Device};
 use crate::error::{Error, Result};
 use crate::reactor::{Config, Handle, Local, Runtime, mailbox, oneshot};
@@ -135,6 +135,9 @@ impl Store {
             } else {
                 vec![]
             };
+            if let Some(end) = ends.last() {
+                recovered.table.set_cleaner(end.log);
+            }
             let block = &recovered.superblock;
             let counters = Counters::after(&recovered.checkpoint.counters);
             let next_root = recovered.checkpoint.counters.next_root.get();
@@ -156,6 +159,7 @@ impl Store {
                 ),
                 (
                     recovered.table,
+                    recovered.usage,
                     RootTable::restore(recovered.roots, next_root),
                     counters,
                 ),
@@ -189,10 +193,13 @@ impl Store {
                 sender
             })
             .collect();
+        let (jobs, waiting) = mailbox::mailbox(&runtime.handles()[0], maintenance::JOBS_MAX);
+        runtime.handles()[0].spawn(move |local| maintenance::serve(local, waiting));
         Ok(Store(Arc::new(Inner {
             shared,
             runtime: runtime.clone(),
             readers,
+            jobs,
             writers: parking_lot::Mutex::new(Some(Writers(writers))),
             superblock: parking_lot::Mutex::new(superblock),
             replayed_frames,
@@ -215,6 +222,7 @@ impl Store {
         if shared.read_only.is_some() {
             return Ok(());
         }
+        self.block_on(self.end_maintenance());
         shared.logs().iter().for_each(|log| log.close());
         let mut ends = Vec::new();
         for (_, end) in writers {
@@ -224,13 +232,21 @@ impl Store {
         let mut block = self.0.superblock.lock().clone();
         block.closed = block.incarnation;
         let name = shared.name.clone();
+        shared.usage.settle_rivals(&shared.index);
+        let contents = {
+            let roots = shared.roots.read();
+            Contents {
+                freed: lifeless(&shared, &ends),
+                ends,
+                roots: roots.all().map(|root| root.record(false)).collect(),
+                counters: shared.counters.record(roots.next_root()),
+                offers: Vec::new(),
+            }
+        };
         on_reactor(&self.0.runtime, move |local| async move {
-            store_checkpoint(&local, &name, &mut block, &shared.segments, &ends, || {
-                let roots = shared.roots.read();
-                let counters = shared.counters.record(roots.next_root());
-                (roots.all().map(|root| root.record(false)).collect(), counters)
-            })
-            .await
+            let table = (&shared.segments, &shared.usage);
+            store_checkpoint(&local, &name, &mut block, table, contents).await?;
+            Ok(())
         })
     }
 }
@@ -264,7 +280,7 @@ fn start_writers(
 ) -> Vec<(Handle, oneshot::Receiver<LogEnd>)> {
     let mut logs = Vec::new();
     let mut bells = Vec::new();
-    for (handle, end) in runtime.handles().iter().zip(&ends) {
+    for (handle, end) in runtime.handles().iter().cycle().zip(&ends) {
         let (log, bell) = Log::new(end.log, handle.clone(), end.next_sequence, shared.name.clone());
         logs.push(Arc::new(log));
         bells.push(bell);

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::api::Key;
 use super::index::{IndexKey, Slot};
+use super::usage::Place;
 use crate::format::LogId;
 
 /// One new extent.
@@ -25,6 +26,8 @@ pub(super) struct PendingExtent {
     pub index_key: IndexKey,
     pub key: Key,
     pub bytes: Bytes,
+    /// For a copy of an extent that stays readable where it is until the copy is durable: that place.
+    pub moved_from: Option<Place>,
 }
 
 /// The extents of one batch, in the place the log gave it.
@@ -39,8 +42,11 @@ pub(super) struct PendingBatch {
 }
 
 impl PendingBatch {
-    /// How the index names one of the extents.
+    /// How the index names one of the extents until it is durable.
     pub fn slot_of(&self, item: u32) -> Slot {
+        if let Some(place) = self.extents[item as usize].moved_from {
+            return place.slot();
+        }
         Slot::Pending {
             slot: self.slot,
             item,
@@ -48,6 +54,9 @@ impl PendingBatch {
         }
     }
 }
+
+/// The slot of a batch that has no extents, or only copies that readers do not need.
+pub(super) const NO_SLOT: u32 = u32::MAX;
 
 /// The pending table of a store.
 pub(super) struct PendingTable {

@@ -118,11 +118,39 @@ impl Store {
         let (class, answer) = match locate(shared, &key, &index_key, slot) {
             Place::Nowhere => return Err(not_found(&key)),
             Place::Memory(bytes) => (Class::GetHit, Ok(bytes)),
-            Place::Device(extent) => (Class::GetDevice, self.read_one(&extent).await),
+            Place::Device(extent) => {
+                let read = self.read_one(&extent).await;
+                (Class::GetDevice, self.look_again(extent, read).await)
+            }
         };
         let took = clock.now().0.saturating_sub(asked.0);
         shared.latencies.record(class, took);
         answer
+    }
+
+    /// The answer to a read, unless it failed because the extent has moved and its old place was used anew: then it is
+    /// read from where it is now. A reader so needs no hold on the place it reads.
+    async fn look_again(&self, mut extent: Wanted, mut read: Result<Bytes>) -> Result<Bytes> {
+        let shared = self.shared();
+        let mut same_place = 0;
+        while let Err(failed) = read {
+            let slot = shared.index.get(&extent.index_key);
+            let now = match locate(shared, &extent.key, &extent.index_key, slot) {
+                Place::Nowhere => return Err(not_found(&extent.key)),
+                Place::Memory(bytes) => return Ok(bytes),
+                Place::Device(now) => now,
+            };
+            if now.at == extent.at {
+                // Once more: it may have left and come back.
+                same_place += 1;
+                if same_place > 1 || matches!(failed, Error::Closed) {
+                    return Err(failed);
+                }
+            }
+            extent = now;
+            read = self.read_one(&extent).await;
+        }
+        read
     }
 
     async fn read_one(&self, extent: &Wanted) -> Result<Bytes> {
@@ -172,7 +200,9 @@ impl Store {
             Class::GetDevice
         };
         if !wanted.is_empty() {
-            self.read_runs(plan(wanted), &mut answers).await;
+            for (number, extent, failed) in self.read_runs(plan(wanted), &mut answers).await {
+                answers[number] = Some(self.look_again(extent, Err(failed)).await);
+            }
         }
         shared
             .latencies
@@ -183,8 +213,13 @@ impl Store {
             .collect()
     }
 
-    /// Reads all runs at once; what has arrived together is verified together.
-    async fn read_runs(&self, runs: Vec<Run>, answers: &mut [Option<Result<Bytes>>]) {
+    /// Reads all runs at once; what has arrived together is verified together. Returns what failed.
+    async fn read_runs(
+        &self,
+        runs: Vec<Run>,
+        answers: &mut [Option<Result<Bytes>>],
+    ) -> Vec<(usize, Wanted, Error)> {
+        let mut failures = Vec::new();
         let shared = self.shared();
         let mut asked = VecDeque::with_capacity(runs.len());
         for run in runs {
@@ -205,7 +240,8 @@ impl Store {
                     failed => {
                         let reason = failed.and_then(Result::err);
                         for (number, extent) in run.wanted {
-                            answers[number] = Some(Err(unread(shared, &extent, reason.as_ref())));
+                            let failure = unread(shared, &extent, reason.as_ref());
+                            failures.push((number, extent, failure));
                         }
                         continue;
                     }
@@ -217,9 +253,13 @@ impl Store {
             }
             let holds = verify::hold(&items);
             for (((number, extent, held), (_, bytes)), holds) in extents.into_iter().zip(items).zip(holds) {
-                answers[number] = Some(judged(shared, &extent, bytes, held, holds));
+                match judged(shared, &extent, bytes, held, holds) {
+                    Ok(bytes) => answers[number] = Some(Ok(bytes)),
+                    Err(failure) => failures.push((number, extent, failure)),
+                }
             }
         }
+        failures
     }
 
     /// Starts a device read of whole units; waits only for room in a mailbox.

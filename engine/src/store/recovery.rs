@@ -5,15 +5,16 @@
 //! checkpoint saw them ([`replay`](super::replay)). Reads only: the verdict is made durable by the caller, before
 //! it accepts writes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::api::{Key, Root};
-use super::checkpoints;
-use super::index::{Index, IndexKey, Slot};
+use super::checkpoint;
+use super::index::{self, Index, IndexKey};
 use super::log::{LogEnd, OpenSegment};
 use super::replay;
 use super::segments::{Places, SegmentState, SegmentTable, SegmentUse};
 use super::superblocks::{self, read};
+use super::usage::{Place, Usage};
 use crate::error::{Error, Result};
 use crate::format::checkpoint::{Checkpoint, LogRecord};
 use crate::format::frame::{Descriptor, NO_SEGMENT};
@@ -39,6 +40,7 @@ pub struct Damage {
 pub(super) struct Recovered {
     pub superblock: Superblock,
     pub table: SegmentTable,
+    pub usage: Usage,
     pub roots: Vec<Root>,
     pub checkpoint: Checkpoint,
     /// Logs that go on where they stopped (after a clean close), by log number.
@@ -62,7 +64,7 @@ pub(super) async fn recover(
     make_index: impl FnOnce(&Superblock) -> Index,
 ) -> Result<(Recovered, Index)> {
     let superblock = superblocks::load(local, name).await?;
-    let checkpoint = checkpoints::load(local, name, &superblock).await?;
+    let checkpoint = checkpoint::load(local, name, &superblock).await?;
     let places = Places::of(&superblock);
     let index = make_index(&superblock);
     let mut table = SegmentTable::new(places.segment_count);
@@ -80,10 +82,19 @@ pub(super) async fn recover(
         .iter()
         .for_each(|(segment, generation)| table.restore_generation(*segment, *generation));
     let mut damage = Vec::new();
-    load_sealed(local, name, &superblock, &table, &index, &mut damage).await?;
+    let mut loader = Loader::new(index, &superblock, table.len());
+    for (segment, generation, offsets) in &checkpoint.dead {
+        let segment = SegmentId(*segment);
+        let known = table.get(segment).is_some_and(|(_, known)| known == *generation);
+        if !known {
+            return Err(refuse("dead sets"));
+        }
+        loader.restore_dead(segment, offsets);
+    }
+    load_sealed(local, name, &superblock, &table, &mut loader, &mut damage).await?;
     let mut open: HashMap<u32, Vec<Descriptor>> = checkpoint.open_segments.iter().cloned().collect();
     for (segment, descriptors) in &open {
-        insert(&index, &superblock, SegmentId(*segment), descriptors);
+        loader.insert(SegmentId(*segment), descriptors, local.clock().wall_ns());
     }
     let clean = superblock.closed == superblock.incarnation;
     let mut recovered = Recovered {
@@ -94,6 +105,7 @@ pub(super) async fn recover(
         damage,
         replayed_frames: 0,
         table,
+        usage: Usage::new(0),
         superblock,
         checkpoint,
     };
@@ -120,7 +132,7 @@ pub(super) async fn recover(
         recovered.damage.extend(replayed.damage);
         recovered.replayed_frames = replayed.frames;
         for (segment, descriptors) in &replayed.extents {
-            insert(&index, &recovered.superblock, *segment, descriptors);
+            loader.insert(*segment, descriptors, local.clock().wall_ns());
         }
         for record in replayed.records {
             let newer = records
@@ -160,7 +172,8 @@ pub(super) async fn recover(
         .filter(|record| !record.deleted)
         .filter_map(Root::from_record)
         .collect();
-    Ok((recovered, index))
+    recovered.usage = loader.usage;
+    Ok((recovered, loader.index))
 }
 
 /// Where a cleanly closed log goes on.
@@ -224,25 +237,62 @@ fn resume(
     Some(end)
 }
 
-fn insert(index: &Index, superblock: &Superblock, segment: SegmentId, descriptors: &[Descriptor]) {
-    let secret = super::index::Secret::derive(&superblock.secret);
-    for descriptor in descriptors {
-        let Some(kind) = descriptor.kind().filter(|kind| *kind != Kind::Root) else {
-            continue;
-        };
-        let key = Key {
-            domain: descriptor.domain(),
-            kind,
-            id: descriptor.id,
-        };
-        index.upsert(
-            &IndexKey::new(&secret, key.domain, key.kind, &key.id),
-            Slot::Stored {
+/// Fills the index and counts what is alive, from descriptors and dead sets.
+struct Loader {
+    index: Index,
+    usage: Usage,
+    secret: index::Secret,
+    dead: HashMap<SegmentId, HashSet<u32>>,
+}
+
+impl Loader {
+    fn new(index: Index, superblock: &Superblock, segments: usize) -> Loader {
+        Loader {
+            index,
+            usage: Usage::new(segments),
+            secret: index::Secret::derive(&superblock.secret),
+            dead: HashMap::new(),
+        }
+    }
+
+    fn restore_dead(&mut self, segment: SegmentId, offsets: &[u32]) {
+        self.usage.restore_dead(segment, offsets.to_vec());
+        self.dead.insert(segment, offsets.iter().copied().collect());
+    }
+
+    fn insert(&mut self, segment: SegmentId, descriptors: &[Descriptor], newest_ns: u64) {
+        let dead = self.dead.get(&segment);
+        let mut born = Vec::new();
+        let mut died = Vec::new();
+        for descriptor in descriptors {
+            let Some(kind) = descriptor.kind().filter(|kind| *kind != Kind::Root) else {
+                continue;
+            };
+            let place = Place {
                 segment,
                 offset: descriptor.offset.get(),
-                stored_len: descriptor.stored_len.get(),
-            },
-        );
+                len: descriptor.stored_len.get(),
+            };
+            if place.len > 0 && dead.is_some_and(|dead| dead.contains(&place.offset)) {
+                continue;
+            }
+            let key = Key {
+                domain: descriptor.domain(),
+                kind,
+                id: descriptor.id,
+            };
+            let index_key = IndexKey::new(&self.secret, key.domain, key.kind, &key.id);
+            match self.index.upsert(&index_key, place.slot()).and_then(Place::of) {
+                // The same descriptor again.
+                Some(old) if old == place => continue,
+                // One of two copies; which one is of no matter.
+                Some(old) => died.push(old),
+                None => {}
+            }
+            born.push((place, newest_ns));
+        }
+        self.usage.born(born);
+        self.usage.died(died);
     }
 }
 
@@ -251,7 +301,7 @@ async fn load_sealed(
     name: &str,
     superblock: &Superblock,
     table: &SegmentTable,
-    index: &Index,
+    loader: &mut Loader,
     damage: &mut Vec<Damage>,
 ) -> Result<()> {
     let sealed = table.find(|state| matches!(state, SegmentState::Sealed { .. }));
@@ -277,31 +327,46 @@ async fn load_sealed(
             replies.push((at, end_unit, receiver));
         }
         for (at, end_unit, reply) in replies {
-            let descriptors = match reply.await.ok_or(Error::Closed)?? {
-                Some(descriptors) => descriptors,
+            let (descriptors, newest_ns) = match reply.await.ok_or(Error::Closed)?? {
+                Some(footer) => footer,
                 None => {
                     damage.push(Damage {
                         segment: at.segment,
                         offset: 0,
                         what: "the footer is damaged; the segment was read frame by frame".into(),
                     });
-                    replay::scan_segment(local, name, superblock, at, end_unit, damage).await?
+                    let found = replay::scan_segment(local, name, superblock, at, end_unit, damage).await?;
+                    (found, 0)
                 }
             };
-            insert(index, superblock, at.segment, &descriptors);
+            loader.insert(at.segment, &descriptors, newest_ns);
         }
     }
     Ok(())
 }
 
-/// The descriptors in a segment's footer; `None` if it is damaged.
+/// The descriptors of a sealed segment: from its footer, or else frame by frame up to `end_unit`.
+pub(super) async fn descriptors(
+    local: &Local,
+    name: &str,
+    superblock: &Superblock,
+    at: SegmentUse,
+    (footer_unit, end_unit): (u32, u32),
+) -> Result<Vec<Descriptor>> {
+    match load_footer(local, name, superblock, at, footer_unit).await? {
+        Some((descriptors, _)) => Ok(descriptors),
+        None => replay::scan_segment(local, name, superblock, at, end_unit, &mut Vec::new()).await,
+    }
+}
+
+/// The descriptors in a segment's footer and the time of the newest; `None` if it is damaged.
 async fn load_footer(
     local: &Local,
     name: &str,
     superblock: &Superblock,
     at: SegmentUse,
     footer_unit: u32,
-) -> Result<Option<Vec<Descriptor>>> {
+) -> Result<Option<(Vec<Descriptor>, u64)>> {
     let places = Places::of(superblock);
     if footer_unit >= places.segment_units {
         return Ok(None);
@@ -324,5 +389,8 @@ async fn load_footer(
             && trailer.generation == at.generation
             && trailer.first_unit == footer_unit
     });
-    Ok(trailer.and_then(|trailer| trailer.descriptors(&footer).map(<[Descriptor]>::to_vec)))
+    Ok(trailer.and_then(|trailer| {
+        let descriptors = trailer.descriptors(&footer)?.to_vec();
+        Some((descriptors, trailer.newest_ns.get()))
+    }))
 }

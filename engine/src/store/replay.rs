@@ -313,12 +313,14 @@ async fn follow(
             segment: SegmentId(header.next_segment.get()),
             generation: header.next_generation.get(),
         };
+        // A log that had none may have got a next segment from the checkpoint.
+        let known = following.filter(|_| frame.at == cursor.at);
         cursor = Cursor {
             at: frame.at,
             unit: frame.unit + header.units.get(),
             next: header.last.get() + 1,
             predecessor: header.checksum.get(),
-            following: (next.segment.0 != NO_SEGMENT).then_some(next),
+            following: (next.segment.0 != NO_SEGMENT).then_some(next).or(known),
         };
         found.acknowledged = found.acknowledged.max(header.acknowledged.get());
         found.frames.push(frame);

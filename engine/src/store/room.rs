@@ -11,6 +11,7 @@ use std::task::{Poll, Waker};
 
 use parking_lot::Mutex;
 
+use crate::error::Error;
 use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
 
 /// Bytes a log can still take.
@@ -44,6 +45,17 @@ pub(super) struct NoRoom {
     /// Bytes that are left for smaller batches.
     pub free: u64,
     pub reason: Exhausted,
+}
+
+impl NoRoom {
+    /// The error for a batch that needs `needed` bytes.
+    pub fn error(self, store: &str, needed: u64) -> Error {
+        let (device, free) = (store.to_owned(), self.free);
+        match self.reason {
+            Exhausted::Disk => Error::DiskFull { device, needed, free },
+            Exhausted::Store | Exhausted::Fenced => Error::Full { device, needed, free },
+        }
+    }
 }
 
 /// What a segment of this size adds to the room of a log: all of it but the header, the rounding of the footer, and
@@ -104,6 +116,11 @@ impl Room {
             state.exhausted = Some(reason);
             state.wanted = false;
         });
+    }
+
+    /// A segment may be had again.
+    pub fn hope(&self) {
+        self.0.lock().exhausted = None;
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

@@ -37,6 +37,8 @@ pub(super) struct RootTable {
     /// By kind.
     names: [Names; RootKind::COUNT],
     next_root: u64,
+    /// By log: the last batch whose changes are in the table.
+    applied: Vec<u64>,
 }
 
 /// What an accepted set of updates needs from the log.
@@ -45,6 +47,8 @@ pub(super) struct Accepted {
     pub records: Vec<RootRecord>,
     /// Origins of the states that were replaced.
     pub depends_on: Vec<Origin>,
+    /// The roots as they are now.
+    pub roots: Vec<Root>,
 }
 
 impl RootTable {
@@ -53,6 +57,7 @@ impl RootTable {
         let mut table = RootTable {
             names: Default::default(),
             next_root: next_root.max(1),
+            applied: Vec::new(),
         };
         for root in roots {
             let live = &mut table.names[root.kind.number()].live;
@@ -144,9 +149,15 @@ impl RootTable {
         domain: Domain,
         origin: Origin,
     ) -> Accepted {
+        let log = usize::from(origin.0.0);
+        if self.applied.len() <= log {
+            self.applied.resize(log + 1, 0);
+        }
+        self.applied[log] = self.applied[log].max(origin.1);
         let mut accepted = Accepted {
             records: Vec::with_capacity(updates.len()),
             depends_on: Vec::new(),
+            roots: Vec::with_capacity(updates.len()),
         };
         for update in updates {
             let (kind, name) = (update.kind, update.name);
@@ -183,6 +194,7 @@ impl RootTable {
                 }
             }
             accepted.records.push(root.record(false));
+            accepted.roots.push(root.clone());
             let entry = Entry {
                 root,
                 origin: Some(origin),
@@ -190,6 +202,11 @@ impl RootTable {
             names.live.insert(entry.root.name.clone(), entry);
         }
         accepted
+    }
+
+    /// Sequence of the last batch of a log whose changes are in the table.
+    pub fn applied(&self, log: LogId) -> u64 {
+        self.applied.get(usize::from(log.0)).copied().unwrap_or(0)
     }
 
     /// Forgets origins that are durable: `durable` gives the highest acknowledged sequence of a log.
@@ -229,6 +246,7 @@ fn display(kind: RootKind, name: &[u8]) -> String {
         RootKind::Workspace => "workspace",
         RootKind::Volume => "volume",
         RootKind::Snapshot => "snapshot",
+        RootKind::Setting => "setting",
     };
     format!("{kind} {}", String::from_utf8_lossy(name))
 }

@@ -3,7 +3,8 @@
 //! Owns allocation and the mapping from logical segment to device offset; does no I/O. With one device the
 //! physical number equals the logical one, yet everything goes through [`Places`], so that copies on other devices
 //! change the table and nothing else.
-//! Invariant: `CHECKPOINT_RESERVE` free segments are never given to a log, so that a full store still closes.
+//! Invariant: enough free segments for a checkpoint are never given to a log, so that a full store still closes, and
+//! `CLEANING_RESERVE` more only to the cleaner's, so that it can still be cleaned.
 
 use std::collections::BTreeSet;
 
@@ -13,6 +14,9 @@ use crate::format::checkpoint::{self, SegmentRecord};
 use crate::format::superblock::Superblock;
 use crate::format::{LogId, SegmentId};
 use crate::limits::UNIT_BYTES;
+
+/// Free segments that only cleaning may use.
+const CLEANING_RESERVE: usize = 2;
 
 /// Where segments lie on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +80,51 @@ pub(crate) struct SegmentUse {
     pub generation: u32,
 }
 
+/// How a checkpoint lists a segment.
+pub(crate) enum Listed {
+    /// In this use: state, generation, and for an open one the unit after its last frame and the one up to which it
+    /// is ready.
+    As(SegmentState, u32, (u32, u32)),
+    /// In no use.
+    Free,
+}
+
+fn record(
+    segment: SegmentId,
+    state: SegmentState,
+    generation: u32,
+    (end, ready): (u32, u32),
+) -> SegmentRecord {
+    let (state, log, end_unit, footer_unit) = match state {
+        SegmentState::Reserved(log) => (checkpoint::RESERVED, log, 0, 0),
+        SegmentState::Open(log) => (checkpoint::OPEN, log, end, 0),
+        SegmentState::Sealed {
+            log,
+            end_unit,
+            footer_unit,
+        } => (checkpoint::SEALED, log, end_unit, footer_unit),
+        SegmentState::Checkpoint => (checkpoint::CHECKPOINT, LogId(0), 0, 0),
+        SegmentState::Free => unreachable!("only segments in use have records"),
+    };
+    SegmentRecord {
+        segment: U32::new(segment.0),
+        generation: U32::new(generation),
+        physical: U32::new(segment.0),
+        device: U16::new(0),
+        log: U16::new(log.0),
+        state,
+        reserved: [0; 3],
+        end_unit: U32::new(end_unit),
+        footer_unit: U32::new(footer_unit),
+        ready_unit: U32::new(ready),
+    }
+}
+
 struct Slot {
     generation: u32,
     state: SegmentState,
+    /// First sequence of its log in it; 0 if it was opened in an earlier incarnation.
+    first: u64,
 }
 
 /// All segments of the store.
@@ -86,6 +132,7 @@ pub(crate) struct SegmentTable {
     slots: Vec<Slot>,
     free: BTreeSet<u32>,
     checkpoint_reserve: usize,
+    cleaner: Option<LogId>,
 }
 
 impl SegmentTable {
@@ -95,12 +142,14 @@ impl SegmentTable {
             .map(|_| Slot {
                 generation: 0,
                 state: SegmentState::Free,
+                first: 0,
             })
             .collect();
         SegmentTable {
             slots,
             free: (0..count).collect(),
             checkpoint_reserve: 2,
+            cleaner: None,
         }
     }
 
@@ -124,6 +173,7 @@ impl SegmentTable {
             self.slots[number as usize] = Slot {
                 generation: record.generation.get(),
                 state,
+                first: 0,
             };
             true
         } else {
@@ -138,52 +188,32 @@ impl SegmentTable {
         }
     }
 
-    /// Records of all segments in use; `ends` gives the end and ready units of open ones.
-    pub fn records(&self, ends: impl Fn(SegmentId) -> (u32, u32)) -> Vec<SegmentRecord> {
-        let in_use = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(_, slot)| slot.state != SegmentState::Free);
-        in_use
-            .map(|(number, slot)| {
-                let segment = SegmentId(u32::try_from(number).expect("the table has at most 2^32 segments"));
-                let (end, ready) = ends(segment);
-                let (state, log, end_unit, footer_unit) = match slot.state {
-                    SegmentState::Reserved(log) => (checkpoint::RESERVED, log, 0, 0),
-                    SegmentState::Open(log) => (checkpoint::OPEN, log, end, 0),
-                    SegmentState::Sealed {
-                        log,
-                        end_unit,
-                        footer_unit,
-                    } => (checkpoint::SEALED, log, end_unit, footer_unit),
-                    SegmentState::Checkpoint => (checkpoint::CHECKPOINT, LogId(0), 0, 0),
-                    SegmentState::Free => unreachable!("filtered above"),
-                };
-                SegmentRecord {
-                    segment: U32::new(segment.0),
-                    generation: U32::new(slot.generation),
-                    physical: U32::new(segment.0),
-                    device: U16::new(0),
-                    log: U16::new(log.0),
-                    state,
-                    reserved: [0; 3],
-                    end_unit: U32::new(end_unit),
-                    footer_unit: U32::new(footer_unit),
-                    ready_unit: U32::new(ready),
+    /// Records of all segments in use as `seen` lists them, and the generations of the others that were used before.
+    /// `seen` is given the segment, its state and the first sequence of its log in it.
+    pub fn records(
+        &self,
+        seen: impl Fn(SegmentUse, SegmentState, u64) -> Listed,
+    ) -> (Vec<SegmentRecord>, Vec<(u32, u32)>) {
+        let mut records = Vec::new();
+        let mut generations = Vec::new();
+        for (number, slot) in (0..).zip(&self.slots) {
+            let at = SegmentUse {
+                segment: SegmentId(number),
+                generation: slot.generation,
+            };
+            let listed = match slot.state {
+                SegmentState::Free => Listed::Free,
+                state => seen(at, state, slot.first),
+            };
+            match listed {
+                Listed::As(state, generation, units) => {
+                    records.push(record(at.segment, state, generation, units));
                 }
-            })
-            .collect()
-    }
-
-    /// Generations of free segments that were used before.
-    pub fn generations(&self) -> Vec<(u32, u32)> {
-        let used = |number: &&u32| self.slots[**number as usize].generation > 0;
-        self.free
-            .iter()
-            .filter(used)
-            .map(|number| (*number, self.slots[*number as usize].generation))
-            .collect()
+                Listed::Free if slot.generation > 0 => generations.push((number, slot.generation)),
+                Listed::Free => {}
+            }
+        }
+        (records, generations)
     }
 
     fn take(&mut self, state: SegmentState) -> Option<SegmentUse> {
@@ -191,18 +221,44 @@ impl SegmentTable {
         let slot = &mut self.slots[number as usize];
         slot.generation += 1;
         slot.state = state;
+        slot.first = u64::MAX;
         Some(SegmentUse {
             segment: SegmentId(number),
             generation: slot.generation,
         })
     }
 
-    /// A segment for a log to go on in; none when only the reserve is left.
+    /// A segment for a log to go on in; none when only the reserve is left. The cleaner's log may use up its own.
     pub fn reserve_for(&mut self, log: LogId) -> Option<SegmentUse> {
-        if self.free.len() <= self.checkpoint_reserve {
+        let kept = if self.cleaner == Some(log) {
+            self.checkpoint_reserve
+        } else {
+            self.checkpoint_reserve + CLEANING_RESERVE
+        };
+        if self.free.len() <= kept {
             return None;
         }
         self.take(SegmentState::Reserved(log))
+    }
+
+    /// Says which log takes what cleaning moves.
+    pub fn set_cleaner(&mut self, log: LogId) {
+        self.cleaner = Some(log);
+    }
+
+    /// Takes back a reservation that nothing on the device names, if it is one.
+    pub fn unreserve(&mut self, at: SegmentUse) {
+        if matches!(self.get(at.segment), Some((SegmentState::Reserved(_), generation)) if generation == at.generation)
+        {
+            self.release(at.segment);
+        }
+    }
+
+    /// What a segment is used for, and the first sequence of its log in it.
+    pub fn opened(&self, segment: SegmentId) -> Option<(SegmentState, u64)> {
+        self.slots
+            .get(segment.0 as usize)
+            .map(|slot| (slot.state, slot.first))
     }
 
     /// Segments for both copies of a checkpoint of that many parts each.
@@ -210,7 +266,6 @@ impl SegmentTable {
         if self.free.len() < parts * 2 {
             return None;
         }
-        self.checkpoint_reserve = parts * 2;
         Some(
             (0..parts * 2)
                 .filter_map(|_| self.take(SegmentState::Checkpoint))
@@ -242,6 +297,12 @@ impl SegmentTable {
         self.free.insert(segment.0);
     }
 
+    /// Turns a reserved segment into the one its log fills, from this sequence on.
+    pub fn open(&mut self, segment: SegmentId, log: LogId, first: u64) {
+        self.set(segment, SegmentState::Open(log));
+        self.slots[segment.0 as usize].first = first;
+    }
+
     /// Changes what a segment is used for.
     pub fn set(&mut self, segment: SegmentId, state: SegmentState) {
         let slot = &mut self.slots[segment.0 as usize];
@@ -269,6 +330,7 @@ impl SegmentTable {
         self.slots[at.segment.0 as usize] = Slot {
             generation: at.generation,
             state,
+            first: 0,
         };
     }
 
@@ -285,6 +347,13 @@ impl SegmentTable {
 
     /// Free segments that logs may still take.
     pub fn free_for_logs(&self) -> usize {
+        self.free
+            .len()
+            .saturating_sub(self.checkpoint_reserve + CLEANING_RESERVE)
+    }
+
+    /// Free segments that the cleaner's log may take.
+    pub fn free_for_cleaning(&self) -> usize {
         self.free.len().saturating_sub(self.checkpoint_reserve)
     }
 

@@ -2,22 +2,27 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use super::api::Key;
 use super::cache::Cache;
+use super::collect::{Barrier, Phase, Section, Trace};
 use super::counters::Counters;
 use super::histogram::Latencies;
-use super::index::{self, Index, IndexKey};
+use super::index::{self, Index, IndexKey, Slot};
 use super::leases::Leases;
 use super::log::Log;
-use super::pending::PendingTable;
+use super::pending::{PendingExtent, PendingTable};
 use super::recovery::Damage;
 use super::roots::RootTable;
 use super::segments::{Places, SegmentTable};
+use super::usage::{Place, Usage};
 use crate::error::{Error, Result};
 use crate::format::{LogId, Secret};
+use crate::reactor::Nanos;
 
 /// One open store, without the threads that drive it.
 pub(super) struct Shared {
@@ -37,8 +42,10 @@ pub(super) struct Shared {
     pub cache: Cache,
     pub pending: PendingTable,
     pub segments: Mutex<SegmentTable>,
+    pub usage: Usage,
     pub roots: RwLock<RootTable>,
     pub leases: Leases,
+    pub barrier: Barrier,
     pub counters: Counters,
     pub latencies: Latencies,
     /// Why no writes are taken, if so from the start.
@@ -46,6 +53,13 @@ pub(super) struct Shared {
     /// What recovery could not read.
     pub damage: Vec<Damage>,
     logs: OnceLock<Vec<Arc<Log>>>,
+    closing: AtomicBool,
+    /// Somebody should look after the store.
+    pub care_due: AtomicBool,
+    /// When an attempt to make room made none: log bytes written by then, and the time.
+    pub made_room_in_vain: Mutex<Option<(u64, Nanos)>>,
+    /// What extents refer to, once a layer above has said it.
+    pub trace: OnceLock<Arc<dyn Trace>>,
 }
 
 impl Shared {
@@ -60,7 +74,7 @@ impl Shared {
         places: Places,
         zero_ahead: bool,
         (index, cache, pending): (Index, Cache, PendingTable),
-        (segments, roots, counters): (SegmentTable, RootTable, Counters),
+        (segments, usage, roots, counters): (SegmentTable, Usage, RootTable, Counters),
         read_only: Option<String>,
         damage: Vec<Damage>,
     ) -> Shared {
@@ -78,13 +92,19 @@ impl Shared {
             cache,
             pending,
             segments: Mutex::new(segments),
+            usage,
             roots: RwLock::new(roots),
             leases: Leases::default(),
+            barrier: Barrier::default(),
             counters,
             latencies: Latencies::new(),
             read_only,
             damage,
             logs: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            care_due: AtomicBool::new(false),
+            made_room_in_vain: Mutex::default(),
+            trace: OnceLock::new(),
         }
     }
 
@@ -93,14 +113,74 @@ impl Shared {
         IndexKey::new(&self.index_secret, key.domain, key.kind, &key.id)
     }
 
+    /// Whether an entry may be referred to: while a collection sweeps, one without a mark is as good as gone.
+    pub fn is_alive(&self, section: &Section<'_>, key: &IndexKey) -> bool {
+        section.phase() != Phase::Sweeping || self.index.is_marked(key) == Some(true)
+    }
+
+    /// The bytes of an extent if they are in memory.
+    pub fn in_memory(&self, key: &Key) -> Option<Bytes> {
+        let index_key = self.index_key(key);
+        match self.index.get(&index_key)? {
+            Slot::Pending { slot, item, .. } => {
+                let batch = self.pending.find(slot, item, key)?;
+                Some(batch.extents[item as usize].bytes.clone())
+            }
+            Slot::Stored { .. } => self.cache.get(&index_key),
+        }
+    }
+
+    /// Makes new extents visible. Where somebody else's equal extent has come first, this copy is never referred to.
+    pub fn enter_extents(
+        &self,
+        section: &Section<'_>,
+        extents: &[PendingExtent],
+        entries: &[(IndexKey, Slot)],
+    ) {
+        match section.phase() {
+            Phase::Idle => self.index.insert_many_if_absent(entries),
+            Phase::Marking => {
+                self.index.insert_many_if_absent(entries);
+                let with_references = extents.iter().filter(|extent| extent.key.kind.has_references());
+                section.shade_born(with_references.map(|extent| extent.key));
+            }
+            Phase::Sweeping => {
+                let taken_over = entries
+                    .iter()
+                    .filter_map(|(key, slot)| self.index.insert_or_take_over(key, *slot).ok().flatten());
+                self.usage.died(taken_over.filter_map(Place::of));
+            }
+        }
+    }
+
     /// Gives the store its logs, once.
     pub fn set_logs(&self, logs: Vec<Arc<Log>>) {
         assert!(self.logs.set(logs).is_ok(), "the logs of a store are set once");
     }
 
-    /// The logs; none when read-only.
+    /// The logs, the cleaner's last; none when read-only.
     pub fn logs(&self) -> &[Arc<Log>] {
         self.logs.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// The logs that take what callers write.
+    pub fn writing_logs(&self) -> &[Arc<Log>] {
+        self.logs().split_last().map_or(&[], |(_, logs)| logs)
+    }
+
+    /// The log that takes what cleaning moves.
+    pub fn cleaner_log(&self) -> Option<&Arc<Log>> {
+        self.logs().last()
+    }
+
+    /// From now on maintenance ends at its next step.
+    pub fn begin_closing(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Whether the store is being closed.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// Highest acknowledged sequence of a log; everything of logs that are no more is durable.

@@ -5,15 +5,15 @@
 //! checkpoint is written.
 //! Invariant: a log never goes on in a segment after a crash; a write of the dead owner may still land there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use zerocopy::little_endian::U64;
 
+use super::checkpoint::{self, Contents, store_checkpoint};
 use super::log::{LogEnd, footer, write_bytes};
 use super::recovery::Recovered;
 use super::segments::{Places, SegmentState, SegmentTable};
-use super::whole_checkpoint::store_checkpoint;
-use super::{checkpoints, superblocks};
+use super::superblocks;
 use crate::error::{Error, Result};
 use crate::format::LogId;
 use crate::limits::UNIT_BYTES;
@@ -46,7 +46,9 @@ pub(super) async fn take_over(
     let body_max = roots_bytes + usize::try_from(open_bytes).expect("memory for the open segments");
     recovered
         .table
-        .expect_checkpoint_parts(checkpoints::parts(&places, body_max));
+        .expect_checkpoint_parts(checkpoint::parts(&places, body_max));
+    // One more, for what cleaning moves.
+    let count = count + 1;
     let fits = recovered.clean
         && ends.len() == usize::from(count)
         && (0..count).all(|log| ends.contains_key(&LogId(log)));
@@ -64,7 +66,13 @@ pub(super) async fn take_over(
         }
     }
     for (log, open) in std::mem::take(&mut recovered.unsealed) {
-        let (bytes, first_unit) = footer(&places, (&block.store, &block.secret()), &open, log, 0);
+        let (bytes, first_unit) = footer(
+            &places,
+            (&block.store, &block.secret()),
+            &open,
+            log,
+            (0, recovered.usage.newest_ns(open.id())),
+        );
         let offset = places.offset(open.id(), u64::from(first_unit) * UNIT_BYTES as u64);
         let failed = |source| Error::Device {
             device: name.to_owned(),
@@ -99,11 +107,15 @@ pub(super) async fn take_over(
         superblocks::store(local, name, &block).await?;
     } else {
         let table = parking_lot::Mutex::new(std::mem::replace(&mut recovered.table, SegmentTable::new(0)));
-        let stored = store_checkpoint(local, name, &mut block, &table, &logs, || {
-            let records = recovered.roots.iter().map(|root| root.record(false)).collect();
-            (records, recovered.checkpoint.counters)
-        })
-        .await;
+        let contents = Contents {
+            ends: logs.clone(),
+            roots: recovered.roots.iter().map(|root| root.record(false)).collect(),
+            counters: recovered.checkpoint.counters,
+            // The dead owner's last writes may still land: nothing is freed so soon.
+            freed: BTreeSet::new(),
+            offers: Vec::new(),
+        };
+        let stored = store_checkpoint(local, name, &mut block, (&table, &recovered.usage), contents).await;
         recovered.table = table.into_inner();
         stored?;
     }

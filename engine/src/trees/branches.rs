@@ -3,12 +3,13 @@
 //! A branch is a root and nothing else, so making one is O(1) whatever the tree. Its record remembers where the head
 //! was before each move that was not a commit on top of it (`format::branch`), so that the head at any time since has
 //! an exact answer.
+//! The record also says how far back the history goes (`liveness`).
 //! A change asks for the very state it has read (compare-and-swap). Where the caller named no condition and the change
 //! still means the same afterwards (delete, move), a lost race is retried.
 
 use bytes::Bytes;
 
-use super::commit::ExpectHead;
+use super::commit::{ExpectHead, commit_key};
 use super::{Trees, names};
 use crate::error::{Error, Result};
 use crate::format::branch::BranchData;
@@ -30,6 +31,8 @@ pub struct Reference {
     pub created_ns: u64,
     /// When it last moved: nanoseconds since 1970.
     pub changed_ns: u64,
+    /// Commits of before this time were forgotten: nanoseconds since 1970; 0: none were.
+    pub floor_ns: u64,
 }
 
 /// The root of a branch, and the commit it is at.
@@ -41,12 +44,7 @@ pub(super) struct Head {
 
 impl Head {
     pub fn data(&self) -> Result<BranchData> {
-        BranchData::decode(&self.root.data).map_err(|damage| {
-            Error::invalid(
-                format!("branch {}", String::from_utf8_lossy(&self.root.name)),
-                damage.to_string(),
-            )
-        })
+        data_of(&self.root)
     }
 }
 
@@ -98,7 +96,18 @@ impl Trees {
     /// # Errors
     /// `Exists`, `Invalid` for an impossible name, `NotFound` if there is no such commit.
     pub async fn create_branch(&self, name: &str, commit: ContentId) -> Result<Ack> {
-        self.create_roots(RootKind::Branch, &[name.to_owned()], commit)
+        self.create_roots(RootKind::Branch, &[name.to_owned()], commit, None)
+            .await
+    }
+
+    /// The same for a commit that is likely to be the head of branch `near`.
+    pub(super) async fn create_branch_near(
+        &self,
+        name: &str,
+        commit: ContentId,
+        near: Option<&str>,
+    ) -> Result<Ack> {
+        self.create_roots(RootKind::Branch, &[name.to_owned()], commit, near)
             .await
     }
 
@@ -126,7 +135,7 @@ impl Trees {
         }
         let numbers = first..first.saturating_add(count);
         let names: Vec<String> = numbers.map(|n| pattern.replace("{n}", &n.to_string())).collect();
-        let ack = self.create_roots(RootKind::Branch, &names, commit).await?;
+        let ack = self.create_roots(RootKind::Branch, &names, commit, None).await?;
         Ok((names, ack))
     }
 
@@ -138,10 +147,17 @@ impl Trees {
         if force && self.store.root(RootKind::Tag, name.as_bytes()).is_some() {
             return self.move_root(RootKind::Tag, name, commit, ExpectHead::Any).await;
         }
-        self.create_roots(RootKind::Tag, &[name.to_owned()], commit).await
+        self.create_roots(RootKind::Tag, &[name.to_owned()], commit, None)
+            .await
     }
 
-    async fn create_roots(&self, kind: RootKind, names: &[String], commit: ContentId) -> Result<Ack> {
+    async fn create_roots(
+        &self,
+        kind: RootKind,
+        names: &[String],
+        commit: ContentId,
+        near: Option<&str>,
+    ) -> Result<Ack> {
         for name in names {
             names::check(word(kind), name)?;
             if self.store.root(kind, name.as_bytes()).is_some() {
@@ -149,9 +165,10 @@ impl Trees {
             }
         }
         let time_ns = self.read_commit(commit).await?.time_ns;
-        let data = Bytes::from(BranchData::new(self.store.now_ns(), time_ns).encode());
         let mut batch = self.batch();
         self.hold_commits(&mut batch, &[commit])?;
+        let floor_ns = self.floor_of(commit, near).await?;
+        let data = Bytes::from(BranchData::new(self.store.now_ns(), time_ns, floor_ns).encode());
         for name in names {
             batch.set_root(RootUpdate {
                 kind,
@@ -186,10 +203,16 @@ impl Trees {
 
     async fn move_root(&self, kind: RootKind, name: &str, to: ContentId, expect: ExpectHead) -> Result<Ack> {
         let time_ns = self.read_commit(to).await?.time_ns;
+        let lease = self.store.lease();
+        lease.hold(commit_key(self.domain, to));
+        let floor_ns = self.floor_of(to, None).await?;
         self.change(kind, name, expect, |head, batch| {
             let mut data = head.data()?;
-            if kind == RootKind::Branch && head.commit != to {
-                data.jump(self.store.now_ns(), head.commit, time_ns);
+            if head.commit != to {
+                match kind {
+                    RootKind::Branch => data.jump(self.store.now_ns(), head.commit, time_ns, floor_ns),
+                    _ => data.floor_ns = floor_ns,
+                }
             }
             self.hold_commits(batch, &[to])?;
             Ok(RootChange::Set {
@@ -300,6 +323,11 @@ impl Trees {
     /// `NotFound` if the branch did not exist then, or its moves of that time are forgotten (it keeps the last
     /// [`BRANCH_JUMPS_MAX`](crate::limits::BRANCH_JUMPS_MAX) of them).
     pub async fn head_at(&self, name: &str, time_ns: u64) -> Result<ContentId> {
+        Ok(self.line_at(name, time_ns).await?.0)
+    }
+
+    /// The same, with the floor of its history.
+    pub(super) async fn line_at(&self, name: &str, time_ns: u64) -> Result<(ContentId, u64)> {
         let head = self.existing(RootKind::Branch, name)?;
         let data = head.data()?;
         if time_ns < data.created_ns {
@@ -314,25 +342,41 @@ impl Trees {
             return Err(Error::not_found(what));
         }
         let next = data.jumps.partition_point(|jump| jump.time_ns.get() <= time_ns);
-        let tip = data.jumps.get(next).map_or(head.commit, |jump| jump.old_head);
+        let here = (head.commit, data.floor_ns);
+        let line = data
+            .jumps
+            .get(next)
+            .map_or(here, |jump| (jump.old_head, jump.floor_ns.get()));
         let base_ns = match next.checked_sub(1) {
             Some(last) => data.jumps[last].base_time_ns.get(),
             None => data.base_time_ns,
         };
-        self.first_not_after(tip, time_ns.max(base_ns)).await
+        self.first_not_after(name, line, time_ns.max(base_ns)).await
     }
 
-    /// The first commit from `tip` along first parents that is not later than `time_ns`.
-    async fn first_not_after(&self, tip: ContentId, time_ns: u64) -> Result<ContentId> {
+    /// The first commit of a line (its tip and its floor) along first parents that is not later than `time_ns`.
+    async fn first_not_after(
+        &self,
+        name: &str,
+        (tip, floor_ns): (ContentId, u64),
+        time_ns: u64,
+    ) -> Result<(ContentId, u64)> {
         let mut id = tip;
         loop {
             let commit = self.read_commit(id).await?;
             if commit.time_ns <= time_ns {
-                return Ok(id);
+                return Ok((id, floor_ns));
             }
             let Some(parent) = commit.parents.first() else {
                 return Err(Error::not_found(format!("a state before commit {}", id.short())));
             };
+            if commit.time_ns <= floor_ns {
+                let what = format!(
+                    "branch {name} at that time: what it was before {} was forgotten; a state of then is",
+                    super::time::format_utc(commit.time_ns)
+                );
+                return Err(Error::not_found(what));
+            }
             id = *parent;
         }
     }
@@ -346,26 +390,22 @@ impl Trees {
     }
 }
 
-/// Heads that a branch's record remembers. They are kept alive with the branch, so that its past states stay
-/// readable. For tracing liveness.
-///
-/// # Errors
-/// `Invalid` if the bytes are not a branch's data.
-pub fn branch_references(data: &[u8]) -> Result<Vec<(Kind, ContentId)>> {
-    let data = BranchData::decode(data).map_err(|damage| Error::invalid("branch", damage.to_string()))?;
-    Ok(data
-        .jumps
-        .iter()
-        .map(|jump| (Kind::Commit, jump.old_head))
-        .collect())
+/// The data of a branch or tag.
+pub(super) fn data_of(root: &Root) -> Result<BranchData> {
+    BranchData::decode(&root.data).map_err(|damage| {
+        let name = String::from_utf8_lossy(&root.name);
+        Error::invalid(format!("{} {name}", word(root.kind)), damage.to_string())
+    })
 }
 
 fn reference(head: &Head) -> Result<Reference> {
+    let data = head.data()?;
     Ok(Reference {
         name: String::from_utf8_lossy(&head.root.name).into_owned(),
         commit: head.commit,
-        created_ns: head.data()?.created_ns,
+        created_ns: data.created_ns,
         changed_ns: head.root.changed_ns,
+        floor_ns: data.floor_ns,
     })
 }
 
@@ -384,7 +424,7 @@ pub(super) fn moved(branch: &str, expected: Option<ContentId>, found: Option<Con
     }
 }
 
-fn is_race(error: &Error) -> bool {
+pub(super) fn is_race(error: &Error) -> bool {
     matches!(
         error,
         Error::Conflict { .. } | Error::Exists { .. } | Error::NotFound { .. }

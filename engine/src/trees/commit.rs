@@ -303,18 +303,16 @@ impl Trees {
             others: Vec::new(),
         };
         let id = commit.build(self.domain, &mut extents)?;
-        let data = match base {
-            None => BranchData::new(now_ns, commit.time_ns).encode().into(),
-            Some((head, _)) if onto_head => head.root.data.clone(),
-            Some((head, _)) => {
-                let mut data = head.data()?;
-                data.jump(now_ns, head.commit, commit.time_ns);
-                data.encode().into()
-            }
-        };
         let mut batch = batch.in_domain(self.domain);
         batch.put(extents).await?;
         self.hold_commits(&mut batch, &commit.parents)?;
+        let data = match base {
+            Some((head, _)) if onto_head && commit.parents.len() == 1 => head.root.data.clone(),
+            _ => {
+                self.data_with(base.map(|(head, _)| head), &commit, now_ns)
+                    .await?
+            }
+        };
         batch.set_root(RootUpdate {
             kind: RootKind::Branch,
             name: branch.as_bytes().into(),
@@ -348,6 +346,22 @@ impl Trees {
         Ok((outcome, Some(commit)))
     }
 
+    /// Data of a branch that leaves `head` for `commit`, which has other parents or more of them.
+    async fn data_with(&self, head: Option<&Head>, commit: &Commit, now_ns: u64) -> Result<Bytes> {
+        let floor_ns = self.floor_of_all(&commit.parents, None).await?;
+        let Some(head) = head else {
+            let data = BranchData::new(now_ns, commit.time_ns, floor_ns);
+            return Ok(data.encode().into());
+        };
+        let mut data = head.data()?;
+        let onto_head = commit.parents.first() == Some(&head.commit);
+        // A merged history that was cut higher up would cut this one; as an earlier head it stays what it was.
+        if !onto_head || floor_ns > data.floor_ns {
+            data.jump(now_ns, head.commit, commit.time_ns, floor_ns);
+        }
+        Ok(data.encode().into())
+    }
+
     /// Makes `batch` hold commits that it refers to.
     pub(super) fn hold_commits(&self, batch: &mut Batch, commits: &[ContentId]) -> Result<()> {
         let keys: Vec<Key> = commits.iter().map(|id| commit_key(self.domain, *id)).collect();
@@ -368,14 +382,14 @@ pub(super) fn commit_key(domain: Domain, id: ContentId) -> Key {
     }
 }
 
-/// What a commit refers to: its tree, its parents, far attributes of its top directory. For tracing liveness.
+/// What a commit refers to: its tree, far attributes of its top directory. Whether its parents belong to a history is
+/// the history's affair, see `liveness`.
 ///
 /// # Errors
 /// The bytes are not a commit.
 pub fn commit_references(bytes: &[u8]) -> Result<Vec<(Kind, ContentId)>, CommitDamage> {
     let view = CommitView::decode(bytes)?;
     let mut found = vec![(Kind::Node, view.tree)];
-    found.extend(view.parents.iter().map(|id| (Kind::Commit, *id)));
     if let crate::format::node::XattrView::Far { id, .. } = view.attributes.xattrs {
         found.push((Kind::Data, id));
     }

@@ -1,4 +1,5 @@
-//! The way back from a commit: along first parents, or everything it was made from.
+//! The way back from a commit: along first parents, or everything it was made from, down to the floor of the history
+//! (`liveness`).
 
 use std::collections::{BinaryHeap, HashSet};
 
@@ -31,6 +32,7 @@ pub struct Log {
     trees: Trees,
     ancestors: Ancestors,
     since_ns: u64,
+    floor_ns: u64,
     seen: HashSet<ContentId>,
     /// Ids that have yet to be read.
     next: Vec<ContentId>,
@@ -47,20 +49,29 @@ impl Trees {
             trees: self.clone(),
             ancestors,
             since_ns,
+            floor_ns: 0,
             seen: HashSet::from([start]),
             next: vec![start],
             ready: BinaryHeap::new(),
         }
     }
 
-    /// The ancestor of `id` that is `count` first parents away.
+    /// The ancestor of `id` that is `count` first parents away in a history with this floor (0: without one).
     ///
     /// # Errors
     /// `NotFound` if there are not that many.
-    pub async fn ancestor(&self, id: ContentId, count: u64) -> Result<ContentId> {
+    pub async fn ancestor(&self, id: ContentId, count: u64, floor_ns: u64) -> Result<ContentId> {
         let mut at = id;
         for step in 0..count {
             let commit = self.read_commit(at).await?;
+            if commit.time_ns <= floor_ns && !commit.parents.is_empty() {
+                let since = super::time::format_utc(commit.time_ns);
+                return Err(Error::not_found(format!(
+                    "commit {}~{count} (what was before {}~{step} of {since} was forgotten)",
+                    id.short(),
+                    id.short()
+                )));
+            }
             at = *commit.parents.first().ok_or_else(|| {
                 Error::not_found(format!(
                     "commit {}~{count} (it has {step} first parents)",
@@ -73,6 +84,24 @@ impl Trees {
 }
 
 impl Log {
+    /// Follows parents only from commits later than `floor_ns`.
+    #[must_use]
+    pub fn down_to(mut self, floor_ns: u64) -> Log {
+        self.floor_ns = floor_ns;
+        self
+    }
+
+    /// Also shows these commits, which lie below the floor.
+    #[must_use]
+    pub fn and(mut self, kept: &[ContentId]) -> Log {
+        for id in kept {
+            if self.seen.insert(*id) {
+                self.next.push(*id);
+            }
+        }
+        self
+    }
+
     /// The next commit; nothing at the end.
     ///
     /// # Errors
@@ -96,6 +125,7 @@ impl Log {
             return Ok(None);
         };
         let shown = match self.ancestors {
+            _ if logged.commit.time_ns <= self.floor_ns => &[],
             Ancestors::First => &logged.commit.parents[..logged.commit.parents.len().min(1)],
             Ancestors::All => &logged.commit.parents[..],
         };

@@ -53,12 +53,12 @@ fn ancestors_are_counted() {
     let chain: Vec<ContentId> = (0..5).map(|_| step(&trees, "main", None)).collect();
     for back in 0..5 {
         assert_eq!(
-            block_on(trees.ancestor(chain[4], back)).unwrap(),
+            block_on(trees.ancestor(chain[4], back, 0)).unwrap(),
             chain[4 - back as usize]
         );
     }
     assert!(matches!(
-        block_on(trees.ancestor(chain[4], 5)),
+        block_on(trees.ancestor(chain[4], 5, 0)),
         Err(Error::NotFound { .. })
     ));
     assert!(matches!(

@@ -9,6 +9,7 @@
 //! A branch wins over a tag of the same name, a name over an id prefix. There is no default branch here: that is the
 //! caller's to fill in.
 
+use super::liveness::Histories;
 use super::path::TreePath;
 use super::{Trees, commit::commit_key, time};
 use crate::error::{Error, Result};
@@ -19,8 +20,6 @@ use crate::store::RootKind;
 const PREFIX_DIGITS_MIN: usize = 4;
 /// Candidates that an ambiguity error lists.
 const CANDIDATES_MAX: usize = 8;
-/// Commits read at once while searching for an abbreviated id.
-const SEARCH_BATCH: usize = 512;
 
 /// A revision taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +43,18 @@ pub struct Resolved {
     pub branch: Option<String>,
     /// The path, if one was given.
     pub path: Option<TreePath>,
+    /// Floor of the history that the commit was found in; 0: it has none.
+    pub floor_ns: u64,
+    /// Commits below the floor that the branch keeps, if the revision is a branch and nothing else.
+    pub kept: Vec<ContentId>,
+}
+
+/// What the name in front names.
+struct Base {
+    commit: ContentId,
+    branch: Option<String>,
+    floor_ns: u64,
+    kept: Vec<ContentId>,
 }
 
 impl Revision {
@@ -140,33 +151,66 @@ impl Trees {
     /// `Invalid` if it is malformed, `NotFound` with the part that names nothing, `Ambiguous` with candidates.
     pub async fn resolve(&self, text: impl AsRef<[u8]>) -> Result<Resolved> {
         let revision = Revision::parse(text.as_ref())?;
-        let (base, branch) = match &revision.time {
+        let base = match &revision.time {
             Some(time) => {
                 let Some(time_ns) = time::parse_when(time, self.store.now_ns()) else {
                     return Err(Error::invalid(format!("time `{time}`"), "it is out of range"));
                 };
-                (self.head_at(&revision.base, time_ns).await?, None)
+                let (commit, floor_ns) = self.line_at(&revision.base, time_ns).await?;
+                Base {
+                    commit,
+                    branch: None,
+                    floor_ns,
+                    kept: Vec::new(),
+                }
             }
             None => self.resolve_base(&revision.base).await?,
         };
+        let plain = revision.ancestors == 0;
+        let commit = self
+            .ancestor(base.commit, revision.ancestors, base.floor_ns)
+            .await?;
         Ok(Resolved {
-            commit: self.ancestor(base, revision.ancestors).await?,
-            branch: branch.filter(|_| revision.ancestors == 0),
+            commit,
+            branch: base.branch.filter(|_| plain),
             path: revision.path,
+            floor_ns: base.floor_ns,
+            kept: if plain { base.kept } else { Vec::new() },
         })
     }
 
-    async fn resolve_base(&self, base: &str) -> Result<(ContentId, Option<String>)> {
+    async fn resolve_base(&self, base: &str) -> Result<Base> {
         if let Some(head) = self.head(base)? {
-            return Ok((head.commit, Some(base.to_owned())));
+            let data = head.data()?;
+            return Ok(Base {
+                commit: head.commit,
+                branch: Some(base.to_owned()),
+                floor_ns: data.floor_ns,
+                kept: data.kept,
+            });
         }
         if let Ok(tag) = self.existing(RootKind::Tag, base) {
-            return Ok((tag.commit, None));
+            return Ok(Base {
+                commit: tag.commit,
+                branch: None,
+                floor_ns: tag.data()?.floor_ns,
+                kept: Vec::new(),
+            });
         }
+        let commit = self.resolve_id(base).await?;
+        Ok(Base {
+            commit,
+            branch: None,
+            floor_ns: self.floor_of(commit, None).await?,
+            kept: Vec::new(),
+        })
+    }
+
+    async fn resolve_id(&self, base: &str) -> Result<ContentId> {
         let hexadecimal = base.bytes().all(|byte| byte.is_ascii_hexdigit());
         if hexadecimal && let Ok(id) = base.parse::<ContentId>() {
             return match self.store.length(commit_key(self.domain, id)) {
-                Some(_) => Ok((id, None)),
+                Some(_) => Ok(id),
                 None => Err(Error::not_found(format!("commit {id}"))),
             };
         }
@@ -182,7 +226,7 @@ impl Trees {
             0 => Err(Error::not_found(format!(
                 "branch or tag `{base}`, or commit {base}..."
             ))),
-            1 => Ok((found.remove(0), None)),
+            1 => Ok(found.remove(0)),
             count => {
                 let mut candidates: Vec<String> = found
                     .iter()
@@ -202,21 +246,21 @@ impl Trees {
 
     /// Ids of the commits reachable from branches and tags that begin with these hexadecimal digits, sorted.
     async fn commits_with_prefix(&self, prefix: &str) -> Result<Vec<ContentId>> {
-        let mut found = std::collections::BTreeSet::new();
-        let mut seen = std::collections::HashSet::new();
-        let references = self.branches()?.into_iter().chain(self.tags()?);
-        let mut next: Vec<ContentId> = references
-            .map(|reference| reference.commit)
-            .filter(|id| seen.insert(*id))
-            .collect();
-        while !next.is_empty() {
-            let batch = next.split_off(next.len().saturating_sub(SEARCH_BATCH));
-            found.extend(batch.iter().filter(|id| id.to_string().starts_with(prefix)));
-            for commit in self.read_commits(&batch).await? {
-                next.extend(commit.parents.into_iter().filter(|id| seen.insert(*id)));
-            }
+        let histories = Histories::new(self.store.clone());
+        let mut roots = Vec::new();
+        for kind in [RootKind::Branch, RootKind::Tag] {
+            let all = self.store.roots(kind).into_iter();
+            roots.extend(all.filter(|root| root.domain == self.domain));
         }
-        Ok(found.into_iter().collect())
+        Histories::order(&mut roots);
+        let mut matching = std::collections::BTreeSet::new();
+        let mut found = Vec::new();
+        for root in &roots {
+            histories.root(root, &mut found).await?;
+            let ids = found.drain(..).map(|(_, id)| id);
+            matching.extend(ids.filter(|id| id.to_string().starts_with(prefix)));
+        }
+        Ok(matching.into_iter().collect())
     }
 }
 

@@ -2,6 +2,7 @@
 //! generated from here and from nowhere else.
 
 mod content;
+mod space;
 mod state;
 mod store;
 
@@ -12,6 +13,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use content::{ContentArgs, GetArgs, PutArgs};
+pub use space::ForgetArgs;
 pub use state::{
     BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, RestoreArgs,
     StatusArgs, TagArgs,
@@ -194,6 +196,8 @@ pub enum Command {
     Branch(BranchArgs),
     /// List, make or delete tags
     Tag(TagArgs),
+    /// Drop old commits from the histories of branches
+    Forget(ForgetArgs),
     /// Show the history of a revision
     Log(LogArgs),
     /// List a directory of a revision

@@ -10,6 +10,7 @@ mod history;
 mod patch;
 mod references;
 mod sink;
+mod space;
 mod store;
 
 use helios_engine::ops::Warnings;
@@ -34,6 +35,7 @@ pub fn run(command: Command, session: &mut Session) -> Result<Exit, Stop> {
         Command::Status(args) => commit::status(session, &args),
         Command::Branch(args) => references::branch(session, args),
         Command::Tag(args) => references::tag(session, args),
+        Command::Forget(args) => space::forget(session, args),
         Command::Log(args) => history::log(session, args),
         Command::Ls(args) => history::ls(session, args),
         Command::Cat(args) => content::cat(session, args),

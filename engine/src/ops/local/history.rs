@@ -14,12 +14,13 @@ const TARGETS_AT_ONCE: usize = 1024;
 
 impl Engine {
     pub fn log(&self, request: &LogRequest, exchange: &mut dyn Exchange) -> Result<History> {
-        let start = self
-            .resolve_or_followed(request.revision.as_ref(), &request.directory)?
-            .commit;
+        let start = self.resolve_or_followed(request.revision.as_ref(), &request.directory)?;
+        let since_ns = request.since_ns.unwrap_or(0);
         let mut log = self
             .trees
-            .log(start, Ancestors::First, request.since_ns.unwrap_or(0));
+            .log(start.commit, Ancestors::First, since_ns)
+            .down_to(start.floor_ns)
+            .and(&start.kept);
         let limit = request.limit.unwrap_or(u64::MAX);
         let mut commits = Vec::new();
         while (commits.len() as u64) < limit {

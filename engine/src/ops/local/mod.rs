@@ -9,8 +9,10 @@ mod commit;
 mod content;
 mod diff;
 mod directory;
+mod forget;
 mod history;
 mod open;
+mod reach;
 mod references;
 mod revision;
 mod store;
@@ -98,6 +100,7 @@ impl Local {
             Request::Status(request) => engine.status(&request, exchange).map(Reply::Status),
             Request::Branch(request) => engine.branch(request).map(Reply::References),
             Request::Tag(request) => engine.tag(request).map(Reply::References),
+            Request::Forget(request) => engine.forget(request, exchange).map(Reply::Forgot),
             Request::Log(request) => engine.log(&request, exchange).map(Reply::History),
             Request::List(request) => engine.list(&request, exchange).map(Reply::Listed),
             Request::Diff(request) => engine.diff(&request, exchange).map(Reply::Compared),
@@ -142,6 +145,7 @@ fn access(request: &Request) -> Access {
         Request::Branch(BranchRequest::List) | Request::Tag(TagRequest::List) => true,
         Request::Diff(_) | Request::Status(_) => true,
         Request::Restore(request) => request.dry_run,
+        Request::Forget(request) => request.dry_run,
         _ => false,
     };
     if reads { Access::Read } else { Access::Write }

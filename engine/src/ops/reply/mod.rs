@@ -7,6 +7,7 @@
 mod change;
 mod content;
 mod directory;
+mod forget;
 mod history;
 mod store;
 
@@ -17,6 +18,7 @@ pub use content::{Content, Found, PinCount, Pinned, Presence};
 pub use directory::{
     Committed, Headcount, Materialized, Restored, RestoredEntry, RestoredHow, Warning, Warnings,
 };
+pub use forget::{Forgot, ForgotBranch};
 pub use history::{CommitRecord, History, Listed, ListedEntry, Reference, References};
 pub use store::{CacheStats, Checked, Created, Damage, Info, Latency, Stats, Totals};
 
@@ -44,6 +46,8 @@ pub enum Reply {
     Status(Status),
     /// To `Branch` and `Tag`.
     References(References),
+    /// To `Forget`.
+    Forgot(Forgot),
     /// To `Log`.
     History(History),
     /// To `List`.

@@ -211,11 +211,13 @@ impl Index {
     }
 
     /// [`replace_if`](Self::replace_if) for many keys, each with its expected and its new slot, several times as fast.
-    pub fn replace_many_if(&self, changes: &[(IndexKey, Slot, Slot)]) {
+    /// `replaced` becomes the answers in the order asked.
+    pub fn replace_many_if(&self, changes: &[(IndexKey, Slot, Slot)], replaced: &mut Vec<bool>) {
+        replaced.clear();
         for changes in changes.chunks(BATCH) {
             self.approach(changes, |(key, _, _)| key);
             for (key, expected, new) in changes {
-                self.replace_if(key, *expected, *new);
+                replaced.push(self.replace_if(key, *expected, *new));
             }
         }
     }
@@ -229,6 +231,48 @@ impl Index {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Whether an entry's [`Flag::Marked`] is up; `None` without an entry.
+    pub fn is_marked(&self, key: &IndexKey) -> Option<bool> {
+        match self.look(key) {
+            Found::At(_, slot) => Some(slot[2] & Flag::Marked.bit() != 0),
+            _ => None,
+        }
+    }
+
+    /// Removes an entry if its slot is `expected` now and its [`Flag::Marked`] is down.
+    pub fn remove_unmarked(&self, key: &IndexKey, expected: Slot) -> bool {
+        let mut writer = self.writer(key.stripe());
+        match writer.find(key) {
+            (bucket, Some((position, slot)))
+                if slot[2] & Flag::Marked.bit() == 0 && Slot::unpack(slot) == expected =>
+            {
+                writer.remove(bucket, position);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Adds an entry, or takes over one whose [`Flag::Marked`] is down: raises its flag and returns the slot it had.
+    ///
+    /// # Errors
+    /// The slot of the entry that is there, if it is marked.
+    pub fn insert_or_take_over(&self, key: &IndexKey, slot: Slot) -> Result<Option<Slot>, Slot> {
+        let mut writer = self.writer(key.stripe());
+        match writer.find(key) {
+            (_, Some((_, existing))) if existing[2] & Flag::Marked.bit() != 0 => Err(Slot::unpack(existing)),
+            (bucket, Some((position, existing))) => {
+                bucket.set_slot(position, slot);
+                bucket.raise(Flag::Marked, position);
+                Ok(Some(Slot::unpack(existing)))
+            }
+            (_, None) => {
+                writer.insert(&self.item(key, slot));
+                Ok(None)
+            }
         }
     }
 
@@ -250,17 +294,15 @@ impl Index {
         }
     }
 
-    /// Lowers a flag of every entry that is there before the call (a bucket at a time).
-    pub fn lower_all(&self, flag: Flag) {
-        for stripe in 0..STRIPES {
-            let mut spread = Some(0);
-            while let Some(at) = spread {
-                // The lock is let go between buckets, so that no put waits for a whole stripe.
-                let writer = self.writer(stripe);
-                let bucket = writer.bucket(at);
-                bucket.lower(flag);
-                spread = stripe::after(bucket.identity());
-            }
+    /// Lowers a flag of every entry of a stripe that is there before the call (a bucket at a time).
+    pub fn lower(&self, stripe: usize, flag: Flag) {
+        let mut spread = Some(0);
+        while let Some(at) = spread {
+            // The lock is let go between buckets, so that no put waits for a whole stripe.
+            let writer = self.writer(stripe);
+            let bucket = writer.bucket(at);
+            bucket.lower(flag);
+            spread = stripe::after(bucket.identity());
         }
     }
 

@@ -165,7 +165,7 @@ fn random_operations(seed: u64, keys: &[IndexKey], steps: usize, grow: impl Fn(u
         if rng.random_ratio(1, 5_000) {
             born = rng.random();
             index.set_born_marked(born);
-            index.lower_all(Flag::Marked);
+            (0..STRIPES).for_each(|stripe| index.lower(stripe, Flag::Marked));
             model.values_mut().for_each(|(_, flags)| flags.marked = false);
         }
         if rng.random_ratio(1, 20_000) {
@@ -359,7 +359,7 @@ fn groups_are_like_single_changes() {
                 let _ = single.insert_if_absent(key, *slot);
             }
         } else {
-            grouped.replace_many_if(&changes);
+            grouped.replace_many_if(&changes, &mut Vec::new());
             for (key, expected, new) in &changes {
                 single.replace_if(key, *expected, *new);
             }

@@ -89,8 +89,13 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Takes as many batches from the front of the queue as fit one frame. `durable` gives what a log has
-    /// acknowledged.
-    pub fn take(queue: &mut VecDeque<Queued>, durable: impl Fn(LogId) -> u64) -> Option<Plan> {
+    /// acknowledged; `limit` the last sequence that may join the one it is given.
+    pub fn take(
+        queue: &mut VecDeque<Queued>,
+        durable: impl Fn(LogId) -> u64,
+        limit: impl Fn(u64) -> u64,
+    ) -> Option<Plan> {
+        let last_allowed = limit(queue.front()?.batch.sequence);
         let mut batches: Vec<Queued> = Vec::new();
         let mut dependencies: Vec<(LogId, u64)> = Vec::new();
         let mut cost = 0;
@@ -102,7 +107,10 @@ impl Plan {
                 .filter(|(log, sequence)| durable(*log) < *sequence)
                 .collect();
             let first = batches.is_empty();
-            if !first && (!unmet.is_empty() || cost + front.cost > FRAME_BYTES_MAX as u64) {
+            let joins = unmet.is_empty()
+                && cost + front.cost <= FRAME_BYTES_MAX as u64
+                && front.batch.sequence <= last_allowed;
+            if !first && !joins {
                 break;
             }
             cost += front.cost;

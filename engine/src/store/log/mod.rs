@@ -6,6 +6,7 @@
 //! Invariant: sequences in a log have no gaps, and the queue holds them in order.
 //! Rejected: a lock-free queue with a reorder buffer; sequence, index and roots must change together anyway.
 
+mod cut;
 mod frame;
 mod latch;
 mod open_segment;
@@ -23,12 +24,14 @@ use std::task::{Poll, Waker};
 
 use parking_lot::Mutex;
 
+use self::cut::CutRequest;
 use super::pending::PendingBatch;
 use super::room::{Exhausted, Room};
+use super::segments::SegmentUse;
 use crate::error::{Error, Result};
 use crate::format::root_record::RootRecord;
 use crate::format::{Domain, LogId};
-use crate::reactor::{Handle, Nanos, mailbox};
+use crate::reactor::{Handle, Nanos, mailbox, oneshot};
 
 /// A batch that has its place in a log and waits for its frame.
 pub(super) struct Queued {
@@ -80,6 +83,11 @@ pub(super) struct Log {
     /// Highest sequence that somebody waits for.
     urgent: AtomicU64,
     acknowledged: AtomicU64,
+    /// Highest sequence given out, for those who may not take the intake's lock.
+    given: AtomicU64,
+    cut: Mutex<Option<CutRequest>>,
+    /// A segment to go on in, for a log that had none.
+    offered: Mutex<Option<SegmentUse>>,
     /// Its head frame waits for another log.
     waits_for_others: AtomicBool,
     waiters: Mutex<Vec<(u64, Waker)>>,
@@ -108,6 +116,9 @@ impl Log {
             lazy_bell,
             urgent: AtomicU64::new(0),
             acknowledged: AtomicU64::new(next - 1),
+            given: AtomicU64::new(next - 1),
+            cut: Mutex::default(),
+            offered: Mutex::default(),
             waits_for_others: AtomicBool::new(false),
             waiters: Mutex::default(),
             fence: Mutex::default(),
@@ -128,6 +139,7 @@ impl Log {
         let sequence = intake.next;
         let (queued, outcome) = place(sequence);
         intake.next += 1;
+        self.given.store(sequence, Ordering::Release);
         let before = intake.waiting_cost;
         intake.waiting_cost += queued.cost;
         intake.queue.push_back(queued);
@@ -175,6 +187,23 @@ impl Log {
     /// Refuses further batches.
     pub fn close(&self) {
         self.intake.lock().closed = true;
+        self.hurry();
+    }
+
+    /// Asks for the place in the log after `sequence` (and after everything that is visible already). The caller holds
+    /// the root table, so that no root changes before the writer knows.
+    pub fn request_cut(&self, sequence: u64) -> oneshot::Receiver<LogEnd> {
+        let (answer, receiver) = oneshot::oneshot();
+        let at = sequence.max(self.given.load(Ordering::Acquire));
+        *self.cut.lock() = Some(CutRequest { at, answer });
+        self.hurry_to(at);
+        receiver
+    }
+
+    /// Gives a log without a next segment one. A durable checkpoint names it.
+    pub fn offer(&self, at: SegmentUse) {
+        *self.offered.lock() = Some(at);
+        self.room.hope();
         self.hurry();
     }
 

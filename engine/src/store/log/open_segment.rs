@@ -17,6 +17,7 @@ const ZERO_LOW_BYTES: u64 = 2 << 20;
 const ZERO_AHEAD_BYTES: u64 = 16 << 20;
 
 /// The segment a log fills.
+#[derive(Clone)]
 pub(in crate::store) struct OpenSegment {
     /// Which one.
     pub at: SegmentUse,

@@ -7,7 +7,7 @@
 //! - After a failed write nothing is written or acknowledged any more (the outcome of the failed write is unknown).
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -19,6 +19,7 @@ use std::time::Duration;
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
 
+use super::cut::Cut;
 use super::frame::{Plan, blank_header};
 use super::latch::Latch;
 use super::open_segment::OpenSegment;
@@ -28,11 +29,14 @@ use crate::format::segment::{self, HOLDS_LOG, SegmentHeader, Trailer};
 use crate::format::{LogId, Secret, SegmentId};
 use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
 use crate::reactor::Local;
+use crate::store::care;
 use crate::store::histogram::Class;
-use crate::store::index::Slot;
+use crate::store::index::{IndexKey, Slot};
+use crate::store::pending::{NO_SLOT, PendingBatch};
 use crate::store::room::{self, Exhausted};
 use crate::store::segments::{Places, SegmentState, SegmentUse};
 use crate::store::shared::Shared;
+use crate::store::usage::Place;
 
 /// Visible data is written within this time, asked or not.
 const VISIBLE_DELAY: Duration = Duration::from_millis(5);
@@ -40,6 +44,7 @@ const VISIBLE_DELAY: Duration = Duration::from_millis(5);
 const FRAMES_IN_FLIGHT_MAX: usize = 6;
 
 /// Where a log stands after its last frame.
+#[derive(Clone)]
 pub(in crate::store) struct LogEnd {
     pub log: LogId,
     pub current: Option<OpenSegment>,
@@ -52,7 +57,7 @@ enum Event {
     Written(u64, std::io::Result<()>),
     Attached(SegmentUse, std::io::Result<()>),
     Zeroed(SegmentId),
-    Sealed(std::io::Result<()>),
+    Sealed(SegmentId, std::io::Result<()>),
 }
 
 #[derive(Default)]
@@ -118,6 +123,11 @@ pub(in crate::store) struct Writer {
     in_flight: VecDeque<InFlight>,
     frames: u64,
     events: EventQueue,
+    /// Last sequence in a frame.
+    started: u64,
+    /// Segments whose footers are being written.
+    sealing: BTreeSet<SegmentId>,
+    cut: Option<Cut>,
     attaching: bool,
     zeroing: Latch,
     /// Footers, headers and zeroes under way.
@@ -144,6 +154,9 @@ impl Writer {
             in_flight: VecDeque::new(),
             frames: 0,
             events: EventQueue::default(),
+            started: end.next_sequence - 1,
+            sealing: BTreeSet::new(),
+            cut: None,
             attaching: false,
             zeroing: Latch::default(),
             background: 0,
@@ -154,29 +167,79 @@ impl Writer {
     pub async fn run(mut self) -> LogEnd {
         loop {
             self.log.take_queue(&mut self.queue);
+            // After the queue: whatever it holds came before the request, or must not join what did.
+            self.take_requests();
             self.handle_events();
             self.acknowledge();
             if self.log.fenced().is_none() {
                 self.start_frames();
+                self.answer_cut();
                 self.attach_segments();
                 self.zero_ahead();
             } else {
                 self.queue.clear();
                 self.planned = None;
+                self.cut = None;
             }
             if self.log.is_closed() && self.is_quiet() {
                 self.log.take_queue(&mut self.queue);
                 if self.queue.is_empty() {
-                    return LogEnd {
-                        log: self.log.id,
-                        current: self.current,
-                        next: self.next.map(|next| next.at),
-                        predecessor: self.predecessor,
-                        next_sequence: self.log.last() + 1,
-                    };
+                    assert!(
+                        self.log.fenced().is_some() || self.started == self.log.last(),
+                        "a log closes with everything in frames"
+                    );
+                    return self.end();
                 }
             }
             self.wait().await;
+        }
+    }
+
+    /// Where the log goes on after the frames started so far.
+    fn end(&self) -> LogEnd {
+        LogEnd {
+            log: self.log.id,
+            current: self.current.clone(),
+            next: self.next.as_ref().map(|next| next.at),
+            predecessor: self.predecessor,
+            next_sequence: self.started + 1,
+        }
+    }
+
+    fn take_requests(&mut self) {
+        let offered = self.log.offered.lock().take();
+        if let Some(at) = offered {
+            assert!(self.next.is_none(), "a log with a next segment was offered one");
+            self.next = Some(Next { at, ready: None });
+        }
+        let request = self.log.cut.lock().take();
+        if let Some(request) = request {
+            self.cut = Some(Cut {
+                request,
+                end: None,
+                sealing: BTreeSet::new(),
+            });
+            self.mark_cut();
+        }
+    }
+
+    /// Notes the place of the cut as soon as every batch before it is in a frame.
+    fn mark_cut(&mut self) {
+        let passed = |cut: &Cut| cut.end.is_none() && cut.request.at <= self.started;
+        if self.cut.as_ref().is_some_and(passed) {
+            let (end, sealing) = (self.end(), self.sealing.clone());
+            let cut = self.cut.as_mut().expect("looked at above");
+            cut.end = Some(end);
+            cut.sealing = sealing;
+        }
+    }
+
+    fn answer_cut(&mut self) {
+        let acknowledged = self.log.acknowledged();
+        if let Some(cut) = self.cut.take_if(|cut| cut.is_ready(acknowledged)) {
+            let end = cut.end.expect("a cut that is ready has its place");
+            // Whoever asked may have gone.
+            let _ = cut.request.answer.send(end);
         }
     }
 
@@ -222,8 +285,13 @@ impl Writer {
         while let Some(event) = self.events.pop() {
             match event {
                 Event::Written(number, Ok(())) => {
-                    let frame = self.in_flight.iter_mut().find(|frame| frame.number == number);
-                    frame.expect("a frame stays in flight until acknowledged").durable = true;
+                    match self.in_flight.iter_mut().find(|frame| frame.number == number) {
+                        Some(frame) => frame.durable = true,
+                        None => assert!(
+                            self.log.fenced().is_some(),
+                            "a frame stays in flight until acknowledged or given up"
+                        ),
+                    }
                 }
                 Event::Written(_, Err(error)) => {
                     self.in_flight.clear();
@@ -238,8 +306,12 @@ impl Writer {
                         open.zeroed();
                     }
                 }
-                Event::Sealed(result) => {
+                Event::Sealed(segment, result) => {
                     self.background -= 1;
+                    self.sealing.remove(&segment);
+                    if let Some(cut) = &mut self.cut {
+                        cut.sealing.remove(&segment);
+                    }
                     if let Err(error) = result {
                         self.shared.fence_all(&format!("writing a footer: {error}"));
                     }
@@ -272,10 +344,11 @@ impl Writer {
         }
     }
 
-    /// Points the index at the device and gives the memory back.
+    /// Points the index at the device, counts what is alive there, and gives the memory back.
     fn settle(&self, frame: InFlight) {
         let mut descriptors = frame.descriptors.iter();
         let mut moves = Vec::new();
+        let mut moved = Vec::new();
         let now = self.local.clock().now();
         for queued in frame.batches {
             if queued.is_commit {
@@ -285,22 +358,56 @@ impl Writer {
             }
             for (item, extent) in (0..).zip(&queued.batch.extents) {
                 let descriptor = descriptors.next().expect("one descriptor per extent");
-                let stored = Slot::Stored {
+                let place = Place {
                     segment: frame.segment,
                     offset: descriptor.offset.get(),
-                    stored_len: descriptor.stored_len.get(),
+                    len: descriptor.stored_len.get(),
                 };
-                moves.push((extent.index_key, queued.batch.slot_of(item), stored));
+                moves.push((extent.index_key, queued.batch.slot_of(item), place.slot()));
             }
             // Before the batch goes: until then a look-up finds its bytes in memory.
-            self.shared.index.replace_many_if(&moves);
+            self.shared.index.replace_many_if(&moves, &mut moved);
+            self.count(&queued.batch, &moves, &moved);
             moves.clear();
             for _ in &queued.records {
                 descriptors.next().expect("one descriptor per record");
             }
-            if !queued.batch.extents.is_empty() {
+            if queued.batch.slot != NO_SLOT {
                 self.shared.pending.release(&queued.batch);
             }
+        }
+    }
+
+    /// Counts the extents of a batch as alive in their new places, and as dead in the places they came from.
+    fn count(&self, batch: &PendingBatch, moves: &[(IndexKey, Slot, Slot)], moved: &[bool]) {
+        if moves.is_empty() {
+            return;
+        }
+        let usage = &self.shared.usage;
+        let places = || moves.iter().filter_map(|(_, _, to)| Place::of(*to));
+        // Copies come from one segment, and are as old as it.
+        let new_ns = match batch.extents[0].moved_from {
+            Some(from) => usage.newest_ns(from.segment),
+            None => self.local.clock().wall_ns(),
+        };
+        usage.born(places().map(|place| (place, new_ns)));
+        let mut died = Vec::new();
+        let mut rivals = Vec::new();
+        for (((extent, place), (key, ..)), moved) in batch.extents.iter().zip(places()).zip(moves).zip(moved)
+        {
+            match extent.moved_from {
+                Some(from) if *moved => died.push(from),
+                // It died or moved while the copy was on its way.
+                Some(_) => died.push(place),
+                None if !*moved => rivals.push((*key, place)),
+                None => {}
+            }
+        }
+        if !died.is_empty() {
+            usage.died(died);
+        }
+        if !rivals.is_empty() {
+            usage.rivals(rivals);
         }
     }
 
@@ -319,11 +426,13 @@ impl Writer {
 
     fn start_frames(&mut self) {
         while self.in_flight.len() < FRAMES_IN_FLIGHT_MAX {
+            self.mark_cut();
             let plan = match self.planned.take() {
                 Some(plan) => plan,
                 None if self.is_due() => {
                     let shared = &self.shared;
-                    match Plan::take(&mut self.queue, |log| shared.acknowledged(log)) {
+                    let limit = |first| self.cut.as_ref().map_or(u64::MAX, |cut| cut.frame_limit(first));
+                    match Plan::take(&mut self.queue, |log| shared.acknowledged(log), limit) {
                         Some(plan) => plan,
                         None => return,
                     }
@@ -339,6 +448,7 @@ impl Writer {
                 return;
             }
         }
+        self.mark_cut();
     }
 
     /// Seals the current segment and turns to the next one; false while that is not ready.
@@ -353,7 +463,7 @@ impl Writer {
             self.seal(full);
         }
         let mut segments = self.shared.segments.lock();
-        segments.set(next.id(), SegmentState::Open(self.log.id));
+        segments.open(next.id(), self.log.id, self.started + 1);
         self.current = Some(next);
         // Reserved here and now, so that every frame of this segment names it.
         self.next = segments
@@ -364,23 +474,33 @@ impl Writer {
 
     fn seal(&mut self, full: OpenSegment) {
         let identity = (&self.shared.store, &self.shared.secret);
-        let (bytes, first_unit) = footer(&self.shared.places, identity, &full, self.log.id, self.log.last());
+        let newest_ns = match self.shared.usage.newest_ns(full.id()) {
+            0 => self.local.clock().wall_ns(),
+            known => known,
+        };
+        let end = (self.log.last(), newest_ns);
+        let (bytes, first_unit) = footer(&self.shared.places, identity, &full, self.log.id, end);
         let state = SegmentState::Sealed {
             log: self.log.id,
             end_unit: full.next_unit,
             footer_unit: first_unit,
         };
         self.shared.segments.lock().set(full.id(), state);
+        if care::is_due(&self.shared) {
+            self.shared.care_due.store(true, Ordering::Release);
+        }
         let offset = self
             .shared
             .places
             .offset(full.id(), u64::from(first_unit) * UNIT_BYTES as u64);
         let (local, events, zeroing) = (self.local.clone(), self.events.clone(), self.zeroing.clone());
         self.background += 1;
+        let segment = full.id();
+        self.sealing.insert(segment);
         self.local.spawn(async move {
             zeroing.opened().await;
             let result = write_bytes(&local, offset, &bytes).await;
-            events.push(Event::Sealed(result));
+            events.push(Event::Sealed(segment, result));
         });
     }
 
@@ -411,6 +531,7 @@ impl Writer {
         header.next_generation = U32::new(self.next.as_ref().map_or(0, |next| next.at.generation));
         let (checksum, descriptors) = plan.encode(header, &self.shared.secret, &mut buffer);
         self.predecessor = checksum;
+        self.started = last;
         self.log.room.add(plan.refund(open.descriptors.len()));
         let offset = self
             .shared
@@ -566,7 +687,7 @@ pub(in crate::store) fn footer(
     (store, secret): (&[u8; 16], &Secret),
     full: &OpenSegment,
     log: LogId,
-    last: u64,
+    (last, newest_ns): (u64, u64),
 ) -> (Vec<u8>, u32) {
     let mut trailer = Trailer::new_zeroed();
     trailer.store = *store;
@@ -575,6 +696,7 @@ pub(in crate::store) fn footer(
     trailer.generation = U32::new(full.at.generation);
     trailer.end_unit = U32::new(full.next_unit);
     trailer.last = U64::new(last);
+    trailer.newest_ns = U64::new(newest_ns);
     let bytes = segment::encode_footer(&full.descriptors, trailer, places.segment_units, secret);
     let first_unit = places.segment_units - segment::footer_units(full.descriptors.len());
     (bytes, first_unit)

@@ -234,7 +234,8 @@ impl WorkingTree {
                 "there is no commit to fork from yet; commit first",
             ));
         };
-        self.trees.create_branch(branch, base.id).await?;
+        let near = self.branch.as_deref();
+        self.trees.create_branch_near(branch, base.id, near).await?;
         let lease = self.trees.store.lease();
         lease.hold(commit_key(self.trees.domain, base.id));
         self.hold_stored(&lease);

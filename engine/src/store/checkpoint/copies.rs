@@ -6,9 +6,6 @@
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
 
-use super::log::write_bytes;
-use super::segments::{Places, SegmentTable, SegmentUse};
-use super::superblocks::{self, read};
 use crate::error::{Error, Result};
 use crate::format::SegmentId;
 use crate::format::checkpoint::{Checkpoint, PartHeader};
@@ -17,6 +14,9 @@ use crate::format::segment::{HOLDS_CHECKPOINT, SegmentHeader};
 use crate::format::superblock::{CheckpointPlace, Superblock};
 use crate::limits::UNIT_BYTES;
 use crate::reactor::Local;
+use crate::store::log::write_bytes;
+use crate::store::segments::{Places, SegmentTable, SegmentUse};
+use crate::store::superblocks::{self, read};
 
 /// Body bytes that fit one segment behind its header and the part header.
 fn part_bytes_max(places: &Places) -> usize {
@@ -25,12 +25,12 @@ fn part_bytes_max(places: &Places) -> usize {
 }
 
 /// Parts that a body of that many bytes takes.
-pub(super) fn parts(places: &Places, body: usize) -> usize {
+pub(in crate::store) fn parts(places: &Places, body: usize) -> usize {
     body.div_ceil(part_bytes_max(places)).max(1)
 }
 
 /// Reads the checkpoint that `block` names, from whichever copy is whole.
-pub(super) async fn load(local: &Local, name: &str, block: &Superblock) -> Result<Checkpoint> {
+pub(in crate::store) async fn load(local: &Local, name: &str, block: &Superblock) -> Result<Checkpoint> {
     let places = Places::of(block);
     let mut reasons = Vec::new();
     for copy in 0..2 {
@@ -134,7 +134,8 @@ async fn read_long(local: &Local, name: &str, offset: u64, len: usize) -> Result
     Ok(bytes)
 }
 
-/// Writes `checkpoint`, then the superblock that names it, and frees the old one's segments in `table`.
+/// Writes a checkpoint, then the superblock that names it, and frees the old one's segments in `table`. Returns the
+/// bytes of a copy.
 ///
 /// `build` is called once the new segments are taken, so that the checkpoint lists them. `block` is changed to what
 /// is on the device: the caller sets incarnation and `closed` before the call.
@@ -144,7 +145,7 @@ pub(super) async fn store(
     block: &mut Superblock,
     table: &parking_lot::Mutex<SegmentTable>,
     build: impl Fn(&SegmentTable, &[SegmentId]) -> Checkpoint,
-) -> Result<()> {
+) -> Result<u64> {
     let places = Places::of(block);
     let failed = |source| Error::Device {
         device: name.to_owned(),
@@ -157,6 +158,8 @@ pub(super) async fn store(
         let mut table = table.lock();
         let estimate = build(&table, &old).encode().len() + 8 * 32;
         let count = parts(&places, estimate);
+        // The next one may be larger; a store that fills up meanwhile must still have room for it.
+        table.expect_checkpoint_parts(parts(&places, 2 * estimate));
         let segments = table.reserve_for_checkpoint(count).ok_or_else(|| Error::Full {
             device: name.to_owned(),
             needed: places.segment_bytes() * 2 * count as u64,
@@ -178,7 +181,7 @@ pub(super) async fn store(
     superblocks::store(local, name, block).await?;
     let mut table = table.lock();
     old.into_iter().for_each(|segment| table.release(segment));
-    Ok(())
+    Ok(body.len() as u64)
 }
 
 fn place_of(at: SegmentUse) -> CheckpointPlace {

@@ -1,0 +1,30 @@
+//! Replies about histories that were cut.
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::ContentId;
+use crate::ops::ByteString;
+
+/// What forgetting did, or with a dry run would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgot {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// By name.
+    pub branches: Vec<ForgotBranch>,
+}
+
+/// The history of one branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgotBranch {
+    /// The branch.
+    pub name: ByteString,
+    /// Commits that stay in its history.
+    pub kept: u64,
+    /// Commits that left it.
+    pub forgotten: u64,
+    /// The oldest commit of what is left without a gap; tagged ones may be older.
+    pub oldest: ContentId,
+    /// When that was made.
+    pub oldest_ns: u64,
+}

@@ -1,0 +1,99 @@
+//! What a store does by itself: checkpoints before replay grows long, cleaning and collection before space runs out.
+//!
+//! A log that seals a segment looks whether care is due; the next batch that is submitted starts it as a job, so a
+//! store that nobody writes to does nothing. A batch that finds the store full waits for one attempt to make room
+//! before it is refused.
+//! Cheap things first: a checkpoint frees what is empty, cleaning moves what is thin, and only a collection finds what
+//! nothing refers to any more; it reads every node, so it runs by itself only if much was written since the last one.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Store;
+use super::shared::Shared;
+use super::{checkpoint, clean, collect};
+use crate::error::Result;
+use crate::reactor::{Local, Nanos};
+
+/// Log bytes after which a checkpoint is taken: bounds replay.
+const REPLAY_BYTES_MAX: u64 = 256 << 20;
+/// Free space below which cleaning begins, and up to which it goes, in percent of the store.
+const FREE_PERCENT: [u64; 2] = [10, 15];
+/// Part of the store that must have been written since the last collection for another to begin, in percent.
+const WRITTEN_PERCENT: u64 = 10;
+
+/// After an attempt to make room that made none, the next one waits this long unless something was written.
+const PAUSE_IN_VAIN: Duration = Duration::from_secs(1);
+
+/// Whether care is due.
+pub(super) fn is_due(shared: &Shared) -> bool {
+    let (free, all) = {
+        let table = shared.segments.lock();
+        (table.free_for_logs() as u64, table.len() as u64)
+    };
+    shared.counters.bytes_to_replay() >= REPLAY_BYTES_MAX || free * 100 < all * FREE_PERCENT[0]
+}
+
+impl Store {
+    /// Starts what [`is_due`] has found, unless it runs already.
+    pub(super) fn take_care(&self) {
+        let shared = self.shared();
+        if shared.care_due.load(Ordering::Relaxed) && shared.care_due.swap(false, Ordering::AcqRel) {
+            self.start_job(|local, store| async move {
+                if let Err(error) = care(&local, &store).await {
+                    tracing::warn!(store = store.name(), %error, "maintenance");
+                }
+            });
+        }
+    }
+
+    /// Makes room for a batch that found none; true if there may be some now.
+    pub(super) async fn make_room(&self) -> Result<bool> {
+        self.maintain(|local, store| async move {
+            let shared = store.shared();
+            let has_room = || {
+                // Segments may also have gone straight to logs that had none.
+                shared.segments.lock().free_for_logs() > 0
+                    || shared.writing_logs().iter().any(|log| !log.room.is_exhausted())
+            };
+            if has_room() {
+                return Ok(true);
+            }
+            let written = shared.counters.frame_bytes.load(Ordering::Relaxed);
+            let now = local.clock().now();
+            let in_vain = |(bytes, at): &(u64, Nanos)| *bytes == written && now.since(*at) < PAUSE_IN_VAIN;
+            if shared.made_room_in_vain.lock().as_ref().is_some_and(in_vain) {
+                return Ok(false);
+            }
+            care(&local, &store).await?;
+            let made = has_room();
+            *shared.made_room_in_vain.lock() = (!made).then_some((written, now));
+            Ok(made)
+        })
+        .await
+    }
+}
+
+async fn care(local: &Local, store: &Store) -> Result<()> {
+    let shared = store.shared();
+    checkpoint::take(local, store).await?;
+    let wanted = |shared: &Shared, percent: u64| {
+        let table = shared.segments.lock();
+        (table.len() as u64 * percent / 100).saturating_sub(table.free_for_logs() as u64)
+    };
+    if wanted(shared, FREE_PERCENT[0]) == 0 {
+        return Ok(());
+    }
+    let capacity = shared.places.segment_bytes() * u64::from(shared.places.segment_count);
+    let much_written = shared.counters.bytes_since_collection() * 100 >= capacity * WRITTEN_PERCENT;
+    clean::clean(local, store, wanted(shared, FREE_PERCENT[1])).await?;
+    if let Some(trace) = shared.trace.get()
+        && wanted(shared, FREE_PERCENT[0]) > 0
+        && (much_written || shared.segments.lock().free_for_logs() == 0)
+    {
+        let collected = collect::collect(local, store, &**trace, false).await?;
+        tracing::info!(store = store.name(), ?collected, "collected");
+        clean::clean(local, store, wanted(shared, FREE_PERCENT[1])).await?;
+    }
+    Ok(())
+}

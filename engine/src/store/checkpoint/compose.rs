@@ -1,0 +1,157 @@
+//! What a checkpoint says: the store as it is at one place of each log.
+//!
+//! Segments that a log came to after its place are free in the checkpoint, with the generation of their use: replay
+//! finds them through the frames that name them, and nobody else takes that generation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parking_lot::Mutex;
+use zerocopy::little_endian::{U16, U32, U64};
+
+use super::copies;
+use crate::error::Result;
+use crate::format::checkpoint::{Checkpoint, Counters, LogRecord};
+use crate::format::frame::NO_SEGMENT;
+use crate::format::root_record::RootRecord;
+use crate::format::superblock::Superblock;
+use crate::format::{LogId, SegmentId};
+use crate::reactor::Local;
+use crate::store::log::LogEnd;
+use crate::store::segments::{Listed, Places, SegmentState, SegmentTable, SegmentUse};
+use crate::store::usage::Usage;
+
+/// The facts that only the caller knows.
+pub(in crate::store) struct Contents {
+    /// The place of each log.
+    pub ends: Vec<LogEnd>,
+    /// The roots there.
+    pub roots: Vec<RootRecord>,
+    pub counters: Counters,
+    /// Segments in which nothing lives: the checkpoint frees them.
+    pub freed: BTreeSet<SegmentId>,
+    /// Logs without a next segment, and the ones they get.
+    pub offers: Vec<(LogId, SegmentUse)>,
+}
+
+/// Writes a checkpoint and the superblock that names it, then frees what it forgets.
+pub(in crate::store) async fn store_checkpoint(
+    local: &Local,
+    name: &str,
+    block: &mut Superblock,
+    (table, usage): (&Mutex<SegmentTable>, &Usage),
+    mut contents: Contents,
+) -> Result<u64> {
+    // Maps have no order of their own; equal states give equal bytes.
+    contents.roots.sort_unstable_by_key(|record| record.root);
+    let written = copies::store(local, name, block, table, |table, old| {
+        compose(table, usage, &contents, old)
+    })
+    .await?;
+    let places = Places::of(block);
+    for segment in &contents.freed {
+        // A failure only costs space below the store.
+        let _ = local
+            .discard(places.offset(*segment, 0), places.segment_bytes())
+            .await;
+    }
+    let mut table = table.lock();
+    for segment in &contents.freed {
+        usage.clear(*segment);
+        table.release(*segment);
+    }
+    for (log, at) in &contents.offers {
+        if contents.freed.contains(&at.segment) {
+            table.claim(*at, SegmentState::Reserved(*log));
+        }
+    }
+    Ok(written)
+}
+
+fn compose(table: &SegmentTable, usage: &Usage, contents: &Contents, old: &[SegmentId]) -> Checkpoint {
+    let by_log: BTreeMap<LogId, &LogEnd> = contents.ends.iter().map(|end| (end.log, end)).collect();
+    let offered: BTreeMap<SegmentId, (LogId, SegmentUse)> = contents
+        .offers
+        .iter()
+        .map(|(log, at)| (at.segment, (*log, *at)))
+        .collect();
+    let (segments, generations) = table.records(|at, state, first| {
+        if let Some((log, at)) = offered.get(&at.segment) {
+            return Listed::As(SegmentState::Reserved(*log), at.generation, (0, 0));
+        }
+        if contents.freed.contains(&at.segment) || old.contains(&at.segment) {
+            return Listed::Free;
+        }
+        let (SegmentState::Reserved(log) | SegmentState::Open(log) | SegmentState::Sealed { log, .. }) =
+            state
+        else {
+            return Listed::As(state, at.generation, (0, 0));
+        };
+        let Some(end) = by_log.get(&log) else {
+            return Listed::As(state, at.generation, (0, 0));
+        };
+        if let Some(open) = end.current.as_ref().filter(|open| open.at == at) {
+            let state = SegmentState::Open(log);
+            return Listed::As(state, at.generation, (open.next_unit, open.ready_unit()));
+        }
+        if end.next == Some(at) {
+            return Listed::As(SegmentState::Reserved(log), at.generation, (0, 0));
+        }
+        match state {
+            SegmentState::Sealed { .. } if first < end.next_sequence => {
+                Listed::As(state, at.generation, (0, 0))
+            }
+            _ => Listed::Free,
+        }
+    });
+    let listed: BTreeMap<u32, u32> = segments
+        .iter()
+        .map(|record| (record.segment.get(), record.generation.get()))
+        .collect();
+    let dead = usage.dead().into_iter().filter_map(|(segment, offsets)| {
+        let generation = *listed.get(&segment.0)?;
+        Some((segment.0, generation, offsets))
+    });
+    Checkpoint {
+        logs: contents
+            .ends
+            .iter()
+            .filter_map(|end| log_record(end, &contents.offers))
+            .collect(),
+        roots: contents.roots.clone(),
+        open_segments: contents
+            .ends
+            .iter()
+            .filter_map(|end| end.current.as_ref())
+            .map(|open| (open.id().0, open.descriptors.clone()))
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .collect(),
+        dead: dead.collect(),
+        segments,
+        generations,
+        counters: contents.counters,
+    }
+}
+
+/// Where a log goes on, if it has a segment at all.
+fn log_record(end: &LogEnd, offers: &[(LogId, SegmentUse)]) -> Option<LogRecord> {
+    let offer = offers.iter().find(|(log, _)| *log == end.log).map(|(_, at)| *at);
+    let next = end.next.or(offer);
+    let (at, unit, following) = match (&end.current, next) {
+        (Some(open), next) => (open.at, open.next_unit, next),
+        (None, Some(next)) => (next, 1, None),
+        (None, None) => return None,
+    };
+    Some(LogRecord {
+        log: U16::new(end.log.0),
+        reserved: U16::new(0),
+        segment: U32::new(at.segment.0),
+        generation: U32::new(at.generation),
+        unit: U32::new(unit),
+        next: U64::new(end.next_sequence),
+        predecessor: U32::new(end.predecessor),
+        next_segment: U32::new(following.map_or(NO_SEGMENT, |next| next.segment.0)),
+        next_generation: U32::new(following.map_or(0, |next| next.generation)),
+        reserved_too: U32::new(0),
+    })
+}

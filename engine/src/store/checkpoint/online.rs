@@ -1,0 +1,167 @@
+//! A checkpoint of a store that works: replay begins anew, and segments in which nothing lives become free.
+//!
+//! While roots stand still for a moment, their values are copied and each log is asked for the place after what has
+//! changed them ([`Log::request_cut`](crate::store::log::Log::request_cut)). Only when everything before these places
+//! is acknowledged is the checkpoint written: so it never says more than what is durable, and what comes after it is
+//! in the logs.
+//! Rejected: stopping the logs (commits would wait for the device); remembering the last durable value of each root
+//! (a second table that every commit writes).
+
+use std::collections::BTreeSet;
+
+use super::{Contents, store_checkpoint};
+use crate::error::{Error, Result};
+use crate::format::SegmentId;
+use crate::reactor::{Local, oneshot};
+use crate::store::Store;
+use crate::store::log::LogEnd;
+use crate::store::roots::RootTable;
+use crate::store::segments::{SegmentState, SegmentUse};
+use crate::store::shared::Shared;
+
+/// What a checkpoint did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CheckpointReport {
+    /// Bytes of one copy.
+    pub bytes: u64,
+    /// Segments that became free.
+    pub segments_freed: u64,
+    /// Time it took, in nanoseconds.
+    pub took_ns: u64,
+}
+
+impl Store {
+    /// Takes a checkpoint now: the next opening after a crash replays only what comes after it, and segments in which
+    /// nothing lives become free.
+    ///
+    /// # Errors
+    /// `Full` if there is no room for a checkpoint; `ReadOnly` or a device error if writing fails, after which the
+    /// store takes no more writes.
+    pub async fn checkpoint(&self) -> Result<CheckpointReport> {
+        self.maintain(|local, store| async move { take(&local, &store).await })
+            .await
+    }
+}
+
+/// Takes a checkpoint, as part of a maintenance job.
+pub(in crate::store) async fn take(local: &Local, store: &Store) -> Result<CheckpointReport> {
+    let shared = store.shared();
+    shared.check_writable()?;
+    let began = local.clock().now();
+    let (roots, counters, cuts) = {
+        let table = shared.roots.read();
+        let cuts = request_cuts(shared, &table);
+        let records = table.all().map(|root| root.record(false)).collect();
+        (records, shared.counters.record(table.next_root()), cuts)
+    };
+    shared.counters.checkpoint_begins();
+    let ends = await_cuts(shared, cuts).await?;
+    shared.usage.settle_rivals(&shared.index);
+    let freed = lifeless(shared, &ends);
+    let segments_freed = freed.len() as u64;
+    let offers = offers(shared, &ends, &freed);
+    let contents = Contents {
+        ends,
+        roots,
+        counters,
+        freed,
+        offers: offers.clone(),
+    };
+    let mut block = store.0.superblock.lock().clone();
+    let table = (&shared.segments, &shared.usage);
+    let bytes = match store_checkpoint(local, &shared.name, &mut block, table, contents).await {
+        Ok(bytes) => bytes,
+        Err(error @ Error::Full { .. }) => {
+            let mut table = shared.segments.lock();
+            for (_, at) in offers {
+                table.unreserve(at);
+            }
+            return Err(error);
+        }
+        Err(error) => {
+            // Which of the two checkpoints holds now is unknown.
+            shared.fence_all(&format!("writing a checkpoint: {error}"));
+            return Err(error);
+        }
+    };
+    *store.0.superblock.lock() = block;
+    for (log, at) in offers {
+        shared.logs()[usize::from(log.0)].offer(at);
+    }
+    shared.counters.checkpoint_ends(bytes, segments_freed);
+    Ok(CheckpointReport {
+        bytes,
+        segments_freed,
+        took_ns: local.clock().now().0.saturating_sub(began.0),
+    })
+}
+
+type Cuts = Vec<oneshot::Receiver<LogEnd>>;
+
+fn request_cuts(shared: &Shared, roots: &RootTable) -> Cuts {
+    let logs = shared.logs().iter();
+    logs.map(|log| log.request_cut(roots.applied(log.id))).collect()
+}
+
+async fn await_cuts(shared: &Shared, cuts: Cuts) -> Result<Vec<LogEnd>> {
+    let mut ends = Vec::with_capacity(cuts.len());
+    for cut in cuts {
+        let Some(end) = cut.await else {
+            shared.check_writable()?;
+            return Err(Error::Closed);
+        };
+        ends.push(end);
+    }
+    Ok(ends)
+}
+
+/// Where the logs are, once everything before that is acknowledged; as part of a maintenance job.
+pub(in crate::store) async fn cut_all(store: &Store) -> Result<Vec<LogEnd>> {
+    let shared = store.shared();
+    let cuts = request_cuts(shared, &shared.roots.read());
+    await_cuts(shared, cuts).await
+}
+
+/// Sealed segments before the cuts in which nothing lives.
+pub(in crate::store) fn lifeless(shared: &Shared, ends: &[LogEnd]) -> BTreeSet<SegmentId> {
+    let live = shared.usage.live();
+    let table = shared.segments.lock();
+    let sealed = table.find(|state| matches!(state, SegmentState::Sealed { .. }));
+    let before_cut = |at: &SegmentUse| {
+        let Some((SegmentState::Sealed { log, .. }, first)) = table.opened(at.segment) else {
+            return false;
+        };
+        ends.iter().find(|end| end.log == log).is_none_or(|end| {
+            first < end.next_sequence && end.current.as_ref().is_none_or(|open| open.at != *at)
+        })
+    };
+    sealed
+        .into_iter()
+        .filter(|at| live[at.segment.0 as usize].live == 0 && before_cut(at))
+        .map(|at| at.segment)
+        .collect()
+}
+
+/// Next segments for logs that had to do without, from what is free or becomes free with the checkpoint.
+fn offers(
+    shared: &Shared,
+    ends: &[LogEnd],
+    freed: &BTreeSet<SegmentId>,
+) -> Vec<(crate::format::LogId, SegmentUse)> {
+    let mut table = shared.segments.lock();
+    let mut freed = freed.iter();
+    let starving = ends.iter().filter(|end| end.next.is_none());
+    starving
+        .filter_map(|end| {
+            let at = table.reserve_for(end.log).or_else(|| {
+                let segment = *freed.next()?;
+                let (_, generation) = table.get(segment)?;
+                Some(SegmentUse {
+                    segment,
+                    generation: generation + 1,
+                })
+            })?;
+            Some((end.log, at))
+        })
+        .collect()
+}

@@ -1,0 +1,79 @@
+//! Which segments to clean: cost and benefit (Rosenblum and Ousterhout, "The Design and Implementation of a
+//! Log-Structured File System", 1992, section 3.5).
+//!
+//! A segment with the fraction `u` alive costs `1 + u` to clean (read it, write what lives) and gives `1 - u`; what is
+//! old stays free of deaths for longer. So the score is `(1 - u) * age / (1 + u)`, where the age is that of the newest
+//! extent.
+
+use crate::store::segments::{SegmentState, SegmentUse};
+use crate::store::shared::Shared;
+
+/// Segments with more alive than this are not worth moving, in percent.
+const ALIVE_MAX_PERCENT: u64 = 95;
+/// Segments' worth of survivors that one pass may move.
+const SURVIVORS_MAX: u64 = 4;
+
+/// Victims of the next pass, the best first: enough to gain `wanted` segments, and with so few survivors that the
+/// cleaner's log has room for them.
+pub(super) fn victims(shared: &Shared, now_ns: u64, wanted: i64) -> Vec<SegmentUse> {
+    let segment_bytes = shared.places.segment_bytes();
+    let usage = shared.usage.live();
+    let (sealed, room) = {
+        let table = shared.segments.lock();
+        let sealed = table.find(|state| matches!(state, SegmentState::Sealed { .. }));
+        (sealed, table.free_for_cleaning() as u64)
+    };
+    // One segment of the room is the one after the next, which frames have to name.
+    let survivors_max = room.saturating_sub(1).clamp(1, SURVIVORS_MAX) * segment_bytes;
+    let mut scored: Vec<(f64, SegmentUse, u64)> = sealed
+        .into_iter()
+        .filter_map(|at| {
+            let alive = &usage[at.segment.0 as usize];
+            let worth = alive.live > 0 && alive.live_bytes * 100 <= segment_bytes * ALIVE_MAX_PERCENT;
+            worth.then(|| {
+                (
+                    score(alive.live_bytes, segment_bytes, alive.newest_ns, now_ns),
+                    at,
+                    alive.live_bytes,
+                )
+            })
+        })
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.segment.cmp(&b.1.segment)));
+    let mut chosen = Vec::new();
+    let mut survivors = 0;
+    for (_, at, live) in scored {
+        let gained = chosen.len() as i64 - (survivors / segment_bytes) as i64;
+        if gained > wanted || survivors + live > survivors_max {
+            break;
+        }
+        survivors += live;
+        chosen.push(at);
+    }
+    // Less than a segment would be gained: moving would only cost.
+    if (chosen.len() as u64) * segment_bytes < survivors + segment_bytes / 2 {
+        chosen.clear();
+    }
+    chosen
+}
+
+fn score(live_bytes: u64, segment_bytes: u64, newest_ns: u64, now_ns: u64) -> f64 {
+    let alive = live_bytes as f64 / segment_bytes as f64;
+    let age_s = now_ns.saturating_sub(newest_ns) as f64 / 1e9 + 1.0;
+    (1.0 - alive) * age_s / (1.0 + alive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::score;
+
+    /// Goal: fewer survivors and greater age both raise the score; age can outweigh survivors.
+    #[test]
+    fn benefit_grows_with_age_and_emptiness() {
+        let segment = 4 << 20;
+        let at = |alive: u64, age_s: u64| score(segment * alive / 100, segment, 0, age_s * 1_000_000_000);
+        assert!(at(10, 100) > at(50, 100));
+        assert!(at(50, 1000) > at(50, 100));
+        assert!(at(75, 1000) > at(30, 10));
+    }
+}

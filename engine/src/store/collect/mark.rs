@@ -1,0 +1,204 @@
+//! The mark: from leases and roots along all references, until nothing is grey.
+//!
+//! Interior extents are read in batches sorted by place (`get_many`); data is only marked. The stack is a list of
+//! names, so its memory is bounded by the number of interior extents.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::barrier::Grey;
+use super::{Found, Phase, Trace, Tracing, go_on, keys_of};
+use crate::error::{Error, Result};
+use crate::format::Domain;
+use crate::reactor::Local;
+use crate::store::Store;
+use crate::store::api::{Key, Root, RootKind};
+use crate::store::index::{Flag, Raised};
+
+/// Extents read and followed between two turns of the reactor.
+const BATCH: usize = 64;
+/// Data extents marked between two turns.
+const MARKS: usize = 2048;
+/// Grey extents that are followed while everybody waits, to come to an end at all under load.
+const FINISH_MAX: usize = 256;
+
+struct Marker<'a> {
+    store: &'a Store,
+    tracing: Arc<dyn Tracing>,
+    /// Marked, and their references not followed yet.
+    grey: Vec<Key>,
+    marked: u64,
+    since_yield: usize,
+    failed: Option<Error>,
+    /// Answers about roots and about what is held, that did not come at once.
+    asked: Vec<(Domain, String, Asked)>,
+    /// Kept for its memory.
+    found: Found,
+}
+
+type Asked = Pin<Box<dyn Future<Output = Result<Found>> + Send>>;
+
+/// Marks everything alive and turns the barrier to `after`; returns how many extents were marked.
+pub(super) async fn mark(local: &Local, store: &Store, trace: &dyn Trace, after: Phase) -> Result<u64> {
+    let shared = store.shared();
+    let mut marker = Marker {
+        store,
+        tracing: trace.begin(store),
+        grey: Vec::new(),
+        marked: 0,
+        since_yield: 0,
+        failed: None,
+        asked: Vec::new(),
+        found: Vec::new(),
+    };
+    // Leases first: what one holds may be in a root by the time it is dropped.
+    for key in shared.leases.held() {
+        marker.held(key);
+    }
+    for kind in RootKind::all() {
+        for root in store.roots(kind) {
+            marker.root(root);
+            marker.answers().await?;
+            marker.breathe(local).await?;
+        }
+    }
+    loop {
+        marker.answers().await?;
+        marker.follow(local).await?;
+        if shared.barrier.end_marking(after, |grey| marker.finish(grey)) {
+            return Ok(marker.marked);
+        }
+        if let Some(error) = marker.failed.take() {
+            return Err(error);
+        }
+    }
+}
+
+impl Marker<'_> {
+    /// Marks an extent if it is there; one with references is to be followed. False if it is not there.
+    fn shade(&mut self, key: Key) -> bool {
+        let shared = self.store.shared();
+        self.since_yield += 1;
+        match shared.index.raise(&shared.index_key(&key), Flag::Marked) {
+            Raised::Absent => false,
+            Raised::Already => true,
+            Raised::Now => {
+                self.marked += 1;
+                if key.kind.has_references() {
+                    self.grey.push(key);
+                }
+                true
+            }
+        }
+    }
+
+    /// Takes up what has become grey, and follows it as far as it is in memory and little. True if nothing is left.
+    fn finish(&mut self, grey: Grey) -> bool {
+        let little = grey.len() <= FINISH_MAX;
+        if let Err(error) = self.take_up(grey, little) {
+            self.failed = Some(error);
+            return false;
+        }
+        self.grey.is_empty() && self.asked.is_empty()
+    }
+
+    fn take_up(&mut self, grey: Grey, follow: bool) -> Result<()> {
+        for key in grey.hits {
+            self.held(key);
+        }
+        for root in grey.roots {
+            self.root(root);
+        }
+        // Mostly they know, and at once.
+        for (domain, referrer, mut asked) in std::mem::take(&mut self.asked) {
+            match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(found) => self.found_from(domain, &referrer, found?)?,
+                Poll::Pending => self.asked.push((domain, referrer, asked)),
+            }
+        }
+        for key in grey.born {
+            match self.store.shared().in_memory(&key).filter(|_| follow) {
+                Some(bytes) => self.references(&key, &bytes)?,
+                None => self.grey.push(key),
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks what an extent refers to.
+    fn references(&mut self, key: &Key, bytes: &Bytes) -> Result<()> {
+        let mut found = std::mem::take(&mut self.found);
+        self.tracing.references(key.kind, bytes, &mut found)?;
+        for reference in keys_of(key.domain, &mut found) {
+            if !self.shade(reference) {
+                return Err(missing(&reference, &format!("{} {}", key.kind, key.id)));
+            }
+        }
+        self.found = found;
+        Ok(())
+    }
+
+    fn root(&mut self, root: Root) {
+        let (domain, name) = (root.domain, String::from_utf8_lossy(&root.name).into_owned());
+        self.asked.push((domain, name, self.tracing.clone().root(root)));
+    }
+
+    /// Something held by name. It may not be there yet, or have gone since: then it is new when it comes.
+    fn held(&mut self, key: Key) {
+        if self.shade(key) && key.kind.has_references() {
+            let asked = self.tracing.clone().held(key);
+            self.asked.push((key.domain, key.id.to_string(), asked));
+        }
+    }
+
+    /// Waits for the answers that did not come at once.
+    async fn answers(&mut self) -> Result<()> {
+        for (domain, referrer, asked) in std::mem::take(&mut self.asked) {
+            self.found_from(domain, &referrer, asked.await?)?;
+        }
+        Ok(())
+    }
+
+    fn found_from(&mut self, domain: Domain, referrer: &str, mut found: Found) -> Result<()> {
+        for key in keys_of(domain, &mut found) {
+            if !self.shade(key) {
+                return Err(missing(&key, referrer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows references until none is left.
+    async fn follow(&mut self, local: &Local) -> Result<()> {
+        while !self.grey.is_empty() {
+            let batch = self.grey.split_off(self.grey.len().saturating_sub(BATCH));
+            let read = self.store.get_many(&batch).await;
+            for (key, bytes) in batch.iter().zip(read) {
+                self.references(key, &bytes?)?;
+            }
+            self.since_yield = MARKS;
+            self.breathe(local).await?;
+        }
+        Ok(())
+    }
+
+    async fn breathe(&mut self, local: &Local) -> Result<()> {
+        if self.since_yield >= MARKS {
+            self.since_yield = 0;
+            local.yield_now().await;
+            go_on(self.store)?;
+        }
+        Ok(())
+    }
+}
+
+fn missing(key: &Key, referrer: &str) -> Error {
+    Error::not_found(format!(
+        "{} {}, which {referrer} refers to; nothing is collected before it is repaired or what refers to it is \
+         deleted: it",
+        key.kind, key.id
+    ))
+}

@@ -1,0 +1,149 @@
+//! Collection: finds what no root and no lease reaches, and forgets it.
+//!
+//! A full mark in the style of a concurrent tracing collector (snapshot at the beginning, with a barrier for what
+//! changes: Yuasa 1990; grey on every new reference), then a sweep of the index stripe by stripe, then a checkpoint:
+//! that makes the dead sets durable and frees the segments in which nothing lives. Everything else goes on meanwhile.
+//!
+//! Why nothing alive is lost, whatever crashes: what is swept was reached by no root value since marking began.
+//! Until the checkpoint is durable nothing of it is overwritten, and a crash brings it back. The checkpoint's root
+//! values are younger than the beginning of the mark, and so is whatever replay adds to them.
+//!
+//! The store does not know what extents mean: a [`Trace`] from the layers above says what they refer to.
+
+mod barrier;
+mod mark;
+mod sweep;
+
+pub(super) use barrier::{Barrier, Phase, Section};
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::Store;
+use super::api::{Key, Root};
+use super::checkpoint;
+use super::index::Flag;
+use crate::error::{Error, Result};
+use crate::format::{ContentId, Kind};
+use crate::reactor::Local;
+
+/// What a root or an extent refers to, in its own domain.
+pub type Found = Vec<(Kind, ContentId)>;
+
+/// Says what roots and extents refer to; from the layers above, which know.
+pub trait Trace: Send + Sync {
+    /// Begins the trace of one collection.
+    fn begin(&self, store: &Store) -> Arc<dyn Tracing>;
+}
+
+/// The trace of one collection; may remember what it has been asked.
+pub trait Tracing: Send + Sync {
+    /// What a root keeps alive; what an earlier answer had may be left out. Errors if the root makes no sense, or if
+    /// something that belongs to it cannot be read.
+    fn root(self: Arc<Self>, root: Root) -> Pin<Box<dyn Future<Output = Result<Found>> + Send>>;
+
+    /// What an extent that is held by name keeps alive besides what it refers to.
+    fn held(self: Arc<Self>, key: Key) -> Pin<Box<dyn Future<Output = Result<Found>> + Send>>;
+
+    /// Appends what an extent refers to. Never asked about data.
+    ///
+    /// # Errors
+    /// If its bytes make no sense.
+    fn references(&self, kind: Kind, bytes: &Bytes, found: &mut Found) -> Result<()>;
+}
+
+/// What a collection did, or would do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Collected {
+    /// Extents that are alive.
+    pub marked: u64,
+    /// Extents that were forgotten.
+    pub swept: u64,
+    /// Their bytes.
+    pub swept_bytes: u64,
+    /// Segments that became free at once.
+    pub segments_freed: u64,
+    /// Time of the mark, in nanoseconds.
+    pub mark_ns: u64,
+    /// Time of the sweep, in nanoseconds.
+    pub sweep_ns: u64,
+}
+
+impl Store {
+    /// Collects: forgets every extent that no root and no lease reaches, and frees the segments in which nothing
+    /// lives then. Reads, writes and commits go on meanwhile. With `dry_run` only counts.
+    ///
+    /// # Errors
+    /// `Damaged` or `NotFound` if something on the way from a root cannot be read: what it refers to is unknown, so
+    /// nothing is forgotten until it is repaired or its roots are deleted. What [`checkpoint`](Store::checkpoint)
+    /// answers.
+    pub async fn collect(&self, trace: Arc<dyn Trace>, dry_run: bool) -> Result<Collected> {
+        self.maintain(move |local, store| async move { collect(&local, &store, &*trace, dry_run).await })
+            .await
+    }
+}
+
+/// A collection, as part of a maintenance job.
+pub(super) async fn collect(
+    local: &Local,
+    store: &Store,
+    trace: &dyn Trace,
+    dry_run: bool,
+) -> Result<Collected> {
+    let shared = store.shared();
+    shared.check_writable()?;
+    let clock = local.clock();
+    let began = clock.now();
+    let written = shared.counters.frame_bytes.load(Ordering::Relaxed);
+    for stripe in 0..super::index::STRIPES {
+        shared.index.lower(stripe, Flag::Marked);
+        if stripe % 32 == 0 {
+            local.yield_now().await;
+        }
+    }
+    shared
+        .barrier
+        .change(Phase::Marking, || shared.index.set_born_marked(true));
+    let after = if dry_run { Phase::Idle } else { Phase::Sweeping };
+    let marked = mark::mark(local, store, trace, after).await;
+    let mut collected = Collected {
+        mark_ns: clock.now().0.saturating_sub(began.0),
+        ..Collected::default()
+    };
+    let swept = match marked {
+        Ok(marked) => {
+            collected.marked = marked;
+            sweep::sweep(local, shared, dry_run).await
+        }
+        Err(error) => Err(error),
+    };
+    shared
+        .barrier
+        .change(Phase::Idle, || shared.index.set_born_marked(false));
+    drop(shared.barrier.take());
+    let swept = swept?;
+    collected.swept = swept.extents;
+    collected.swept_bytes = swept.bytes;
+    collected.sweep_ns = clock.now().0.saturating_sub(began.0) - collected.mark_ns;
+    if !dry_run {
+        shared.counters.collected(swept.extents, swept.bytes, written);
+        collected.segments_freed = checkpoint::take(local, store).await?.segments_freed;
+    }
+    Ok(collected)
+}
+
+/// Ends a job at its next step when the store is being closed.
+fn go_on(store: &Store) -> Result<()> {
+    if store.shared().is_closing() {
+        return Err(Error::Closed);
+    }
+    Ok(())
+}
+
+/// The keys of what an extent or root of a domain refers to.
+fn keys_of(domain: crate::format::Domain, found: &mut Found) -> impl Iterator<Item = Key> {
+    found.drain(..).map(move |(kind, id)| Key { domain, kind, id })
+}

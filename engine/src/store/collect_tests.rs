@@ -1,0 +1,339 @@
+//! Online checkpoints, collection and cleaning: what goes, what stays, what a crash leaves.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::testing::{self, data};
+use super::*;
+use crate::error::Error;
+use crate::format::{ContentId, Domain, Kind};
+use crate::hash;
+
+/// A node is a list of ids of data extents, or of nodes if the first byte is 1.
+struct Lists;
+
+impl Trace for Lists {
+    fn begin(&self, _: &Store) -> Arc<dyn Tracing> {
+        Arc::new(Lists)
+    }
+}
+
+impl Tracing for Lists {
+    fn root(self: Arc<Self>, root: Root) -> Pin<Box<dyn Future<Output = Result<Found>> + Send>> {
+        let found = root.target.map(|target| (target.kind, target.id));
+        Box::pin(async move { Ok(found.into_iter().collect()) })
+    }
+
+    fn held(self: Arc<Self>, _: Key) -> Pin<Box<dyn Future<Output = Result<Found>> + Send>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn references(&self, _: Kind, bytes: &Bytes, found: &mut Found) -> Result<()> {
+        let kind = if bytes[0] == 1 { Kind::Node } else { Kind::Data };
+        let ids = bytes[1..].chunks_exact(32);
+        found.extend(ids.map(|id| (kind, ContentId(id.try_into().expect("32 bytes")))));
+        Ok(())
+    }
+}
+
+fn list(kind: u8, keys: &[Key]) -> Extent {
+    let mut bytes = vec![kind];
+    keys.iter().for_each(|key| bytes.extend_from_slice(&key.id.0));
+    let bytes = Bytes::from(bytes);
+    let key = Key {
+        domain: Domain(0),
+        kind: Kind::Node,
+        id: hash::typed_id(Kind::Node, &bytes),
+    };
+    Extent { key, bytes }
+}
+
+fn content(tree: u64, number: u64, len: usize) -> Bytes {
+    let mut bytes = vec![(tree % 251) as u8; len];
+    bytes[..8].copy_from_slice(&tree.to_le_bytes());
+    bytes[8..16].copy_from_slice(&number.to_le_bytes());
+    Bytes::from(bytes)
+}
+
+/// Stores a tree of `count` contents under one node and makes a branch of that name at it; its keys, the node last.
+fn plant(store: &Store, name: u64, contents: std::ops::Range<u64>, len: usize) -> Vec<Key> {
+    let extents: Vec<Extent> = contents.map(|number| data(&content(0, number, len))).collect();
+    let mut keys: Vec<Key> = extents.iter().map(|extent| extent.key).collect();
+    let node = list(0, &keys);
+    keys.push(node.key);
+    let mut batch = store.batch();
+    let ack = store.block_on(async {
+        batch.put(extents).await.unwrap();
+        batch.put(vec![node]).await.unwrap();
+        batch.set_root(RootUpdate {
+            kind: RootKind::Branch,
+            name: Arc::from(name.to_string().as_bytes()),
+            expect: Expect::Any,
+            change: RootChange::Set {
+                target: Some(Target {
+                    kind: Kind::Node,
+                    id: keys[keys.len() - 1].id,
+                }),
+                data: Bytes::new(),
+            },
+        });
+        batch.submit().await.unwrap()
+    });
+    store.block_on(ack.durable()).unwrap();
+    keys
+}
+
+fn fell(store: &Store, name: u64) {
+    let mut batch = store.batch();
+    batch.set_root(RootUpdate {
+        kind: RootKind::Branch,
+        name: Arc::from(name.to_string().as_bytes()),
+        expect: Expect::Present,
+        change: RootChange::Delete,
+    });
+    store.block_on(batch.submit()).unwrap();
+}
+
+fn all_there(store: &Store, keys: &[Key]) {
+    for answer in store.block_on(store.get_many(keys)) {
+        answer.unwrap();
+    }
+}
+
+fn audit(store: &Store) {
+    let audit = store.block_on(store.audit()).unwrap();
+    assert_eq!(audit.wrong, 0, "{audit:?}");
+    assert!(audit.segments > 0 && audit.live > 0);
+}
+
+/// Goal: P6. After a checkpoint of a working store a crash replays only what came later, and nothing is lost.
+/// Method: fill several segments from several logs, checkpoint, write a little more, crash, reopen; twice.
+#[test]
+fn replay_begins_at_the_last_checkpoint() {
+    let device = testing::device(256 << 20);
+    let store = testing::create(&device, 2);
+    let mut keys = Vec::new();
+    for tree in 0..40 {
+        keys.extend(plant(&store, tree, tree * 100..tree * 100 + 20, 40_000));
+    }
+    let report = store.block_on(store.checkpoint()).unwrap();
+    assert!(report.bytes > 0);
+    keys.extend(plant(&store, 100, 9000..9010, 5000));
+    let frames = store.stats().frames;
+    testing::abandon(store);
+    let store = testing::open(&device, 2);
+    let replayed = store.health().replayed_frames;
+    assert!(
+        replayed > 0 && replayed * 10 < frames,
+        "{replayed} of {frames} frames"
+    );
+    assert!(store.health().damage.is_empty());
+    all_there(&store, &keys);
+    audit(&store);
+    assert_eq!(store.roots(RootKind::Branch).len(), 41);
+    store.block_on(store.checkpoint()).unwrap();
+    testing::abandon(store);
+    let store = testing::open(&device, 3);
+    assert_eq!(store.health().replayed_frames, 0);
+    all_there(&store, &keys);
+}
+
+/// Goal: what no root reaches goes, what any root reaches stays, and so after a crash and after a close.
+/// Method: trees that share halves of their contents; delete every second one.
+#[test]
+fn a_collection_forgets_what_no_root_reaches() {
+    let device = testing::device(256 << 20);
+    let store = testing::create(&device, 2);
+    let mut kept = Vec::new();
+    let mut gone = Vec::new();
+    for tree in 0..20u64 {
+        let keys = plant(&store, tree, tree * 50..tree * 50 + 100, 9000);
+        if tree % 2 == 0 {
+            kept.extend(keys);
+        } else {
+            gone.extend(keys);
+        }
+    }
+    // A middle tree shares both its halves with its neighbours; only its node goes, and the last one's second half.
+    gone.retain(|key| !kept.contains(key));
+    let trace: Arc<dyn Trace> = Arc::new(Lists);
+    let idle = store.block_on(store.collect(trace.clone(), false)).unwrap();
+    assert_eq!(idle.swept, 0);
+    (0..20)
+        .filter(|tree| tree % 2 == 1)
+        .for_each(|tree| fell(&store, tree));
+    let dry = store.block_on(store.collect(trace.clone(), true)).unwrap();
+    assert_eq!(dry.swept, gone.len() as u64);
+    all_there(&store, &gone);
+    let done = store.block_on(store.collect(trace.clone(), false)).unwrap();
+    assert_eq!((done.swept, done.swept_bytes), (dry.swept, dry.swept_bytes));
+    let check = |store: &Store| {
+        audit(store);
+        all_there(store, &kept);
+        assert!(store.contains(&gone).into_iter().all(|known| !known));
+        for answer in store.block_on(store.get_many(&gone)) {
+            assert!(matches!(answer, Err(Error::NotFound { .. })));
+        }
+    };
+    check(&store);
+    testing::abandon(store);
+    let store = testing::open(&device, 2);
+    check(&store);
+    store.close().unwrap();
+    let store = testing::open(&device, 1);
+    check(&store);
+    // And what is gone can come again.
+    for tree in 0..20 {
+        plant(&store, tree, tree * 50..tree * 50 + 100, 9000);
+    }
+    all_there(&store, &gone);
+    testing::abandon(store);
+    let store = testing::open(&device, 1);
+    all_there(&store, &kept);
+    all_there(&store, &gone);
+}
+
+/// Goal: what a lease holds stays while it lives.
+#[test]
+fn a_lease_keeps_what_it_holds() {
+    let store = testing::store();
+    let extent = data(&content(1, 1, 5000));
+    let key = extent.key;
+    let mut batch = store.batch();
+    let ack = store.block_on(async {
+        batch.put(vec![extent]).await.unwrap();
+        batch.submit().await.unwrap()
+    });
+    store.block_on(ack.durable()).unwrap();
+    let trace: Arc<dyn Trace> = Arc::new(Lists);
+    assert_eq!(
+        store.block_on(store.collect(trace.clone(), false)).unwrap().swept,
+        0
+    );
+    all_there(&store, &[key]);
+    drop(ack);
+    assert_eq!(store.block_on(store.collect(trace, false)).unwrap().swept, 1);
+    assert!(!store.contains(&[key])[0]);
+}
+
+/// Goal: a store that was full of what nobody needs any more takes as much again, with and without a crash between.
+#[test]
+fn a_full_store_is_empty_again_after_a_collection() {
+    let device = testing::device(96 << 20);
+    let mut store = testing::create(&device, 2);
+    let trace: Arc<dyn Trace> = Arc::new(Lists);
+    let mut first = 0;
+    for round in 0..6u64 {
+        let mut trees = 0;
+        loop {
+            let from = round * 1_000_000 + trees * 1000;
+            let extents: Vec<Extent> = (from..from + 8)
+                .map(|number| data(&content(9, number, 60_000)))
+                .collect();
+            let mut batch = store.batch_on(trees as usize);
+            let done = store.block_on(async {
+                batch.put(extents).await?;
+                batch.submit().await
+            });
+            match done {
+                Ok(_) => trees += 1,
+                Err(Error::Full { .. }) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if round == 0 {
+            first = trees;
+        }
+        assert!(
+            trees * 4 >= first * 3,
+            "round {round}: {trees} batches, {first} at first"
+        );
+        store.block_on(store.flush()).unwrap();
+        let done = store.block_on(store.collect(trace.clone(), false)).unwrap();
+        assert!(done.segments_freed > 0, "{done:?}");
+        if round % 2 == 1 {
+            testing::abandon(store);
+            store = testing::open(&device, 2);
+            // What the logs had open was sealed half empty, and nothing is freed while a dead owner may still write.
+            store.block_on(store.checkpoint()).unwrap();
+        }
+    }
+}
+
+/// Goal: cleaning frees segments that are mostly dead, keeps every living byte readable, and survives a crash; a store
+/// filled to the brim with such segments can still be cleaned.
+/// Method: trees of which one content in four is kept by a branch, on a full store; readers beside the cleaning.
+#[test]
+fn cleaning_moves_what_lives() {
+    let device = testing::device(96 << 20);
+    let store = testing::create(&device, 2);
+    let trace: Arc<dyn Trace> = Arc::new(Lists);
+    let mut kept = Vec::new();
+    for tree in 0.. {
+        let extents: Vec<Extent> = (0..8)
+            .map(|number| data(&content(tree, number, 30_000)))
+            .collect();
+        let kept_here: Vec<Key> = extents[..2].iter().map(|extent| extent.key).collect();
+        let node = list(0, &kept_here);
+        let mut batch = store.batch_on(tree as usize);
+        batch.set_root(RootUpdate {
+            kind: RootKind::Branch,
+            name: Arc::from(tree.to_string().as_bytes()),
+            expect: Expect::Absent,
+            change: RootChange::Set {
+                target: Some(Target {
+                    kind: Kind::Node,
+                    id: node.key.id,
+                }),
+                data: Bytes::new(),
+            },
+        });
+        let node_key = node.key;
+        let done = store.block_on(async {
+            batch.put(extents).await?;
+            batch.put(vec![node]).await?;
+            batch.submit().await
+        });
+        match done {
+            Ok(_) => {
+                kept.extend(kept_here);
+                kept.push(node_key);
+            }
+            Err(Error::Full { .. }) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    store.block_on(store.flush()).unwrap();
+    let collected = store.block_on(store.collect(trace.clone(), false)).unwrap();
+    assert!(collected.swept > 0);
+    let free = store.space().segments_free;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let cleaned = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                all_there(&store, &kept);
+            }
+        });
+        let cleaned = store.block_on(store.clean(1000));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        cleaned.unwrap()
+    });
+    let now = store.space().segments_free;
+    assert!(
+        cleaned.moved > 0 && now >= free + 6,
+        "{cleaned:?}: {free} free segments before, {now} after"
+    );
+    all_there(&store, &kept);
+    audit(&store);
+    testing::abandon(store);
+    let store = testing::open(&device, 2);
+    audit(&store);
+    assert!(store.health().damage.is_empty(), "{:?}", store.health().damage);
+    all_there(&store, &kept);
+    assert_eq!(store.block_on(store.collect(trace, false)).unwrap().swept, 0);
+    store.close().unwrap();
+    let store = testing::open(&device, 2);
+    all_there(&store, &kept);
+}
