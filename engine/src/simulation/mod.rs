@@ -35,6 +35,7 @@ mod check;
 mod client;
 mod content;
 mod crowd;
+pub mod exhaustive;
 mod faults;
 mod maintenance;
 mod minimise;

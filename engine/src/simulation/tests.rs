@@ -29,3 +29,16 @@ fn a_seed_always_does_the_same() {
         assert_eq!(outcome.tally, again.tally, "seed {seed}");
     }
 }
+
+/// Goal: P1, P3: no crash of a short workload loses what was acknowledged. Method: every workload of one operation, every
+/// crash, every subset of the last writes; `simulate --exhaustive` does those of three.
+#[test]
+fn short_workloads_survive_every_crash() {
+    let base = exhaustive::Base::new().expect("a store with one branch");
+    let mut exhausted = exhaustive::Exhausted::default();
+    for workload in exhaustive::workloads(1) {
+        base.exhaust(&workload, &mut exhausted);
+    }
+    assert_eq!(exhausted.violation, None);
+    assert!(exhausted.survivors > exhausted.crashes && exhausted.crashes > exhausted.workloads);
+}
