@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use helios_engine::simulation::exhaustive::{self, Base, Exhausted};
 use helios_engine::simulation::{self, Plan, Tally, Violation};
 
 /// A seed that takes longer than this is reported as hanging.
-const HANG: Duration = Duration::from_secs(120);
+const HANG: Duration = Duration::from_secs(60);
 /// Plans run while a failing one is made smaller.
 const MINIMISE_RUNS: usize = 2000;
 
@@ -48,6 +49,10 @@ struct Arguments {
     /// Print what the seed does
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Crash every workload of up to so many operations after every write, with every subset of the last writes
+    #[arg(long, value_name = "OPERATIONS", num_args = 0..=1, default_missing_value = "3",
+          conflicts_with_all = ["seed", "seconds", "hours", "seeds"])]
+    exhaustive: Option<usize>,
     /// Show a failing seed as it is instead of making it smaller
     #[arg(long)]
     as_is: bool,
@@ -58,9 +63,65 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.seed {
-        Some(seed) => replay(&arguments, seed),
-        None => search(&arguments),
+    match (arguments.exhaustive, arguments.seed) {
+        (Some(length), _) => exhaust(&arguments, length),
+        (_, Some(seed)) => replay(&arguments, seed),
+        _ => search(&arguments),
+    }
+}
+
+fn threads(arguments: &Arguments) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.threads.unwrap_or(cores).max(1)
+}
+
+/// Crashes every short workload everywhere.
+fn exhaust(arguments: &Arguments, length: usize) -> ExitCode {
+    let base = match Base::new() {
+        Ok(base) => base,
+        Err(violation) => {
+            println!("FAILED before the first workload: {}", violation.0);
+            return ExitCode::FAILURE;
+        }
+    };
+    let workloads = exhaustive::workloads(length);
+    let next = AtomicU64::new(0);
+    let total = Mutex::new(Exhausted::default());
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads(arguments) {
+            scope.spawn(|| {
+                let mut own = Exhausted::default();
+                while own.violation.is_none() {
+                    let number = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
+                    let Some(workload) = workloads.get(number) else {
+                        break;
+                    };
+                    base.exhaust(workload, &mut own);
+                }
+                let mut total = total.lock().expect("nobody panics with it");
+                total.workloads += own.workloads;
+                total.crashes += own.crashes;
+                total.survivors += own.survivors;
+                total.violation = total.violation.take().or(own.violation);
+            });
+        }
+    });
+    let total = total.into_inner().expect("nobody panicked with it");
+    println!(
+        "{} of {} workloads, {} crashes, {} survivors opened and compared in {:.1} s",
+        total.workloads,
+        workloads.len(),
+        total.crashes,
+        total.survivors,
+        began.elapsed().as_secs_f64()
+    );
+    match total.violation {
+        None => ExitCode::SUCCESS,
+        Some((at, violation)) => {
+            println!("FAILED: {at}: {}", violation.0);
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -99,8 +160,7 @@ struct Search {
 }
 
 fn search(arguments: &Arguments) -> ExitCode {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = arguments.threads.unwrap_or(cores).max(1);
+    let threads = threads(arguments);
     let time = match (arguments.seconds, arguments.hours) {
         (Some(seconds), _) => Some(Duration::from_secs(seconds)),
         (_, Some(hours)) => Some(Duration::from_secs_f64(hours.max(0.0) * 3600.0)),
@@ -120,7 +180,7 @@ fn search(arguments: &Arguments) -> ExitCode {
         failure: Mutex::default(),
         at: (0..threads).map(|_| Mutex::default()).collect(),
     };
-    let hanging = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
                 let search = &search;
@@ -136,7 +196,6 @@ fn search(arguments: &Arguments) -> ExitCode {
             }
         }
     });
-    let () = hanging;
     let done = search.done.load(Ordering::Relaxed);
     let seconds = began.elapsed().as_secs_f64();
     print_counts(&search.tally.lock().expect("no thread panicked"));

@@ -171,7 +171,7 @@ pub(super) async fn commit(
         None => None,
     };
     if found != base {
-        Violation::new(format!("branch {slot} is at {found:?} instead of {base:?}"))?;
+        return client.astray(format!("branch {slot} is at {found:?} instead of {base:?}"));
     }
     let mut files = client.files(base);
     if let Err(error) = edit(&mut tree, &mut files, edits).await {
@@ -342,14 +342,19 @@ pub(super) async fn read(client: &mut Client, slot: u8) -> Result<(), Stop> {
     let Some(number) = client.at(slot) else {
         return match client.trees.branch(&client.name(slot)) {
             Err(Error::NotFound { .. }) => Ok(()),
-            _ => Ok(Violation::new("a branch that should not exist does")?),
+            _ => client.astray("a branch that should not exist does"),
         };
     };
     let files = client.files(Some(number));
     let compared = async {
         let mut tree = client.trees.open_branch(&client.name(slot), options()).await?;
         let base = tree.base();
-        Ok((base, compare(&mut tree, &files).await?))
+        let expected = client.stage.model.lock().commits[&number].id;
+        let compared = match base == expected {
+            true => compare(&mut tree, &files).await?,
+            false => Ok(()),
+        };
+        Ok((base, compared))
     };
     match compared.await {
         Ok((base, compared)) => {
@@ -358,7 +363,7 @@ pub(super) async fn read(client: &mut Client, slot: u8) -> Result<(), Stop> {
                 None => None,
             };
             if found != Some(number) {
-                Violation::new(format!("the branch is at {found:?} instead of {number}"))?;
+                return client.astray(format!("the branch is at {found:?} instead of {number}"));
             }
             Ok(compared?)
         }

@@ -152,6 +152,14 @@ impl Client {
         }
     }
 
+    /// What is found is not what the client has left there: older states are no violation where media are damaged.
+    pub fn astray<T>(&self, what: impl Into<String>) -> Result<T, Stop> {
+        Err(match self.stage.damaged {
+            true => Stop::Over,
+            false => Stop::Wrong(Violation(what.into())),
+        })
+    }
+
     /// As [`judge`](Self::judge), for an operation that changes what the client owns.
     pub fn judge_change(&self, error: &Error) -> Result<(), Stop> {
         self.judge(error)?;
@@ -301,9 +309,7 @@ impl Client {
                 self.done(durable);
                 Ok(())
             }
-            Ok(found) => Ok(Violation::new(format!(
-                "{content} has {found} pins instead of {count}"
-            ))?),
+            Ok(found) => self.astray(format!("{content} has {found} pins instead of {count}")),
             Err(error) => self.judge_change(&error),
         }
     }

@@ -120,6 +120,9 @@ impl Search {
             if round.cache_bytes > 0 {
                 progress |= self.attempt(|plan| plan.rounds[number].cache_bytes = 0);
             }
+            if round.zero_ahead {
+                progress |= self.attempt(|plan| plan.rounds[number].zero_ahead = false);
+            }
             if round.end_at != EndAt::Done {
                 progress |= self.attempt(|plan| plan.rounds[number].end_at = EndAt::Done);
             }

@@ -35,6 +35,7 @@ mod check;
 mod client;
 mod content;
 mod crowd;
+pub mod exhaustive;
 mod faults;
 mod maintenance;
 mod minimise;
@@ -54,7 +55,7 @@ pub use maintenance::Maintenance;
 pub use minimise::minimise;
 pub use model::Violation;
 pub use plan::{ClientPlan, Edit, EndAt, Ending, Operation, Plan, Round};
-pub use round::run;
+pub use round::{run, run_watching};
 pub use tally::Tally;
 pub use workload::draw;
 

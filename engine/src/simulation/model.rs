@@ -51,7 +51,7 @@ pub(super) struct Owned {
 }
 
 /// The states one client went through in this opening.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct ClientModel {
     /// The first was found at opening.
     pub states: Vec<Owned>,
@@ -71,7 +71,7 @@ pub(super) struct ContentModel {
 }
 
 /// All of it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Model {
     pub commits: BTreeMap<Number, CommitModel>,
     pub ids: HashMap<ContentId, Number>,

@@ -37,6 +37,8 @@ pub struct Round {
     pub reactors: usize,
     /// Bytes of the cache of extents.
     pub cache_bytes: u64,
+    /// Whether segments are zeroed before use.
+    pub zero_ahead: bool,
     /// Who works, all at the same time.
     pub clients: Vec<ClientPlan>,
     /// What the device does wrong from after the opening to the end of the round.
@@ -195,8 +197,10 @@ impl fmt::Display for Plan {
             }
             writeln!(
                 f,
-                "{} reactors, {} bytes of cache",
-                round.reactors, round.cache_bytes
+                "{} reactors, {} bytes of cache{}",
+                round.reactors,
+                round.cache_bytes,
+                if round.zero_ahead { ", zeroing ahead" } else { "" }
             )?;
             for rule in &round.faults {
                 writeln!(f, "  fault {rule:?}")?;

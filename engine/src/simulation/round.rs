@@ -1,7 +1,7 @@
 //! Runs a plan: one opening after the other on the same device, until the end or a violation.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::tally::Tally;
 use super::{Outcome, panics};
 use crate::device::sim::{Faults, Options, Random, SimDevice};
 use crate::error::{Error, Result};
+use crate::limits::UNIT_BYTES;
 use crate::reactor::{Config, Runtime, oneshot};
 use crate::store::{CreateOptions, OpenOptions, Store};
 
@@ -23,13 +24,21 @@ use crate::store::{CreateOptions, OpenOptions, Store};
 const DEVICE_BYTES: u64 = 256 << 20;
 /// Whoever waits longer than this, in virtual time, waits for ever.
 const WAIT_MAX: Duration = Duration::from_secs(20);
+/// Made once: asking for the number of cores takes longer than opening a small store.
+static DEFAULTS: LazyLock<OpenOptions> = LazyLock::new(OpenOptions::default);
 /// Name of the store in messages.
 const NAME: &str = "sim:run";
 
 /// Runs a plan.
 pub fn run(plan: &Plan) -> Outcome {
+    run_watching(plan, false)
+}
+
+/// Runs a plan; with `images` the fingerprint stands for every byte the devices held at the end of rounds, too.
+pub fn run_watching(plan: &Plan, images: bool) -> Outcome {
     let mut run = Run {
         plan,
+        images,
         random: Random::new(plan.seed),
         model: Arc::default(),
         tally: Arc::default(),
@@ -56,6 +65,7 @@ pub fn run(plan: &Plan) -> Outcome {
 
 struct Run<'a> {
     plan: &'a Plan,
+    images: bool,
     random: Random,
     model: Arc<Mutex<Model>>,
     tally: Arc<Mutex<Tally>>,
@@ -79,6 +89,7 @@ impl Run<'_> {
             cut_recovery: None,
             reactors: 2,
             cache_bytes: 0,
+            zero_ahead: false,
             clients: Vec::new(),
             faults: Vec::new(),
             end_at: EndAt::Done,
@@ -98,7 +109,7 @@ impl Run<'_> {
             reactors,
             pin: false,
             seed: self.random.number(),
-            ..Config::default()
+            ..DEFAULTS.reactors.clone()
         };
         let runtime = Runtime::driver(device.clone(), &config).expect("a queue of a simulated device");
         self.runtime = Some(runtime.clone());
@@ -134,7 +145,8 @@ impl Run<'_> {
         let runtime = self.start(device, round.reactors);
         let options = OpenOptions {
             cache_bytes: round.cache_bytes,
-            ..OpenOptions::default()
+            zero_ahead: round.zero_ahead,
+            ..DEFAULTS.clone()
         };
         let opened = Store::open_on(&runtime, NAME, &options);
         if opened.is_err() {
@@ -316,6 +328,12 @@ impl Run<'_> {
         for event in &events {
             let place = (event.number, event.queue, event.at_ns, event.offset, event.len);
             (place, event.durable, event.error).hash(&mut self.hasher);
+        }
+        if self.images {
+            let image = device.image();
+            for unit in image.units() {
+                (unit, image.peek(unit * UNIT_BYTES as u64, UNIT_BYTES)).hash(&mut self.hasher);
+            }
         }
         let mut tally = self.tally.lock();
         tally.faults(&events);

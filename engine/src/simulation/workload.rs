@@ -80,6 +80,7 @@ impl Drawing {
             cut_recovery: random.chance(0.25).then(|| random.below(12)),
             reactors: 1 + pick(random, 4),
             cache_bytes: if random.chance(0.5) { 0 } else { 1 << 20 },
+            zero_ahead: random.chance(0.2),
             clients,
             faults: weather.rules(random),
             end_at,

@@ -159,21 +159,49 @@ impl Media {
         writes
     }
 
-    /// What is found after a power cut with these writes in flight.
-    pub(super) fn after_power_cut(&self, mut in_flight: Vec<Change>, random: &mut Random) -> Image {
+    /// Unflushed writes with all their units, in order.
+    fn unflushed(&self) -> impl Iterator<Item = Change> {
         let mut writes: BTreeMap<Mark, Change> = BTreeMap::new();
         for (unit, versions) in &self.unflushed {
             for (write, contents) in versions {
                 writes.entry(*write).or_default().push((*unit, contents.clone()));
             }
         }
+        writes.into_values()
+    }
+
+    /// What is found after a power cut with these writes in flight.
+    pub(super) fn after_power_cut(&self, mut in_flight: Vec<Change>, random: &mut Random) -> Image {
         random.shuffle(&mut in_flight);
         // Whether little or much survives is itself a matter of luck.
         let luck = random.below(5) as f64 / 4.0;
         let mut image = self.durable.clone();
-        for change in writes.into_values().chain(in_flight) {
+        for change in self.unflushed().chain(in_flight) {
             let fate = draw_fate(luck, random);
             self.leave(&mut image, change, fate, random);
+        }
+        image
+    }
+
+    /// How many writes a power cut may lose that are not in flight.
+    pub(super) fn at_risk(&self) -> usize {
+        self.writes().len()
+    }
+
+    /// What is found after a power cut that keeps the chosen writes whole, of those not flushed and those in flight,
+    /// numbered in this order.
+    pub(super) fn after_chosen_power_cut(
+        &self,
+        in_flight: Vec<Change>,
+        mut keep: impl FnMut(usize) -> bool,
+    ) -> Image {
+        let mut image = self.durable.clone();
+        for (number, change) in self.unflushed().chain(in_flight).enumerate() {
+            if keep(number) {
+                for (unit, contents) in change {
+                    image.set(unit, contents);
+                }
+            }
         }
         image
     }

@@ -172,6 +172,22 @@ impl SimDevice {
         SimDevice::with_state(self.seed, self.options.clone(), next)
     }
 
+    /// How many writes (zero-writes and discards too) a power cut would now put at risk: those not flushed, and those
+    /// in flight, durable ones included.
+    pub fn at_risk(&self) -> usize {
+        self.state.lock().at_risk()
+    }
+
+    /// As [`power_cut`](Self::power_cut), but nothing is left to luck: of the writes [at risk](Self::at_risk), oldest
+    /// first, those survive whole whose number `keep` chooses, and nothing of the others.
+    pub fn power_cut_keeping(&self, keep: impl FnMut(usize) -> bool) -> Arc<SimDevice> {
+        let mut state = self.state.lock();
+        state.dead = true;
+        let image = state.chosen_image(keep);
+        let next = State::new(state.random.clone(), &self.options, image);
+        SimDevice::with_state(self.seed, self.options.clone(), next)
+    }
+
     /// The device as the next process finds it when this one is killed: completed writes are there, unflushed ones
     /// still unflushed; writes in flight happened whole, in part, or not at all. This one is dead from now on.
     pub fn restart(&self) -> Arc<SimDevice> {

@@ -110,6 +110,16 @@ impl State {
         self.media.after_power_cut(in_flight, &mut self.random)
     }
 
+    /// Writes that a power cut may lose: those not flushed, then those in flight.
+    pub(super) fn at_risk(&self) -> usize {
+        self.media.at_risk() + self.in_flight.len()
+    }
+
+    pub(super) fn chosen_image(&self, keep: impl FnMut(usize) -> bool) -> Image {
+        let in_flight = self.in_flight.values().cloned().collect();
+        self.media.after_chosen_power_cut(in_flight, keep)
+    }
+
     pub(super) fn restart(&mut self, options: &Options) -> State {
         self.dead = true;
         let mut media = self.media.clone();

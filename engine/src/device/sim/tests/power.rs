@@ -106,6 +106,30 @@ fn survival_is_independent() {
     );
 }
 
+/// Goal: a chosen power cut keeps what is chosen, whole, and nothing else. Method: three unflushed writes, two to the
+/// same unit, and every subset of them.
+#[test]
+fn chosen_writes_survive() {
+    for subset in 0..8u32 {
+        let mut rig = Rig::new(1);
+        for (unit, byte) in [(0, 1), (1, 2), (1, 3)] {
+            rig.write(unit, byte, false).expect("no faults are planned");
+        }
+        assert_eq!(rig.device.at_risk(), 3);
+        let kept = |number: usize| subset >> number & 1 == 1;
+        let after = rig.device.power_cut_keeping(kept);
+        let expected = [u8::from(kept(0)), if kept(2) { 3 } else { 2 * u8::from(kept(1)) }];
+        for (unit, byte) in (0..).zip(expected) {
+            assert_eq!(
+                after.peek(unit * UNIT, UNIT_BYTES),
+                full(byte),
+                "subset {subset:03b}"
+            );
+        }
+        assert_eq!(after.at_risk(), 0);
+    }
+}
+
 /// Goal: a durable write is not undone by an older unflushed one, a flush covers all that completed before it was
 /// submitted, and only that.
 /// Method: an unflushed write below a durable one; a write that completes between submission and completion of a
