@@ -128,6 +128,7 @@ fn stage(store: &Store, device: &Arc<SimDevice>, model: Model) -> Stage {
         model: Arc::new(Mutex::new(model)),
         tally: Arc::new(Mutex::new(Tally::default())),
         damaged: false,
+        held: Arc::default(),
     }
 }
 

@@ -148,7 +148,7 @@ async fn audit(local: &Local, store: &Store) -> Result<Audit> {
     };
     for (at, footer_unit, end_unit) in sealed {
         let units = (footer_unit, end_unit);
-        let descriptors = recovery::descriptors(local, &shared.name, &superblock, at, units).await?;
+        let (descriptors, _) = recovery::descriptors(local, &shared.name, &superblock, at, units).await?;
         look(at.segment, end_unit, &descriptors, &mut found);
     }
     for open in ends.iter().filter_map(|end| end.current.as_ref()) {

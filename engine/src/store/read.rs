@@ -172,13 +172,26 @@ impl Store {
 
     /// The verified bytes of many extents, in the order asked; reads are sorted by location and merged.
     pub async fn get_many(&self, keys: &[Key]) -> Vec<Result<Bytes>> {
+        self.get_through(keys, |key| self.shared().cache.get(key)).await
+    }
+
+    /// As [`get_many`](Self::get_many), past the cache.
+    pub(super) async fn get_many_anew(&self, keys: &[Key]) -> Vec<Result<Bytes>> {
+        self.get_through(keys, |_| None).await
+    }
+
+    async fn get_through(
+        &self,
+        keys: &[Key],
+        cached: impl Fn(&IndexKey) -> Option<Bytes>,
+    ) -> Vec<Result<Bytes>> {
         let shared = self.shared();
         let clock = self.runtime().clock();
         let asked = clock.now();
         let index_keys: Vec<IndexKey> = keys.iter().map(|key| shared.index_key(key)).collect();
         let mut answers: Vec<Option<Result<Bytes>>> = index_keys
             .iter()
-            .map(|key| shared.cache.get(key).map(Ok))
+            .map(|key| cached(key).map(Ok))
             .collect();
         let missing: Vec<usize> = (0..keys.len())
             .filter(|number| answers[*number].is_none())

@@ -345,18 +345,20 @@ async fn load_sealed(
     Ok(())
 }
 
-/// The descriptors of a sealed segment: from its footer, or else frame by frame up to `end_unit`.
+/// The descriptors of a sealed segment: from its footer, or if that is damaged (which the answer says) frame by frame
+/// up to `end_unit`.
 pub(super) async fn descriptors(
     local: &Local,
     name: &str,
     superblock: &Superblock,
     at: SegmentUse,
     (footer_unit, end_unit): (u32, u32),
-) -> Result<Vec<Descriptor>> {
-    match load_footer(local, name, superblock, at, footer_unit).await? {
-        Some((descriptors, _)) => Ok(descriptors),
-        None => replay::scan_segment(local, name, superblock, at, end_unit, &mut Vec::new()).await,
+) -> Result<(Vec<Descriptor>, bool)> {
+    if let Some((descriptors, _)) = load_footer(local, name, superblock, at, footer_unit).await? {
+        return Ok((descriptors, false));
     }
+    let found = replay::scan_segment(local, name, superblock, at, end_unit, &mut Vec::new()).await?;
+    Ok((found, true))
 }
 
 /// The descriptors in a segment's footer and the time of the newest; `None` if it is damaged.

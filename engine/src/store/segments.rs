@@ -334,6 +334,16 @@ impl SegmentTable {
         };
     }
 
+    /// A segment that is in use, and what for.
+    pub fn at(&self, segment: SegmentId) -> Option<(SegmentUse, SegmentState)> {
+        let slot = self.slots.get(segment.0 as usize)?;
+        let at = SegmentUse {
+            segment,
+            generation: slot.generation,
+        };
+        (slot.state != SegmentState::Free).then_some((at, slot.state))
+    }
+
     /// All segments in a state that `wanted` accepts.
     pub fn find(&self, wanted: impl Fn(SegmentState) -> bool) -> Vec<SegmentUse> {
         let numbers = (0..).zip(&self.slots).filter(|(_, slot)| wanted(slot.state));

@@ -7,29 +7,25 @@
 //! they were copied.
 
 mod choose;
+mod mover;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+pub(super) use mover::Mover;
+
 use std::sync::atomic::Ordering;
 
 use super::Store;
 use super::api::Key;
 use super::checkpoint;
 use super::index::IndexKey;
-use super::log::{Log, Queued, cost_of};
-use super::pending::{NO_SLOT, PendingBatch, PendingExtent};
-use super::recovery;
-use super::segments::{SegmentState, SegmentUse};
+use super::pending::PendingExtent;
+use super::living::living;
+use super::segments::SegmentUse;
 use super::usage::Place;
 use crate::error::{Error, Result};
-use crate::format::Kind;
 use crate::reactor::Local;
 
 /// Bytes read and copied together.
 const PART_BYTES: u64 = 512 << 10;
-/// Parts on their way to the device.
-const PARTS_IN_FLIGHT: usize = 3;
-
 /// What cleaning did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cleaned {
@@ -76,9 +72,8 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
         let before = cleaned.moved_bytes;
         let mut pass = Pass {
             store,
-            log: &log,
+            mover: Mover::new(shared, &log),
             cleaned: &mut cleaned,
-            in_flight: VecDeque::new(),
         };
         let mut full = false;
         for victim in victims {
@@ -91,7 +86,7 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
                 Err(error) => return Err(error),
             }
         }
-        pass.finish().await?;
+        pass.mover.finish().await?;
         let freed = checkpoint::take(local, store).await?.segments_freed;
         cleaned.segments_freed += freed;
         shared
@@ -110,16 +105,17 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
 /// One pass over some victims.
 struct Pass<'a> {
     store: &'a Store,
-    log: &'a Arc<Log>,
+    mover: Mover<'a>,
     cleaned: &'a mut Cleaned,
-    /// Sequences not yet durable.
-    in_flight: VecDeque<u64>,
 }
 
 impl Pass<'_> {
     /// Copies everything that lives in a segment.
     async fn empty(&mut self, local: &Local, victim: SegmentUse) -> Result<()> {
-        let mut living = self.living(local, victim).await?;
+        let Some(living) = living(local, self.store, victim.segment).await? else {
+            return Ok(());
+        };
+        let mut living = living.extents;
         while !living.is_empty() {
             if self.store.shared().is_closing() {
                 return Err(Error::Closed);
@@ -138,48 +134,6 @@ impl Pass<'_> {
             local.yield_now().await;
         }
         Ok(())
-    }
-
-    /// What the index refers to in a segment, in the order of the device.
-    async fn living(&self, local: &Local, victim: SegmentUse) -> Result<Vec<(Key, IndexKey, Place)>> {
-        let shared = self.store.shared();
-        let Some((
-            SegmentState::Sealed {
-                end_unit,
-                footer_unit,
-                ..
-            },
-            _,
-        )) = shared.segments.lock().get(victim.segment)
-        else {
-            return Ok(Vec::new());
-        };
-        let superblock = self.store.0.superblock.lock().clone();
-        let found =
-            recovery::descriptors(local, &shared.name, &superblock, victim, (footer_unit, end_unit)).await?;
-        let mut living: Vec<(Key, IndexKey, Place)> = found
-            .iter()
-            .filter_map(|descriptor| {
-                let kind = descriptor.kind().filter(|kind| *kind != Kind::Root)?;
-                let key = Key {
-                    domain: descriptor.domain(),
-                    kind,
-                    id: descriptor.id,
-                };
-                let place = Place {
-                    segment: victim.segment,
-                    offset: descriptor.offset.get(),
-                    len: descriptor.stored_len.get(),
-                };
-                Some((key, shared.index_key(&key), place))
-            })
-            .collect();
-        let keys: Vec<IndexKey> = living.iter().map(|(_, key, _)| *key).collect();
-        let mut slots = Vec::with_capacity(keys.len());
-        shared.index.get_many(&keys, &mut slots);
-        let mut slots = slots.into_iter();
-        living.retain(|(_, _, place)| slots.next().flatten() == Some(place.slot()));
-        Ok(living)
     }
 
     /// Copies some extents of one segment.
@@ -207,52 +161,8 @@ impl Pass<'_> {
         if copies.is_empty() {
             return Ok(());
         }
-        let lengths = copies.iter().map(|copy| copy.bytes.len());
-        let cost = cost_of(lengths.clone(), std::iter::empty());
-        let bytes: usize = lengths.sum();
-        let shared = self.store.shared();
-        if let Err(no_room) = self.log.room.take(cost, false, || self.log.hurry()).await {
-            shared.check_writable()?;
-            return Err(no_room.error(&shared.name, cost));
-        }
         self.cleaned.moved += copies.len() as u64;
-        self.cleaned.moved_bytes += bytes as u64;
-        let since = self.store.runtime().clock().now();
-        let log = self.log.id;
-        let place = |sequence| {
-            let batch = Arc::new(PendingBatch {
-                log,
-                sequence,
-                slot: NO_SLOT,
-                extents: copies,
-                bytes,
-            });
-            let queued = Queued {
-                batch,
-                records: Vec::new(),
-                depends_on: Vec::new(),
-                cost,
-                is_commit: false,
-                since,
-            };
-            (queued, ())
-        };
-        let (sequence, ()) = self.log.append(place)?;
-        self.log.hurry_to(sequence);
-        self.in_flight.push_back(sequence);
-        if self.in_flight.len() > PARTS_IN_FLIGHT
-            && let Some(oldest) = self.in_flight.pop_front()
-        {
-            self.log.durable(oldest).await?;
-        }
-        Ok(())
-    }
-
-    /// Waits until all copies are durable.
-    async fn finish(self) -> Result<()> {
-        match self.in_flight.back() {
-            Some(last) => self.log.durable(*last).await,
-            None => Ok(()),
-        }
+        self.cleaned.moved_bytes += copies.iter().map(|copy| copy.bytes.len() as u64).sum::<u64>();
+        self.mover.copy(self.store.runtime().clock().now(), copies).await
     }
 }

@@ -1,0 +1,71 @@
+//! What lives in a segment: the extents on the device that the index refers to there.
+
+use super::Store;
+use super::api::Key;
+use super::checkpoint;
+use super::index::IndexKey;
+use super::recovery;
+use super::segments::SegmentState;
+use super::usage::Place;
+use crate::error::Result;
+use crate::format::{Kind, SegmentId};
+use crate::reactor::Local;
+
+/// What lives in one segment.
+pub(super) struct Living {
+    /// In the order of the device.
+    pub extents: Vec<(Key, IndexKey, Place)>,
+    /// The footer cannot be read: the segment was read frame by frame.
+    pub footer_damaged: bool,
+}
+
+/// What lives in a segment that holds extents; `None` for any other. Part of a maintenance job.
+pub(super) async fn living(local: &Local, store: &Store, segment: SegmentId) -> Result<Option<Living>> {
+    let shared = store.shared();
+    let listed = shared.segments.lock().at(segment);
+    let Some((at, state)) = listed else { return Ok(None) };
+    let superblock = store.0.superblock.lock().clone();
+    let (descriptors, footer_damaged) = match state {
+        SegmentState::Sealed {
+            end_unit,
+            footer_unit,
+            ..
+        } => {
+            let units = (footer_unit, end_unit);
+            recovery::descriptors(local, &shared.name, &superblock, at, units).await?
+        }
+        SegmentState::Open(_) => {
+            let ends = checkpoint::cut_all(store).await?;
+            let open = ends.into_iter().filter_map(|end| end.current);
+            let found = open.filter(|open| open.at == at).map(|open| open.descriptors).next();
+            (found.unwrap_or_default(), false)
+        }
+        _ => return Ok(None),
+    };
+    let mut extents: Vec<(Key, IndexKey, Place)> = descriptors
+        .iter()
+        .filter_map(|descriptor| {
+            let kind = descriptor.kind().filter(|kind| *kind != Kind::Root)?;
+            let key = Key {
+                domain: descriptor.domain(),
+                kind,
+                id: descriptor.id,
+            };
+            let place = Place {
+                segment,
+                offset: descriptor.offset.get(),
+                len: descriptor.stored_len.get(),
+            };
+            Some((key, shared.index_key(&key), place))
+        })
+        .collect();
+    let keys: Vec<IndexKey> = extents.iter().map(|(_, key, _)| *key).collect();
+    let mut slots = Vec::with_capacity(keys.len());
+    shared.index.get_many(&keys, &mut slots);
+    let mut slots = slots.into_iter();
+    extents.retain(|(_, _, place)| slots.next().flatten() == Some(place.slot()));
+    Ok(Some(Living {
+        extents,
+        footer_damaged,
+    }))
+}
