@@ -191,6 +191,14 @@ pub enum Error {
         /// The first of them with what the system said, ready to print.
         list: String,
     },
+    /// An answer that needs everything in the store can't be given, because some of it is missing or damaged.
+    #[error("the answer would be incomplete: {first}, and {more} more problems; `helios check` lists them")]
+    Incomplete {
+        /// The first problem, ready to print.
+        first: String,
+        /// How many more there are.
+        more: u64,
+    },
     /// The caller asked the operation to end. What it had begun is undone or can be repeated.
     #[error("cancelled")]
     Cancelled,

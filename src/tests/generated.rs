@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 24] = [
     "init",
     "info",
     "stats",
@@ -18,6 +18,8 @@ const COMMANDS: [&str; 22] = [
     "status",
     "branch",
     "tag",
+    "why",
+    "du",
     "forget",
     "log",
     "ls",

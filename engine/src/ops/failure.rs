@@ -84,6 +84,10 @@ impl From<Error> for Failure {
                     "store {store} needs features this version does not know (incompatible bits {bits:#x})"
                 )
             }
+            Error::Incomplete { first, more: 0 } => format!("the answer would be incomplete: {first}"),
+            Error::Incomplete { first, more } => {
+                format!("the answer would be incomplete: {first}, and {more} more problems")
+            }
             other => other.to_string(),
         };
         Failure { class, message, hint }
@@ -93,7 +97,10 @@ impl From<Error> for Failure {
 fn class(error: &Error) -> Class {
     match error {
         Error::Full { .. } | Error::DiskFull { .. } => Class::Full,
-        Error::Damaged { .. } | Error::Inconsistent { .. } | Error::NotAStore { .. } => Class::Damaged,
+        Error::Damaged { .. }
+        | Error::Inconsistent { .. }
+        | Error::Incomplete { .. }
+        | Error::NotAStore { .. } => Class::Damaged,
         Error::NotFound { .. } => Class::NotFound,
         Error::Ambiguous { .. } | Error::Invalid { .. } | Error::Refused { .. } => Class::Invalid,
         Error::Exists { .. } | Error::Conflict { .. } => Class::Conflict,
@@ -121,6 +128,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Damaged { .. } | Error::Inconsistent { .. } => {
             "`helios check --read-data` lists everything that is damaged"
         }
+        Error::Incomplete { .. } => "`helios check` lists everything that is missing or damaged",
         Error::Ambiguous { .. } => "give more digits of the id, or a branch or tag",
         Error::Conflict { .. } => "look at the new state (`helios log`), then try again on top of it",
         Error::InUse { .. } => "wait for it to finish, or stop it",

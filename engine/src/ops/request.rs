@@ -41,6 +41,10 @@ pub enum Request {
     Tag(TagRequest),
     /// Drops old commits from the histories of branches. Answered by [`Reply::Forgot`](super::Reply::Forgot).
     Forget(ForgetRequest),
+    /// Asks what keeps an extent alive. Answered by [`Reply::Kept`](super::Reply::Kept).
+    Why(WhyRequest),
+    /// Asks what names cost. Answered by [`Reply::Usage`](super::Reply::Usage).
+    Usage(UsageRequest),
     /// Walks a history. Answered by [`Reply::History`](super::Reply::History).
     Log(LogRequest),
     /// Lists a directory of a revision. Answered by [`Reply::Listed`](super::Reply::Listed).
@@ -229,6 +233,23 @@ pub struct ForgetRequest {
     /// Only says what would be done.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Asks which roots keep a content, tree node, commit or chunk alive, and along which paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyRequest {
+    /// An id, a unique beginning of one (at least 4 digits), `REV` or `REV:PATH`.
+    pub what: ByteString,
+    /// Answers at most.
+    pub limit: u64,
+}
+
+/// Asks how many bytes names keep alive, alone and together with others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRequest {
+    /// Branches, tags and other revisions; empty: all branches and tags, and everything else in sums.
+    #[serde(default)]
+    pub revisions: Vec<ByteString>,
 }
 
 /// Walks a history, newest first.

@@ -5,6 +5,42 @@ use clap::Args;
 use super::Name;
 use crate::cli::time;
 
+/// `helios why`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Lists every branch and tag with the newest of its commits that holds it and the paths in that commit, \
+then pins and directories. What nothing keeps alive may be collected.\n
+Examples:
+  helios why main~3:data/model.bin
+  helios why 9f86d081
+  helios why $(b3sum --no-names video.mp4) -n 100"
+)]
+pub struct WhyArgs {
+    /// Id of a content, directory, commit or chunk (at least 4 digits of it), REV or REV:PATH
+    #[arg(value_name = "ID|REV[:PATH]")]
+    pub what: Name,
+    /// At most this many lines
+    #[arg(short = 'n', long = "limit", value_name = "N", default_value = "20")]
+    pub limit: u64,
+}
+
+/// `helios du`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "`unique` is what no other name keeps: what a name alone costs. `shared` is the rest. A branch counts with \
+its history and the earlier states it remembers; another revision is one state, and its `unique` what no other commit holds.\n
+Examples:
+  helios du
+  helios du main agent-7 v1
+  helios du main~10
+  helios du --json | jq '.rows | sort_by(-.unique.bytes)[:10]'"
+)]
+pub struct DuArgs {
+    /// Branches, tags or other revisions [default: all branches and tags; pins and directories in sums]
+    #[arg(value_name = "REV")]
+    pub revisions: Vec<Name>,
+}
+
 /// `helios forget`
 #[derive(Debug, Args)]
 #[command(

@@ -10,6 +10,7 @@ mod content;
 mod diff;
 mod directory;
 mod forget;
+mod graph;
 mod history;
 mod open;
 mod reach;
@@ -17,6 +18,8 @@ mod references;
 mod revision;
 mod store;
 mod translate;
+mod usage;
+mod why;
 
 use std::ffi::OsString;
 
@@ -101,6 +104,8 @@ impl Local {
             Request::Branch(request) => engine.branch(request).map(Reply::References),
             Request::Tag(request) => engine.tag(request).map(Reply::References),
             Request::Forget(request) => engine.forget(request, exchange).map(Reply::Forgot),
+            Request::Why(request) => engine.why(&request, exchange).map(Reply::Kept),
+            Request::Usage(request) => engine.usage(&request, exchange).map(Reply::Usage),
             Request::Log(request) => engine.log(&request, exchange).map(Reply::History),
             Request::List(request) => engine.list(&request, exchange).map(Reply::Listed),
             Request::Diff(request) => engine.diff(&request, exchange).map(Reply::Compared),
@@ -139,7 +144,7 @@ fn access(request: &Request) -> Access {
     let reads = match request {
         Request::Info | Request::Stats | Request::Check(_) => true,
         Request::Get(_) | Request::Cat(_) | Request::Exists(_) => true,
-        Request::Log(_) | Request::List(_) => true,
+        Request::Log(_) | Request::List(_) | Request::Why(_) | Request::Usage(_) => true,
         // A directory made from a branch follows it, which is a record in the store.
         Request::Materialize(request) => names_no_branch(request.revision.as_bytes()),
         Request::Branch(BranchRequest::List) | Request::Tag(TagRequest::List) => true,

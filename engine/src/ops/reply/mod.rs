@@ -9,6 +9,7 @@ mod content;
 mod directory;
 mod forget;
 mod history;
+mod space;
 mod store;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ pub use directory::{
 };
 pub use forget::{Forgot, ForgotBranch};
 pub use history::{CommitRecord, History, Listed, ListedEntry, Reference, References};
+pub use space::{Amount, Keeper, KeeperKind, Kept, Usage, UsageRow};
 pub use store::{CacheStats, Checked, Created, Damage, Info, Latency, Stats, Totals};
 
 /// The answer to a [`Request`](super::Request).
@@ -48,6 +50,10 @@ pub enum Reply {
     References(References),
     /// To `Forget`.
     Forgot(Forgot),
+    /// To `Why`.
+    Kept(Kept),
+    /// To `Usage`.
+    Usage(Usage),
     /// To `Log`.
     History(History),
     /// To `List`.
