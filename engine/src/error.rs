@@ -25,6 +25,23 @@ pub enum Error {
         /// Bytes left for it.
         free: u64,
     },
+    /// A quota does not allow what a commit would store. Nothing was committed.
+    #[error(
+        "branch {branch} may not store {needed} more bytes: branches that begin with `{prefix}` use {used} of {limit}; \
+         delete or forget some of them and measure again, or raise the quota"
+    )]
+    OverQuota {
+        /// The branch.
+        branch: String,
+        /// Of the quota.
+        prefix: String,
+        /// Most that its branches may use, in bytes.
+        limit: u64,
+        /// What they use, in bytes.
+        used: u64,
+        /// What the commit would add, in bytes.
+        needed: u64,
+    },
     /// The file system or device below a store that grows has no more space: nothing of the operation was kept.
     #[error(
         "the disk below {device} is full: {needed} bytes needed, {free} left in what the store already has; free \

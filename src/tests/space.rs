@@ -210,3 +210,78 @@ fn du_tells_unique_from_shared() {
     assert!(sandbox.run(["du", "main"]).contains("total of the store"));
     sandbox.fails(3, ["du", "nope"]);
 }
+
+/// Goal: an expired branch can be read until it is swept, one whose expiry was put off stays. Method: expiries in the
+/// past and in the future, set at birth and later.
+#[test]
+fn branches_go_when_their_time_is_over() {
+    let sandbox = Sandbox::new();
+    history(&sandbox, 1);
+    sandbox.run(["branch", "old", "--expires", "2001-01-01"]);
+    sandbox.run(["branch", "saved", "main", "--expires", "2001-01-01"]);
+    sandbox.run(["branch", "young", "--expires", "7d"]);
+    sandbox.run(["branch", "many", "--count", "2", "--expires", "0s"]);
+    let text = sandbox.run(["branch"]);
+    assert!(text.contains("expires 2001-01-01T00:00:00Z"), "{text}");
+    let text = sandbox.run(["branch", "saved", "--expires", "never"]);
+    assert!(text.contains("never expires"), "{text}");
+    assert_eq!(sandbox.run(["cat", "old:file"]), "state 0");
+    sandbox.write("file", "more");
+    sandbox.run(["commit", "-b", "old"]);
+
+    let names = |reply: &Value, field: &str| -> Vec<String> {
+        let list = reply[field].as_array().expect("a list").iter();
+        list.map(|branch| branch["name"].as_str().expect("a name").to_owned())
+            .collect()
+    };
+    let rehearsal = sandbox.json(["forget", "--expired", "-n"]);
+    assert_eq!(names(&rehearsal, "removed"), ["many-0", "many-1", "old"]);
+    assert_eq!(names(&sandbox.json(["branch"]), "references").len(), 6);
+    let text = sandbox.run(["forget", "--expired"]);
+    assert!(text.contains("deleted 3 expired branches"), "{text}");
+    let left = sandbox.json(["branch"]);
+    assert_eq!(names(&left, "references"), ["main", "saved", "young"]);
+    assert!(left["references"][2]["expires_ns"].is_u64(), "{left}");
+    assert_eq!(left["references"][1]["expires_ns"], Value::Null);
+    sandbox.fails(3, ["cat", "old:file"]);
+    sandbox.fails(2, ["branch", "--expires", "7d"]);
+    sandbox.fails(2, ["branch", "x", "--expires", "soon"]);
+    sandbox.fails(4, ["branch", "saved", "main", "--expires", "1d"]);
+    sandbox.run(["forget", "--expired", "--keep-last", "1"]);
+}
+
+/// Goal: a quota refuses what is too much with a code of its own, and says what to do; deleting and measuring helps.
+/// Method: incompressible files against a limit between one and two of them.
+#[test]
+fn quotas_hold() {
+    let sandbox = Sandbox::new();
+    let size = 100 << 10;
+    sandbox.write("a", pattern(size, 1));
+    sandbox.run(["commit", "-b", "agent-1"]);
+    let set = sandbox.json(["quota", "agent-", "250K"]);
+    let used = |reply: &Value| reply["quotas"][0]["used_bytes"].as_u64().expect("a number");
+    assert!((size as u64..size as u64 + 4096).contains(&used(&set)), "{set}");
+    sandbox.write("b", pattern(size, 2));
+    sandbox.run(["commit", "-b", "agent-2"]);
+    let listed = sandbox.json(["quota", "agent-"]);
+    assert!(used(&listed) > 2 * size as u64, "{listed}");
+    sandbox.write("c", pattern(size, 3));
+    let message = sandbox.fails(9, ["commit", "-b", "agent-1"]);
+    assert!(
+        message.contains("agent-") && message.contains("256000"),
+        "{message}"
+    );
+    assert!(message.contains("--measure"), "{message}");
+    sandbox.run(["commit", "-b", "elsewhere"]);
+    sandbox.run(["branch", "-d", "agent-2"]);
+    let measured = sandbox.json(["quota", "--measure"]);
+    assert!(used(&measured) < 2 * size as u64, "{measured}");
+    fs::remove_file(sandbox.work().join("b")).expect("removed");
+    sandbox.run(["commit", "-b", "agent-1"]);
+    assert!(sandbox.run(["quota"]).contains("agent-"));
+    sandbox.run(["quota", "agent-", "none"]);
+    sandbox.fails(3, ["quota", "agent-", "none"]);
+    sandbox.fails(3, ["quota", "agent-"]);
+    sandbox.fails(2, ["quota", "agent-", "lots"]);
+    assert_eq!(sandbox.json(["quota"])["quotas"], Value::Array(Vec::new()));
+}

@@ -13,7 +13,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use content::{ContentArgs, GetArgs, PutArgs};
-pub use space::{DuArgs, ForgetArgs, WhyArgs};
+pub use space::{DuArgs, ForgetArgs, QuotaArgs, WhyArgs};
 pub use state::{
     BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, RestoreArgs,
     StatusArgs, TagArgs,
@@ -200,6 +200,8 @@ pub enum Command {
     Why(WhyArgs),
     /// Show how many bytes branches and tags keep, alone and together
     Du(DuArgs),
+    /// List, set or measure limits for branches
+    Quota(QuotaArgs),
     /// Drop old commits from the histories of branches
     Forget(ForgetArgs),
     /// Show the history of a revision

@@ -37,6 +37,7 @@ pub fn run(command: Command, session: &mut Session) -> Result<Exit, Stop> {
         Command::Tag(args) => references::tag(session, args),
         Command::Why(args) => space::why(session, args),
         Command::Du(args) => space::du(session, args),
+        Command::Quota(args) => space::quota(session, args),
         Command::Forget(args) => space::forget(session, args),
         Command::Log(args) => history::log(session, args),
         Command::Ls(args) => history::ls(session, args),

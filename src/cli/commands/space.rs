@@ -1,10 +1,13 @@
-//! `why`, `du`, `forget`: what is kept, by what, and what it costs.
+//! `why`, `du`, `forget`, `quota`: what is kept, by what, and what it costs.
 
-use helios_engine::ops::{Amount, ForgetRequest, KeeperKind, Request, UsageRequest, WhyRequest};
+use helios_engine::ops::{
+    Amount, Class, ExpireRequest, Expired, Failure, ForgetRequest, KeeperKind, QuotaRequest, Request,
+    UsageRequest, WhyRequest,
+};
 use helios_engine::trees::format_utc;
 
 use super::{answer, plural};
-use crate::cli::args::{DuArgs, ForgetArgs, WhyArgs};
+use crate::cli::args::{DuArgs, ForgetArgs, QuotaArgs, WhyArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Ink;
 use crate::cli::quote;
@@ -110,6 +113,19 @@ pub fn du(session: &mut Session, args: DuArgs) -> Result<Exit, Stop> {
 }
 
 pub fn forget(session: &mut Session, args: ForgetArgs) -> Result<Exit, Stop> {
+    if args.expired {
+        let request = Request::Expire(ExpireRequest {
+            dry_run: args.dry_run,
+        });
+        let expired = answer!(session.call(request), Expired);
+        let rules = args.keep_last.is_some() || args.keep_within.is_some() || !args.keep_tag.is_empty();
+        if !rules || !session.output.json {
+            show_expired(session, &expired)?;
+        }
+        if !rules {
+            return Ok(Exit::Success);
+        }
+    }
     let request = Request::Forget(ForgetRequest {
         branches: args.branches.into_iter().map(Into::into).collect(),
         keep_last: args.keep_last,
@@ -141,5 +157,68 @@ pub fn forget(session: &mut Session, args: ForgetArgs) -> Result<Exit, Stop> {
         plural(total, "commit", "commits"),
         plural(forgot.branches.len() as u64, "branch", "branches")
     ))?;
+    Ok(Exit::Success)
+}
+
+fn show_expired(session: &mut Session, expired: &Expired) -> Result<(), Stop> {
+    let out = &mut session.output;
+    if out.json {
+        out.json(expired)?;
+        return Ok(());
+    }
+    let verb = if expired.dry_run {
+        "would delete"
+    } else {
+        "deleted"
+    };
+    for branch in &expired.removed {
+        out.line(format!(
+            "{}: {verb} the branch at {}, which expired {}",
+            out.ink(Ink::Name, &quote::name(branch.name.as_bytes())),
+            out.ink(Ink::Id, &branch.commit.short()),
+            format_utc(branch.expires_ns.unwrap_or(0))
+        ))?;
+    }
+    let branches = plural(expired.removed.len() as u64, "expired branch", "expired branches");
+    out.remark(format!("{verb} {branches}"))?;
+    Ok(())
+}
+
+pub fn quota(session: &mut Session, args: QuotaArgs) -> Result<Exit, Stop> {
+    let only = args.prefix.clone().filter(|_| args.limit.is_none());
+    let request = match (args.prefix, args.limit) {
+        (Some(prefix), Some(limit)) => QuotaRequest::Set {
+            prefix: prefix.into(),
+            limit_bytes: limit.0,
+        },
+        _ if args.measure => QuotaRequest::Measure,
+        _ => QuotaRequest::List,
+    };
+    let mut quotas = answer!(session.call(Request::Quota(request)), Quotas);
+    if let Some(only) = only {
+        let only = helios_engine::ops::ByteString::from(only);
+        quotas.quotas.retain(|quota| quota.prefix == only);
+        if quotas.quotas.is_empty() {
+            let message = format!("quota for `{only}` not found");
+            return Err(Failure::new(Class::NotFound, message).into());
+        }
+    }
+    let out = &mut session.output;
+    if out.json {
+        out.json(&quotas)?;
+        return Ok(Exit::Success);
+    }
+    for quota in &quotas.quotas {
+        out.line(format!(
+            "{}  {} of {} used, measured {}",
+            out.ink(Ink::Name, &quote::name(quota.prefix.as_bytes())),
+            show(quota.used_bytes),
+            show(quota.limit_bytes),
+            format_utc(quota.measured_ns)
+        ))?;
+    }
+    if quotas.quotas.is_empty() {
+        out.remark("no quotas")?;
+    }
     Ok(Exit::Success)
 }

@@ -144,29 +144,26 @@ impl<'a> Graph<'a> {
         &self.edges[edges]
     }
 
-    /// Visits everything that `root` reaches and `marks` do not have. With `follow` the visitor says whether to go on
-    /// below an extent.
+    /// Visits everything that `roots` reach and `marks` do not have. The visitor says whether to go on below an extent.
     ///
     /// # Errors
-    /// `Invalid` if the root is malformed.
-    pub fn walk(&self, root: &Root, marks: &mut Marks, mut follow: impl FnMut(Vertex) -> bool) -> Result<()> {
-        let mut starts = root_starts(root)?;
+    /// `Invalid` if a root is malformed.
+    pub fn walk<'r>(
+        &self,
+        roots: impl IntoIterator<Item = &'r Root>,
+        marks: &mut Marks,
+        mut follow: impl FnMut(Vertex) -> bool,
+    ) -> Result<()> {
+        let mut starts = self.starts(roots)?;
         // A commit is gone through once: with the lowest of its floors.
-        starts.sort_by_key(|start| start.floor_ns);
-        for start in starts {
-            let key = Key {
-                domain: root.domain,
-                kind: start.kind,
-                id: start.id,
-            };
-            if let Some(vertex) = self.find(&key) {
-                self.walk_from(vertex, start.floor_ns, marks, &mut follow);
-            }
+        starts.sort_by_key(|(_, floor_ns)| *floor_ns);
+        for (vertex, floor_ns) in starts {
+            self.walk_from(vertex, floor_ns, marks, &mut follow);
         }
         Ok(())
     }
 
-    /// Visits everything that any of `roots` reaches; histories go down as far as any of them does.
+    /// Visits everything that any of `roots` reaches; histories go down as far as that of any root in the graph.
     ///
     /// # Errors
     /// `Invalid` if a root is malformed.
@@ -176,6 +173,14 @@ impl<'a> Graph<'a> {
         marks: &mut Marks,
         mut follow: impl FnMut(Vertex) -> bool,
     ) -> Result<()> {
+        for (vertex, _) in self.starts(roots)? {
+            self.walk_from(vertex, 0, marks, &mut follow);
+        }
+        Ok(())
+    }
+
+    fn starts<'r>(&self, roots: impl IntoIterator<Item = &'r Root>) -> Result<Vec<(Vertex, u64)>> {
+        let mut found = Vec::new();
         for root in roots {
             for start in root_starts(root)? {
                 let key = Key {
@@ -183,12 +188,10 @@ impl<'a> Graph<'a> {
                     kind: start.kind,
                     id: start.id,
                 };
-                if let Some(vertex) = self.find(&key) {
-                    self.walk_from(vertex, 0, marks, &mut follow);
-                }
+                found.extend(self.find(&key).map(|vertex| (vertex, start.floor_ns)));
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     /// The same from one extent; a commit's history goes down to `floor_ns`.

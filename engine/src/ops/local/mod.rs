@@ -13,6 +13,7 @@ mod forget;
 mod graph;
 mod history;
 mod open;
+mod quota;
 mod reach;
 mod references;
 mod revision;
@@ -25,7 +26,9 @@ use std::ffi::OsString;
 
 use parking_lot::Mutex;
 
-use super::{BranchRequest, Client, Exchange, Failure, Reply, Request, Stage, Step, TagRequest};
+use super::{
+    BranchRequest, Client, Exchange, Failure, QuotaRequest, Reply, Request, Stage, Step, TagRequest,
+};
 use crate::device::Backend;
 use crate::error::Result;
 use open::{Access, Engine};
@@ -104,6 +107,8 @@ impl Local {
             Request::Branch(request) => engine.branch(request).map(Reply::References),
             Request::Tag(request) => engine.tag(request).map(Reply::References),
             Request::Forget(request) => engine.forget(request, exchange).map(Reply::Forgot),
+            Request::Expire(request) => engine.expire(request).map(Reply::Expired),
+            Request::Quota(request) => engine.quota(request, exchange).map(Reply::Quotas),
             Request::Why(request) => engine.why(&request, exchange).map(Reply::Kept),
             Request::Usage(request) => engine.usage(&request, exchange).map(Reply::Usage),
             Request::Log(request) => engine.log(&request, exchange).map(Reply::History),
@@ -151,6 +156,8 @@ fn access(request: &Request) -> Access {
         Request::Diff(_) | Request::Status(_) => true,
         Request::Restore(request) => request.dry_run,
         Request::Forget(request) => request.dry_run,
+        Request::Expire(request) => request.dry_run,
+        Request::Quota(QuotaRequest::List) => true,
         _ => false,
     };
     if reads { Access::Read } else { Access::Write }

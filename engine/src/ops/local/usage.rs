@@ -37,14 +37,12 @@ impl Engine {
             }
             marks.begin(&graph);
             let mut all = Amount::default();
-            for root in &group.roots {
-                graph.walk(root, &mut marks, |vertex| {
-                    add(&mut all, &graph, vertex);
-                    let owner = &mut owners[vertex as usize];
-                    *owner = if *owner == NOBODY { number } else { SHARED };
-                    true
-                })?;
-            }
+            graph.walk(&group.roots, &mut marks, |vertex| {
+                add(&mut all, &graph, vertex);
+                let owner = &mut owners[vertex as usize];
+                *owner = if *owner == NOBODY { number } else { SHARED };
+                true
+            })?;
             rows.push(row(group.kind, group.name.clone(), all));
         }
         let mut total = Amount::default();

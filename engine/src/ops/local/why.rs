@@ -185,7 +185,7 @@ impl<'a> Ways<'a> {
         let mut commits = 0;
         self.marks.begin(graph);
         let paths = &self.paths;
-        graph.walk(root, &mut self.marks, |vertex| {
+        graph.walk([root], &mut self.marks, |vertex| {
             let commit = graph.kind(vertex) == Kind::Commit;
             if commit && paths.contains_key(&vertex) {
                 commits += 1;

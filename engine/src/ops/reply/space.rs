@@ -83,3 +83,23 @@ pub struct UsageRow {
     /// What others reach too.
     pub shared: Amount,
 }
+
+/// Quotas.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quotas {
+    /// By prefix.
+    pub quotas: Vec<QuotaRow>,
+}
+
+/// One quota.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaRow {
+    /// It is for branches whose names begin with this.
+    pub prefix: ByteString,
+    /// Most that they may use.
+    pub limit_bytes: u64,
+    /// What they reached when that was measured, and what commits on them have stored since.
+    pub used_bytes: u64,
+    /// When it was measured.
+    pub measured_ns: u64,
+}
