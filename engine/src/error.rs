@@ -25,6 +25,23 @@ pub enum Error {
         /// Bytes left for it.
         free: u64,
     },
+    /// A quota does not allow what a commit would store. Nothing was committed.
+    #[error(
+        "branch {branch} may not store {needed} more bytes: branches that begin with `{prefix}` use {used} of {limit}; \
+         delete or forget some of them and measure again, or raise the quota"
+    )]
+    OverQuota {
+        /// The branch.
+        branch: String,
+        /// Of the quota.
+        prefix: String,
+        /// Most that its branches may use, in bytes.
+        limit: u64,
+        /// What they use, in bytes.
+        used: u64,
+        /// What the commit would add, in bytes.
+        needed: u64,
+    },
     /// The file system or device below a store that grows has no more space: nothing of the operation was kept.
     #[error(
         "the disk below {device} is full: {needed} bytes needed, {free} left in what the store already has; free \
@@ -190,6 +207,14 @@ pub enum Error {
         count: u64,
         /// The first of them with what the system said, ready to print.
         list: String,
+    },
+    /// An answer that needs everything in the store can't be given, because some of it is missing or damaged.
+    #[error("the answer would be incomplete: {first}, and {more} more problems; `helios check` lists them")]
+    Incomplete {
+        /// The first problem, ready to print.
+        first: String,
+        /// How many more there are.
+        more: u64,
     },
     /// The caller asked the operation to end. What it had begun is undone or can be repeated.
     #[error("cancelled")]

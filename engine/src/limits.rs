@@ -52,6 +52,8 @@ pub const COMMIT_FIELD_BYTES_MAX: usize = 64 << 10;
 pub const BRANCH_JUMPS_MAX: usize = 40;
 /// Commits below the floor of a branch's history that it keeps all the same.
 pub const BRANCH_KEPT_MAX: usize = 56;
+/// Quotas of a store; one batch changes them all.
+pub const QUOTAS_MAX: usize = 256;
 /// Branches made by one batch.
 pub const BRANCHES_AT_ONCE_MAX: u64 = 4096;
 

@@ -26,6 +26,8 @@ pub enum Exit {
     Damaged = 7,
     /// Done, but some entries had to be skipped or could not be kept exactly; they are listed.
     Partial = 8,
+    /// A quota does not allow it.
+    Quota = 9,
     /// Stopped by ctrl-C or SIGTERM.
     Interrupted = 130,
 }
@@ -41,6 +43,7 @@ pub const HELP: &str = "Exit codes:
   6    the store or the file system is full
   7    the store or a content is damaged, or the file is no store
   8    done, with warnings: some entries were skipped or not kept exactly
+  9    a quota does not allow it
   130  stopped by ctrl-C or SIGTERM";
 
 impl From<Class> for Exit {
@@ -51,6 +54,7 @@ impl From<Class> for Exit {
             Class::Conflict => Exit::Conflict,
             Class::InUse => Exit::InUse,
             Class::Full => Exit::Full,
+            Class::Quota => Exit::Quota,
             Class::Damaged => Exit::Damaged,
             Class::Cancelled => Exit::Interrupted,
             _ => Exit::Failure,

@@ -23,6 +23,19 @@ pub fn parse_since(text: &str) -> Result<u64, String> {
     })
 }
 
+/// Parses a time to come: a span from now, a date, or `never` (0), into nanoseconds since 1970. For `clap`.
+pub fn parse_until(text: &str) -> Result<u64, String> {
+    if text == "never" {
+        return Ok(0);
+    }
+    let span = trees::parse_span(text).map(|span| now_ns().saturating_add(span));
+    span.or_else(|| trees::parse_absolute(text)).ok_or_else(|| {
+        format!(
+            "{text:?} is no time; write a span (12h, 7d), a date (2026-11-20, 2026-11-20T12:00:00Z) or never"
+        )
+    })
+}
+
 /// Parses a span (`90s`, `7d`, `1d12h`) into nanoseconds. For `clap`.
 pub fn parse_span(text: &str) -> Result<u64, String> {
     trees::parse_span(text).ok_or_else(|| {

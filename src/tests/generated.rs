@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 25] = [
     "init",
     "info",
     "stats",
@@ -18,6 +18,9 @@ const COMMANDS: [&str; 22] = [
     "status",
     "branch",
     "tag",
+    "why",
+    "du",
+    "quota",
     "forget",
     "log",
     "ls",
@@ -35,7 +38,7 @@ fn help_has_examples_and_exit_codes() {
     let sandbox = Sandbox::bare();
     let help = sandbox.run(["--help"]);
     for code in [
-        "  0 ", "  1 ", "  2 ", "  3 ", "  4 ", "  5 ", "  6 ", "  7 ", "  8 ", "  130 ",
+        "  0 ", "  1 ", "  2 ", "  3 ", "  4 ", "  5 ", "  6 ", "  7 ", "  8 ", "  9 ", "  130 ",
     ] {
         assert!(help.contains(code), "exit code {code} is not listed");
     }

@@ -43,6 +43,10 @@ pub struct BranchHeader {
     pub floor_ns: U64,
     /// When the branch goes by itself: nanoseconds since 1970; 0: never.
     pub expires_ns: U64,
+    /// Bytes that commits on the branch have stored since `stored_since_ns`, for quotas.
+    pub stored_bytes: U64,
+    /// The measurement of quotas since which they are counted: nanoseconds since 1970; 0: none.
+    pub stored_since_ns: U64,
 }
 
 /// One move of the head that was not a new commit on top of it.
@@ -59,7 +63,7 @@ pub struct BranchJump {
     pub old_head: ContentId,
 }
 
-const _: () = assert!(size_of::<BranchHeader>() == 48);
+const _: () = assert!(size_of::<BranchHeader>() == 64);
 const _: () = assert!(size_of::<BranchJump>() == 56);
 const _: () = assert!(
     size_of::<BranchHeader>()
@@ -86,6 +90,10 @@ pub struct BranchData {
     pub floor_ns: u64,
     /// When the branch goes by itself: nanoseconds since 1970; 0: never.
     pub expires_ns: u64,
+    /// Bytes that commits on the branch have stored since `stored_since_ns`, for quotas.
+    pub stored_bytes: u64,
+    /// The measurement of quotas since which they are counted: nanoseconds since 1970; 0: none.
+    pub stored_since_ns: u64,
     /// In the order they happened.
     pub jumps: Vec<BranchJump>,
     /// Commits below the floor that are kept all the same, each by itself; rising.
@@ -101,6 +109,8 @@ impl BranchData {
             base_time_ns,
             floor_ns,
             expires_ns: 0,
+            stored_bytes: 0,
+            stored_since_ns: 0,
             jumps: Vec::new(),
             kept: Vec::new(),
         }
@@ -172,6 +182,8 @@ impl BranchData {
             base_time_ns: header.base_time_ns.get(),
             floor_ns: header.floor_ns.get(),
             expires_ns: header.expires_ns.get(),
+            stored_bytes: header.stored_bytes.get(),
+            stored_since_ns: header.stored_since_ns.get(),
             jumps: jumps.to_vec(),
             kept: kept.to_vec(),
         })
@@ -191,6 +203,8 @@ impl BranchData {
             base_time_ns: self.base_time_ns.into(),
             floor_ns: self.floor_ns.into(),
             expires_ns: self.expires_ns.into(),
+            stored_bytes: self.stored_bytes.into(),
+            stored_since_ns: self.stored_since_ns.into(),
         };
         let mut bytes = header.as_bytes().to_vec();
         bytes.extend_from_slice(self.jumps.as_bytes());

@@ -12,6 +12,8 @@ fn fields_are_where_the_tables_say() {
     assert_eq!(offset_of!(BranchHeader, base_time_ns), 24);
     assert_eq!(offset_of!(BranchHeader, floor_ns), 32);
     assert_eq!(offset_of!(BranchHeader, expires_ns), 40);
+    assert_eq!(offset_of!(BranchHeader, stored_bytes), 48);
+    assert_eq!(offset_of!(BranchHeader, stored_since_ns), 56);
     assert_eq!(offset_of!(BranchJump, base_time_ns), 8);
     assert_eq!(offset_of!(BranchJump, floor_ns), 16);
     assert_eq!(offset_of!(BranchJump, old_head), 24);

@@ -71,6 +71,7 @@ fn the_byte_tables_are_what_the_code_does() {
     use super::commit::{CommitField, CommitHeader};
     use super::frame::{Dependency, Descriptor, FrameHeader};
     use super::node::{InnerRecord, LeafRecord, NodeHeader};
+    use super::quota::QuotaRecord;
     use super::root_record::RootHeader;
     use super::segment::{SegmentHeader, Trailer};
     use super::superblock::{CheckpointPlace, Superblock};
@@ -91,6 +92,7 @@ fn the_byte_tables_are_what_the_code_does() {
     layout!(InnerRecord: id, entries, name_bytes);
     layout!(CommitHeader: version, parents, fields, time_ns, files, bytes, root);
     layout!(CommitField: tag, length);
-    layout!(BranchHeader: version, reserved, jumps, kept, reserved_too, created_ns, known_since_ns, base_time_ns, floor_ns, expires_ns);
+    layout!(BranchHeader: version, reserved, jumps, kept, reserved_too, created_ns, known_since_ns, base_time_ns, floor_ns, expires_ns, stored_bytes, stored_since_ns);
+    layout!(QuotaRecord: version, reserved, limit_bytes, measured_bytes, measured_ns);
     layout!(BranchJump: time_ns, base_time_ns, floor_ns, old_head);
 }

@@ -10,6 +10,7 @@ mod ids;
 pub(crate) mod layout_check;
 pub mod manifest;
 pub mod node;
+pub mod quota;
 pub mod root_record;
 pub mod segment;
 pub mod superblock;

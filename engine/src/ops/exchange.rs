@@ -25,6 +25,8 @@ pub enum Stage {
     Writing,
     /// Reading extents to verify them.
     Checking,
+    /// Following references from roots.
+    Following,
     /// Moving the bytes of one content.
     Copying,
 }
@@ -39,6 +41,7 @@ impl Stage {
             Stage::Comparing => "comparing",
             Stage::Writing => "writing",
             Stage::Checking => "checking",
+            Stage::Following => "following",
             Stage::Copying => "copying",
         }
     }

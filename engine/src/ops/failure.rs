@@ -28,6 +28,8 @@ pub enum Class {
     InUse,
     /// No room.
     Full,
+    /// A quota does not allow it.
+    Quota,
     /// The store, or a part of it, is damaged or none.
     Damaged,
     /// Input or output failed outside the store's own checks.
@@ -74,6 +76,15 @@ impl From<Error> for Failure {
             Error::Full { device, needed, free } => {
                 format!("{device} is full: {needed} bytes needed, {free} free")
             }
+            Error::OverQuota {
+                branch,
+                prefix,
+                limit,
+                used,
+                needed,
+            } => format!(
+                "branch {branch} may not store {needed} more bytes: branches that begin with `{prefix}` use {used} of {limit}"
+            ),
             Error::DiskFull { device, needed, free } => format!(
                 "the disk below {device} is full: {needed} bytes needed, {free} left in what the store already has"
             ),
@@ -84,6 +95,10 @@ impl From<Error> for Failure {
                     "store {store} needs features this version does not know (incompatible bits {bits:#x})"
                 )
             }
+            Error::Incomplete { first, more: 0 } => format!("the answer would be incomplete: {first}"),
+            Error::Incomplete { first, more } => {
+                format!("the answer would be incomplete: {first}, and {more} more problems")
+            }
             other => other.to_string(),
         };
         Failure { class, message, hint }
@@ -93,7 +108,11 @@ impl From<Error> for Failure {
 fn class(error: &Error) -> Class {
     match error {
         Error::Full { .. } | Error::DiskFull { .. } => Class::Full,
-        Error::Damaged { .. } | Error::Inconsistent { .. } | Error::NotAStore { .. } => Class::Damaged,
+        Error::OverQuota { .. } => Class::Quota,
+        Error::Damaged { .. }
+        | Error::Inconsistent { .. }
+        | Error::Incomplete { .. }
+        | Error::NotAStore { .. } => Class::Damaged,
         Error::NotFound { .. } => Class::NotFound,
         Error::Ambiguous { .. } | Error::Invalid { .. } | Error::Refused { .. } => Class::Invalid,
         Error::Exists { .. } | Error::Conflict { .. } => Class::Conflict,
@@ -117,10 +136,14 @@ fn class(error: &Error) -> Class {
 fn hint(error: &Error) -> Option<String> {
     let text = match error {
         Error::Full { .. } => "delete branches or tags, or use a larger store",
+        Error::OverQuota { .. } => {
+            "delete branches or `helios forget` old commits, then `helios quota --measure`; or raise it with `helios quota`"
+        }
         Error::DiskFull { .. } => "free some space on the disk that holds the store",
         Error::Damaged { .. } | Error::Inconsistent { .. } => {
             "`helios check --read-data` lists everything that is damaged"
         }
+        Error::Incomplete { .. } => "`helios check` lists everything that is missing or damaged",
         Error::Ambiguous { .. } => "give more digits of the id, or a branch or tag",
         Error::Conflict { .. } => "look at the new state (`helios log`), then try again on top of it",
         Error::InUse { .. } => "wait for it to finish, or stop it",

@@ -25,15 +25,17 @@ pub use exchange::{Exchange, Reporter, Silent, Stage, Step};
 pub use failure::{Class, Failure};
 pub use local::{Local, StoreOptions};
 pub use reply::{
-    CacheStats, Change, ChangeKind, Checked, CommitRecord, Committed, Compared, Content, Created, Damage,
-    Forgot, ForgotBranch, Found, Headcount, History, Info, Latency, Listed, ListedEntry, Materialized, Node,
-    Part, PinCount, Pinned, Presence, Reference, References, Reply, Restored, RestoredEntry, RestoredHow,
-    Stats, Status, Totals, Warning, Warnings,
+    Amount, CacheStats, Change, ChangeKind, Checked, CommitRecord, Committed, Compared, Content, Created,
+    Damage, Expired, Forgot, ForgotBranch, Found, Headcount, History, Info, Keeper, KeeperKind, Kept,
+    Latency, Listed, ListedEntry, Materialized, Node, Part, PinCount, Pinned, Presence, QuotaRow, Quotas,
+    Reference, References, Reply, Restored, RestoredEntry, RestoredHow, Stats, Status, Totals, Usage,
+    UsageRow, Warning, Warnings,
 };
 pub use request::{
     BranchRequest, CatRequest, CheckRequest, CommitRequest, ContentRequest, DiffRequest, Durability,
-    ExtraFiles, ForgetRequest, GetRequest, InitRequest, ListRequest, LogRequest, MaterializeRequest,
-    PutRequest, Request, RestoreRequest, Side, StatusRequest, TagRequest,
+    ExpireRequest, ExtraFiles, ForgetRequest, GetRequest, InitRequest, ListRequest, LogRequest,
+    MaterializeRequest, PutRequest, QuotaRequest, Request, RestoreRequest, Side, StatusRequest, TagRequest,
+    UsageRequest, WhyRequest,
 };
 
 pub use crate::device::Backend;

@@ -128,12 +128,32 @@ fn requests() -> Vec<Request> {
             ..CommitRequest::default()
         }),
         Request::Status(StatusRequest { directory: odd() }),
+        Request::Forget(ForgetRequest {
+            branches: vec!["main".into()],
+            keep_last: Some(3),
+            keep_tags: vec!["v*".into()],
+            ..ForgetRequest::default()
+        }),
+        Request::Expire(ExpireRequest { dry_run: true }),
+        Request::Quota(QuotaRequest::List),
+        Request::Quota(QuotaRequest::Set {
+            prefix: "agent-".into(),
+            limit_bytes: Some(1 << 40),
+        }),
+        Request::Why(WhyRequest {
+            what: odd(),
+            limit: 20,
+        }),
+        Request::Usage(UsageRequest {
+            revisions: vec![odd()],
+        }),
         Request::Branch(BranchRequest::Create {
             name: "agent-{n}".into(),
             revision: None,
             directory: odd(),
             count: Some(100),
             force: false,
+            expires_ns: None,
         }),
         Request::Branch(BranchRequest::Rename {
             from: "a".into(),
@@ -329,6 +349,7 @@ fn a_new_directory_follows_its_branch() {
         directory: place.project().into(),
         count: None,
         force: false,
+        expires_ns: None,
     };
     place.call(Request::Branch(create)).unwrap();
     let made_from = |revision: ByteString, name: &str| {

@@ -41,6 +41,14 @@ pub enum Request {
     Tag(TagRequest),
     /// Drops old commits from the histories of branches. Answered by [`Reply::Forgot`](super::Reply::Forgot).
     Forget(ForgetRequest),
+    /// Removes branches that have expired. Answered by [`Reply::Expired`](super::Reply::Expired).
+    Expire(ExpireRequest),
+    /// Lists, changes or measures quotas. Answered by [`Reply::Quotas`](super::Reply::Quotas).
+    Quota(QuotaRequest),
+    /// Asks what keeps an extent alive. Answered by [`Reply::Kept`](super::Reply::Kept).
+    Why(WhyRequest),
+    /// Asks what names cost. Answered by [`Reply::Usage`](super::Reply::Usage).
+    Usage(UsageRequest),
     /// Walks a history. Answered by [`Reply::History`](super::Reply::History).
     Log(LogRequest),
     /// Lists a directory of a revision. Answered by [`Reply::Listed`](super::Reply::Listed).
@@ -170,6 +178,10 @@ pub enum BranchRequest {
         count: Option<u32>,
         /// Moves branches that exist.
         force: bool,
+        /// When they go by themselves: nanoseconds since 1970; 0: never. With it and without `revision`, `count` and
+        /// `force`, a branch that exists only changes in this.
+        #[serde(default)]
+        expires_ns: Option<u64>,
     },
     /// Removes them; their commits stay reachable through other branches, tags and history only.
     Delete {
@@ -229,6 +241,48 @@ pub struct ForgetRequest {
     /// Only says what would be done.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Removes branches that have expired.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpireRequest {
+    /// Only says which.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Lists, changes or measures quotas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum QuotaRequest {
+    /// All of them, by prefix.
+    List,
+    /// Limits the branches whose names begin with a prefix, and measures.
+    Set {
+        /// The prefix; empty: all branches.
+        prefix: ByteString,
+        /// Most that they may use; absent: no limit any more.
+        limit_bytes: Option<u64>,
+    },
+    /// Counts anew what the branches use.
+    Measure,
+}
+
+/// Asks which roots keep a content, tree node, commit or chunk alive, and along which paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyRequest {
+    /// An id, a unique beginning of one (at least 4 digits), `REV` or `REV:PATH`.
+    pub what: ByteString,
+    /// Answers at most.
+    pub limit: u64,
+}
+
+/// Asks how many bytes names keep alive, alone and together with others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRequest {
+    /// Branches, tags and other revisions; empty: all branches and tags, and everything else in sums.
+    #[serde(default)]
+    pub revisions: Vec<ByteString>,
 }
 
 /// Walks a history, newest first.

@@ -33,6 +33,17 @@ pub struct Reference {
     pub changed_ns: u64,
     /// Commits of before this time were forgotten: nanoseconds since 1970; 0: none were.
     pub floor_ns: u64,
+    /// When it goes by itself: nanoseconds since 1970; 0: never.
+    pub expires_ns: u64,
+}
+
+/// What there is to say of a new branch besides its name and commit.
+#[derive(Debug, Clone, Copy, Default)]
+struct New<'a> {
+    /// A branch that is likely to be at the commit.
+    near: Option<&'a str>,
+    /// When it goes by itself; 0: never.
+    expires_ns: u64,
 }
 
 /// The root of a branch, and the commit it is at.
@@ -96,7 +107,20 @@ impl Trees {
     /// # Errors
     /// `Exists`, `Invalid` for an impossible name, `NotFound` if there is no such commit.
     pub async fn create_branch(&self, name: &str, commit: ContentId) -> Result<Ack> {
-        self.create_roots(RootKind::Branch, &[name.to_owned()], commit, None)
+        self.create_roots(RootKind::Branch, &[name.to_owned()], commit, New::default())
+            .await
+    }
+
+    /// The same for a branch that goes by itself at `expires_ns` (nanoseconds since 1970; 0: never).
+    ///
+    /// # Errors
+    /// As [`Trees::create_branch`].
+    pub async fn create_branch_until(&self, name: &str, commit: ContentId, expires_ns: u64) -> Result<Ack> {
+        let new = New {
+            expires_ns,
+            ..New::default()
+        };
+        self.create_roots(RootKind::Branch, &[name.to_owned()], commit, new)
             .await
     }
 
@@ -107,12 +131,17 @@ impl Trees {
         commit: ContentId,
         near: Option<&str>,
     ) -> Result<Ack> {
-        self.create_roots(RootKind::Branch, &[name.to_owned()], commit, near)
-            .await
+        self.create_roots(
+            RootKind::Branch,
+            &[name.to_owned()],
+            commit,
+            New { near, expires_ns: 0 },
+        )
+        .await
     }
 
     /// Makes `count` branches at `commit` in one batch: `pattern` with `{n}` replaced by `first`, `first + 1`, ...
-    /// Returns their names. All are made or none.
+    /// They go by themselves at `expires_ns` (0: never). Returns their names. All are made or none.
     ///
     /// # Errors
     /// As [`Trees::create_branch`]; `Invalid` if `pattern` has no `{n}` or one batch cannot hold that many.
@@ -122,6 +151,7 @@ impl Trees {
         first: u64,
         count: u64,
         commit: ContentId,
+        expires_ns: u64,
     ) -> Result<(Vec<String>, Ack)> {
         if !pattern.contains("{n}") {
             return Err(Error::invalid(
@@ -135,7 +165,17 @@ impl Trees {
         }
         let numbers = first..first.saturating_add(count);
         let names: Vec<String> = numbers.map(|n| pattern.replace("{n}", &n.to_string())).collect();
-        let ack = self.create_roots(RootKind::Branch, &names, commit, None).await?;
+        let ack = self
+            .create_roots(
+                RootKind::Branch,
+                &names,
+                commit,
+                New {
+                    expires_ns,
+                    ..New::default()
+                },
+            )
+            .await?;
         Ok((names, ack))
     }
 
@@ -147,7 +187,7 @@ impl Trees {
         if force && self.store.root(RootKind::Tag, name.as_bytes()).is_some() {
             return self.move_root(RootKind::Tag, name, commit, ExpectHead::Any).await;
         }
-        self.create_roots(RootKind::Tag, &[name.to_owned()], commit, None)
+        self.create_roots(RootKind::Tag, &[name.to_owned()], commit, New::default())
             .await
     }
 
@@ -156,7 +196,7 @@ impl Trees {
         kind: RootKind,
         names: &[String],
         commit: ContentId,
-        near: Option<&str>,
+        new: New<'_>,
     ) -> Result<Ack> {
         for name in names {
             names::check(word(kind), name)?;
@@ -167,8 +207,10 @@ impl Trees {
         let time_ns = self.read_commit(commit).await?.time_ns;
         let mut batch = self.batch();
         self.hold_commits(&mut batch, &[commit])?;
-        let floor_ns = self.floor_of(commit, near).await?;
-        let data = Bytes::from(BranchData::new(self.store.now_ns(), time_ns, floor_ns).encode());
+        let floor_ns = self.floor_of(commit, new.near).await?;
+        let mut data = BranchData::new(self.store.now_ns(), time_ns, floor_ns);
+        data.expires_ns = new.expires_ns;
+        let data = Bytes::from(data.encode());
         for name in names {
             batch.set_root(RootUpdate {
                 kind,
@@ -228,8 +270,10 @@ impl Trees {
     /// # Errors
     /// `NotFound`; `Conflict` if the head is not what `expect` says.
     pub async fn delete_branch(&self, name: &str, expect: ExpectHead) -> Result<Ack> {
-        self.change(RootKind::Branch, name, expect, |_, _| Ok(RootChange::Delete))
-            .await
+        let deleted = self.change(RootKind::Branch, name, expect, |_, _| Ok(RootChange::Delete));
+        let ack = deleted.await?;
+        self.quotas.forget();
+        Ok(ack)
     }
 
     /// Removes tag `name`.
@@ -257,11 +301,13 @@ impl Trees {
                 to: new.as_bytes().into(),
             })
         });
-        renamed.await
+        let ack = renamed.await?;
+        self.quotas.forget();
+        Ok(ack)
     }
 
     /// Changes an existing root as `decide` says for the state found; again if that state was replaced meanwhile.
-    async fn change(
+    pub(super) async fn change(
         &self,
         kind: RootKind,
         name: &str,
@@ -406,6 +452,7 @@ fn reference(head: &Head) -> Result<Reference> {
         created_ns: data.created_ns,
         changed_ns: head.root.changed_ns,
         floor_ns: data.floor_ns,
+        expires_ns: data.expires_ns,
     })
 }
 

@@ -92,22 +92,25 @@ fn many_branches_are_made_together() {
     let trees = trees();
     let one = step(&trees, "main", "1");
     block_on(async {
-        let (names, _) = trees.create_branches("agent-{n}", 1, 100, one).await.unwrap();
+        let (names, _) = trees.create_branches("agent-{n}", 1, 100, one, 0).await.unwrap();
         assert_eq!(
             (names.len(), names[0].as_str(), names[99].as_str()),
             (100, "agent-1", "agent-100")
         );
-        let taken = trees.create_branches("agent-{n}", 100, 5, one).await.map(|_| ());
+        let taken = trees
+            .create_branches("agent-{n}", 100, 5, one, 0)
+            .await
+            .map(|_| ());
         let Err(Error::Exists { what }) = taken else {
             panic!("taken")
         };
         assert_eq!(what, "branch agent-100");
         assert!(matches!(
-            trees.create_branches("agent", 1, 2, one).await,
+            trees.create_branches("agent", 1, 2, one, 0).await,
             Err(Error::Invalid { .. })
         ));
         assert!(matches!(
-            trees.create_branches("a-{n}", 1, u64::MAX, one).await,
+            trees.create_branches("a-{n}", 1, u64::MAX, one, 0).await,
             Err(Error::Invalid { .. })
         ));
         assert_eq!(trees.branches().unwrap().len(), 101);

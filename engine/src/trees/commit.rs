@@ -227,7 +227,7 @@ impl Trees {
     /// (by `put` or `hold`) everything of the tree that the store may not have.
     ///
     /// # Errors
-    /// `Conflict` (or `Exists`) if the branch is not what `options.expect` says, or moves at this moment;
+    /// `Conflict` (or `Exists`) if the branch is not what `options.expect` says, or moves at this moment; `OverQuota`;
     /// `Invalid` for an impossible branch name or texts that are too long; whatever the store answers.
     pub async fn commit_tree(
         &self,
@@ -313,6 +313,8 @@ impl Trees {
                     .await?
             }
         };
+        let written = batch.counts();
+        let data = self.charge(branch, data, written.new_bytes)?;
         batch.set_root(RootUpdate {
             kind: RootKind::Branch,
             name: branch.as_bytes().into(),
@@ -325,11 +327,11 @@ impl Trees {
                 data,
             },
         });
-        let written = batch.counts();
         let ack = batch
             .submit()
             .await
             .map_err(|error| self.explain(error, branch, head))?;
+        self.charged(branch, written.new_bytes);
         if options.durable {
             ack.durable().await?;
         }

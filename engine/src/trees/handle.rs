@@ -1,5 +1,8 @@
 //! The handle of all state trees of one store and domain; operations are in the module of their subject.
 
+use std::sync::Arc;
+
+use super::quota;
 use crate::format::Domain;
 use crate::store::{Batch, Store};
 
@@ -8,12 +11,19 @@ use crate::store::{Batch, Store};
 pub struct Trees {
     pub(super) store: Store,
     pub(super) domain: Domain,
+    /// Shared by all clones.
+    pub(super) quotas: Arc<quota::Sums>,
 }
 
 impl Trees {
-    /// The trees of `store` in `domain`.
+    /// The trees of `store` in `domain`. Quotas add up what goes through this handle and its clones: make one for a
+    /// store.
     pub fn new(store: Store, domain: Domain) -> Trees {
-        Trees { store, domain }
+        Trees {
+            store,
+            domain,
+            quotas: Arc::default(),
+        }
     }
 
     /// The store.

@@ -116,7 +116,7 @@ fn shared_histories_are_read_once() {
         .unwrap();
     }
     let head = trees.branch("main").unwrap().commit;
-    block_on(trees.create_branches("agent-{n}", 0, 100, head)).unwrap();
+    block_on(trees.create_branches("agent-{n}", 0, 100, head, 0)).unwrap();
     for number in 0..100 {
         let branch = format!("agent-{number}");
         commit(&trees, &branch, &[("b", &branch)], &CommitOptions::default()).unwrap();

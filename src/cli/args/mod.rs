@@ -13,7 +13,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use content::{ContentArgs, GetArgs, PutArgs};
-pub use space::ForgetArgs;
+pub use space::{DuArgs, ForgetArgs, QuotaArgs, WhyArgs};
 pub use state::{
     BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, RestoreArgs,
     StatusArgs, TagArgs,
@@ -196,6 +196,12 @@ pub enum Command {
     Branch(BranchArgs),
     /// List, make or delete tags
     Tag(TagArgs),
+    /// Show which names keep a content, directory, commit or chunk alive
+    Why(WhyArgs),
+    /// Show how many bytes branches and tags keep, alone and together
+    Du(DuArgs),
+    /// List, set or measure limits for branches
+    Quota(QuotaArgs),
     /// Drop old commits from the histories of branches
     Forget(ForgetArgs),
     /// Show the history of a revision

@@ -100,6 +100,8 @@ pub struct StatusArgs {
   helios branch fix main~3              start `fix` three commits back
   helios branch agent --count 100       agent-0 ... agent-99
   helios branch -f fix v1               move `fix` to v1
+  helios branch try main --expires 7d   one that goes after a week (see `helios forget --expired`)
+  helios branch try --expires never     ... or stays after all
   helios branch -m fix repair           rename
   helios branch -d repair               delete")]
 pub struct BranchArgs {
@@ -121,6 +123,9 @@ pub struct BranchArgs {
     /// Make this many: NAME-0, NAME-1, ...; where NAME has an `n` in braces, the number goes there
     #[arg(long, value_name = "N", requires = "name", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub count: Option<u32>,
+    /// When it goes by itself: a span (12h, 7d), a date or `never`; a branch that exists only changes in this
+    #[arg(long, value_name = "WHEN", requires = "name", value_parser = time::parse_until)]
+    pub expires: Option<u64>,
 }
 
 /// `helios tag`

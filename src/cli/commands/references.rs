@@ -1,6 +1,6 @@
 //! `branch` and `tag`: names of commits.
 
-use helios_engine::ops::{BranchRequest, Class, Failure, References, Request, TagRequest};
+use helios_engine::ops::{BranchRequest, Class, Failure, Reference, References, Request, TagRequest};
 
 use super::answer;
 use crate::cli::args::{BranchArgs, TagArgs};
@@ -31,8 +31,9 @@ pub fn branch(session: &mut Session, args: BranchArgs) -> Result<Exit, Stop> {
             directory: working_directory()?,
             count: args.count,
             force: args.force,
+            expires_ns: args.expires,
         };
-        (request, "made")
+        (request, if args.expires.is_some() { "set" } else { "made" })
     } else if args.force {
         return Err(needs_name("branch").into());
     } else {
@@ -81,9 +82,21 @@ fn list(session: &mut Session, request: Request) -> Result<Exit, Stop> {
     for (reference, name) in references.iter().zip(names) {
         let name = out.ink(Ink::Name, &format!("{name:width$}"));
         let id = out.ink(Ink::Id, &reference.commit.short());
-        out.line(format!("{name}  {id}  {}", format_utc(reference.changed_ns)))?;
+        let mut line = format!("{name}  {id}  {}", format_utc(reference.changed_ns));
+        if reference.expires_ns.is_some() {
+            line.push_str(&format!("  {}", expiry(reference)));
+        }
+        out.line(line)?;
     }
     Ok(Exit::Success)
+}
+
+/// When a branch goes by itself.
+fn expiry(reference: &Reference) -> String {
+    reference.expires_ns.map_or_else(
+        || "never expires".to_owned(),
+        |expires_ns| format!("expires {}", format_utc(expires_ns)),
+    )
 }
 
 fn changed(session: &mut Session, request: Request, verb: &str) -> Result<Exit, Stop> {
@@ -107,7 +120,10 @@ fn changed(session: &mut Session, request: Request, verb: &str) -> Result<Exit, 
     for reference in &references {
         let name = out.ink(Ink::Name, &quote::name(reference.name.as_bytes()));
         let id = out.ink(Ink::Id, &reference.commit.short());
-        out.remark(format!("{verb} {name} ({id})"))?;
+        match (verb, reference.expires_ns) {
+            ("set", _) => out.remark(format!("{name} ({id}) {}", expiry(reference)))?,
+            _ => out.remark(format!("{verb} {name} ({id})"))?,
+        }
     }
     Ok(Exit::Success)
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::open::Engine;
 use super::reach::{Reach, Seen, Visit};
 use crate::error::{Error, Result};
-use crate::ops::{ByteString, CheckRequest, Checked, Damage, Exchange};
+use crate::ops::{ByteString, CheckRequest, Checked, Damage, Exchange, Stage};
 use crate::store::{Key, Root, RootKind};
 
 impl Engine {
@@ -20,7 +20,7 @@ impl Engine {
                 ),
             });
         }
-        let mut reach = Reach::new(self, request.read_data, exchange);
+        let mut reach = Reach::new(self, request.read_data, Stage::Checking, exchange);
         for root in self.all_roots() {
             check.checked.roots += 1;
             reach.root(&root, &mut check, exchange)?;

@@ -1,9 +1,10 @@
-//! `forget`: dropping old commits from the histories of branches.
+//! `forget`: dropping old commits from the histories of branches, and branches that have expired.
 
 use super::open::Engine;
+use super::references::shown;
 use super::revision::name_text;
 use crate::error::{Error, Result};
-use crate::ops::{Exchange, ForgetRequest, Forgot, ForgotBranch};
+use crate::ops::{Exchange, ExpireRequest, Expired, ForgetRequest, Forgot, ForgotBranch};
 use crate::store::Ack;
 use crate::trees::{Forgetting, Keep};
 
@@ -53,5 +54,21 @@ impl Engine {
             self.store.block_on(ack.durable())?;
         }
         Ok(forgot)
+    }
+
+    pub fn expire(&self, request: ExpireRequest) -> Result<Expired> {
+        let removed = if request.dry_run {
+            self.trees.expired(self.store.now_ns())?
+        } else {
+            let (removed, acks) = self.store.block_on(self.trees.expire())?;
+            for ack in acks {
+                self.store.block_on(ack.durable())?;
+            }
+            removed
+        };
+        Ok(Expired {
+            dry_run: request.dry_run,
+            removed: removed.into_iter().map(shown).collect(),
+        })
     }
 }

@@ -10,19 +10,25 @@ mod content;
 mod diff;
 mod directory;
 mod forget;
+mod graph;
 mod history;
 mod open;
+mod quota;
 mod reach;
 mod references;
 mod revision;
 mod store;
 mod translate;
+mod usage;
+mod why;
 
 use std::ffi::OsString;
 
 use parking_lot::Mutex;
 
-use super::{BranchRequest, Client, Exchange, Failure, Reply, Request, Stage, Step, TagRequest};
+use super::{
+    BranchRequest, Client, Exchange, Failure, QuotaRequest, Reply, Request, Stage, Step, TagRequest,
+};
 use crate::device::Backend;
 use crate::error::Result;
 use open::{Access, Engine};
@@ -101,6 +107,10 @@ impl Local {
             Request::Branch(request) => engine.branch(request).map(Reply::References),
             Request::Tag(request) => engine.tag(request).map(Reply::References),
             Request::Forget(request) => engine.forget(request, exchange).map(Reply::Forgot),
+            Request::Expire(request) => engine.expire(request).map(Reply::Expired),
+            Request::Quota(request) => engine.quota(request, exchange).map(Reply::Quotas),
+            Request::Why(request) => engine.why(&request, exchange).map(Reply::Kept),
+            Request::Usage(request) => engine.usage(&request, exchange).map(Reply::Usage),
             Request::Log(request) => engine.log(&request, exchange).map(Reply::History),
             Request::List(request) => engine.list(&request, exchange).map(Reply::Listed),
             Request::Diff(request) => engine.diff(&request, exchange).map(Reply::Compared),
@@ -139,13 +149,15 @@ fn access(request: &Request) -> Access {
     let reads = match request {
         Request::Info | Request::Stats | Request::Check(_) => true,
         Request::Get(_) | Request::Cat(_) | Request::Exists(_) => true,
-        Request::Log(_) | Request::List(_) => true,
+        Request::Log(_) | Request::List(_) | Request::Why(_) | Request::Usage(_) => true,
         // A directory made from a branch follows it, which is a record in the store.
         Request::Materialize(request) => names_no_branch(request.revision.as_bytes()),
         Request::Branch(BranchRequest::List) | Request::Tag(TagRequest::List) => true,
         Request::Diff(_) | Request::Status(_) => true,
         Request::Restore(request) => request.dry_run,
         Request::Forget(request) => request.dry_run,
+        Request::Expire(request) => request.dry_run,
+        Request::Quota(QuotaRequest::List) => true,
         _ => false,
     };
     if reads { Access::Read } else { Access::Write }

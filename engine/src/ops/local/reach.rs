@@ -86,12 +86,12 @@ impl Engine {
 
 impl<'a> Reach<'a> {
     /// A walk that has been nowhere; with `read_data` it also reads contents.
-    pub fn new(engine: &'a Engine, read_data: bool, exchange: &dyn Exchange) -> Reach<'a> {
+    pub fn new(engine: &'a Engine, read_data: bool, stage: Stage, exchange: &dyn Exchange) -> Reach<'a> {
         Reach {
             engine,
             read_data,
             reporter: exchange.reporter(),
-            step: Step::begin(Stage::Checking),
+            step: Step::begin(stage),
         }
     }
 

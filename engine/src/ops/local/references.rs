@@ -19,12 +19,26 @@ impl Engine {
                 directory,
                 count,
                 force,
+                expires_ns,
             } => {
                 let name = name_text("branch", &name)?;
+                let only_expiry = revision.is_none() && count.is_none() && !force;
+                if let (Some(expires_ns), true) = (expires_ns, only_expiry)
+                    && self.trees.branch(&name).is_ok()
+                {
+                    let ack = self.store.block_on(self.trees.set_expiry(&name, expires_ns))?;
+                    let changed = self.branches_named(&[name])?;
+                    return self.finish(changed, &[ack]);
+                }
                 let commit = self.resolve_or_followed(revision.as_ref(), &directory)?.commit;
                 let (names, acks) = match count {
-                    None => (vec![name.clone()], vec![self.set_branch(&name, commit, force)?]),
-                    Some(count) => self.make_branches(&numbered(name), count.into(), commit, force)?,
+                    None => (
+                        vec![name.clone()],
+                        self.set_branch(&name, commit, force, expires_ns)?,
+                    ),
+                    Some(count) => {
+                        self.make_branches(&numbered(name), count.into(), commit, force, expires_ns)?
+                    }
                 };
                 (self.branches_named(&names)?, acks)
             }
@@ -79,12 +93,25 @@ impl Engine {
         self.finish(references, &acks)
     }
 
-    fn set_branch(&self, name: &str, commit: ContentId, force: bool) -> Result<Ack> {
-        if force && self.trees.branch(name).is_ok() {
-            let moved = self.trees.move_branch(name, commit, ExpectHead::Any);
-            return self.store.block_on(moved);
+    fn set_branch(
+        &self,
+        name: &str,
+        commit: ContentId,
+        force: bool,
+        expires_ns: Option<u64>,
+    ) -> Result<Vec<Ack>> {
+        if !force || self.trees.branch(name).is_err() {
+            let made = self
+                .trees
+                .create_branch_until(name, commit, expires_ns.unwrap_or(0));
+            return Ok(vec![self.store.block_on(made)?]);
         }
-        self.store.block_on(self.trees.create_branch(name, commit))
+        let moved = self.trees.move_branch(name, commit, ExpectHead::Any);
+        let mut acks = vec![self.store.block_on(moved)?];
+        if let Some(expires_ns) = expires_ns {
+            acks.push(self.store.block_on(self.trees.set_expiry(name, expires_ns))?);
+        }
+        Ok(acks)
     }
 
     /// Many branches; in batches where one cannot hold them all, and one by one where some may exist.
@@ -94,6 +121,7 @@ impl Engine {
         count: u64,
         commit: ContentId,
         force: bool,
+        expires_ns: Option<u64>,
     ) -> Result<(Vec<String>, Vec<Ack>)> {
         let (mut names, mut acks) = (Vec::new(), Vec::new());
         let mut first = 0;
@@ -102,11 +130,14 @@ impl Engine {
             if force {
                 for number in first..first + some {
                     let name = pattern.replace("{n}", &number.to_string());
-                    acks.push(self.set_branch(&name, commit, true)?);
+                    acks.append(&mut self.set_branch(&name, commit, true, expires_ns)?);
                     names.push(name);
                 }
             } else {
-                let made = self.trees.create_branches(pattern, first, some, commit);
+                let expires_ns = expires_ns.unwrap_or(0);
+                let made = self
+                    .trees
+                    .create_branches(pattern, first, some, commit, expires_ns);
                 let (made, ack) = self.store.block_on(made)?;
                 names.extend(made);
                 acks.push(ack);
@@ -125,15 +156,9 @@ impl Engine {
         for ack in acks {
             self.store.block_on(ack.durable())?;
         }
-        let references = references
-            .into_iter()
-            .map(|reference| Reference {
-                name: ByteString::from(reference.name),
-                commit: reference.commit,
-                changed_ns: reference.changed_ns,
-            })
-            .collect();
-        Ok(References { references })
+        Ok(References {
+            references: references.into_iter().map(shown).collect(),
+        })
     }
 }
 
@@ -143,5 +168,17 @@ fn numbered(name: String) -> String {
         name
     } else {
         format!("{name}-{{n}}")
+    }
+}
+
+/// What a reply says of a branch or tag.
+pub(super) fn shown(reference: trees::Reference) -> Reference {
+    let known = |time_ns: u64| (time_ns != 0).then_some(time_ns);
+    Reference {
+        name: ByteString::from(reference.name),
+        commit: reference.commit,
+        changed_ns: reference.changed_ns,
+        expires_ns: known(reference.expires_ns),
+        history_from_ns: known(reference.floor_ns),
     }
 }

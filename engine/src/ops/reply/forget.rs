@@ -1,7 +1,8 @@
-//! Replies about histories that were cut.
+//! Replies about histories that were cut and branches that expired.
 
 use serde::{Deserialize, Serialize};
 
+use super::history::Reference;
 use crate::format::ContentId;
 use crate::ops::ByteString;
 
@@ -27,4 +28,13 @@ pub struct ForgotBranch {
     pub oldest: ContentId,
     /// When that was made.
     pub oldest_ns: u64,
+}
+
+/// Branches that have expired.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// The branches as they were, by name.
+    pub removed: Vec<Reference>,
 }

@@ -22,6 +22,12 @@ pub struct Reference {
     pub commit: ContentId,
     /// When it last moved.
     pub changed_ns: u64,
+    /// When it goes by itself; absent: never.
+    #[serde(default)]
+    pub expires_ns: Option<u64>,
+    /// Time of the oldest commit of its history if older ones were forgotten.
+    #[serde(default)]
+    pub history_from_ns: Option<u64>,
 }
 
 /// Commits, newest first.

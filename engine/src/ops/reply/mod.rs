@@ -9,6 +9,7 @@ mod content;
 mod directory;
 mod forget;
 mod history;
+mod space;
 mod store;
 
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,9 @@ pub use content::{Content, Found, PinCount, Pinned, Presence};
 pub use directory::{
     Committed, Headcount, Materialized, Restored, RestoredEntry, RestoredHow, Warning, Warnings,
 };
-pub use forget::{Forgot, ForgotBranch};
+pub use forget::{Expired, Forgot, ForgotBranch};
 pub use history::{CommitRecord, History, Listed, ListedEntry, Reference, References};
+pub use space::{Amount, Keeper, KeeperKind, Kept, QuotaRow, Quotas, Usage, UsageRow};
 pub use store::{CacheStats, Checked, Created, Damage, Info, Latency, Stats, Totals};
 
 /// The answer to a [`Request`](super::Request).
@@ -48,6 +50,14 @@ pub enum Reply {
     References(References),
     /// To `Forget`.
     Forgot(Forgot),
+    /// To `Expire`.
+    Expired(Expired),
+    /// To `Quota`.
+    Quotas(Quotas),
+    /// To `Why`.
+    Kept(Kept),
+    /// To `Usage`.
+    Usage(Usage),
     /// To `Log`.
     History(History),
     /// To `List`.

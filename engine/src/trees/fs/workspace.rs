@@ -199,7 +199,8 @@ impl Workspace {
         });
     }
 
-    fn decode(root: &Root) -> Option<Workspace> {
+    /// What a record says; `None` if it can't be understood.
+    pub fn decode(root: &Root) -> Option<Workspace> {
         let mut rest = &root.data[..];
         let mut take = |count: usize| {
             let (taken, left) = rest.split_at_checked(count)?;
