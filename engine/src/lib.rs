@@ -5,6 +5,8 @@
 //! [`hash`], [`error`] and [`limits`] stand below all of them. `ARCHITECTURE.md` tells the life of a put,
 //! a get and a commit; `FORMAT.md` gives every byte on the device.
 
+#[doc(hidden)]
+pub mod canary;
 pub mod device;
 pub mod error;
 pub mod format;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use helios_engine::canary::Canary;
 use helios_engine::simulation::exhaustive::{self, Base, Exhausted};
 use helios_engine::simulation::{self, Plan, Tally, Violation};
 
@@ -53,6 +54,9 @@ struct Arguments {
     #[arg(long, value_name = "OPERATIONS", num_args = 0..=1, default_missing_value = "3",
           conflicts_with_all = ["seed", "seconds", "hours", "seeds"])]
     exhaustive: Option<usize>,
+    /// Let a planted bug live, which must be found (needs `--features canaries`)
+    #[arg(long, value_name = "NAME", value_parser = canary_named)]
+    canary: Option<Canary>,
     /// Show a failing seed as it is instead of making it smaller
     #[arg(long)]
     as_is: bool,
@@ -63,12 +67,34 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.canary.is_some() && !cfg!(feature = "canaries") {
+        eprintln!("this program has no planted bugs; build it with --features canaries");
+        return ExitCode::from(2);
+    }
+    release(&arguments);
     match (arguments.exhaustive, arguments.seed) {
         (Some(length), _) => exhaust(&arguments, length),
         (_, Some(seed)) => replay(&arguments, seed),
         _ => search(&arguments),
     }
 }
+
+fn canary_named(name: &str) -> Result<Canary, String> {
+    Canary::named(name).ok_or_else(|| {
+        let names = Canary::ALL.map(Canary::name).join(", ");
+        format!("no such bug; there are {names}")
+    })
+}
+
+/// Lets the bug that was asked for live on this thread.
+#[cfg(feature = "canaries")]
+fn release(arguments: &Arguments) {
+    helios_engine::canary::release(arguments.canary);
+}
+
+/// There is no bug in this program.
+#[cfg(not(feature = "canaries"))]
+fn release(_: &Arguments) {}
 
 fn threads(arguments: &Arguments) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -91,6 +117,7 @@ fn exhaust(arguments: &Arguments, length: usize) -> ExitCode {
     std::thread::scope(|scope| {
         for _ in 0..threads(arguments) {
             scope.spawn(|| {
+                release(arguments);
                 let mut own = Exhausted::default();
                 while own.violation.is_none() {
                     let number = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
@@ -184,7 +211,10 @@ fn search(arguments: &Arguments) -> ExitCode {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
                 let search = &search;
-                scope.spawn(move || search.work(thread))
+                scope.spawn(move || {
+                    release(arguments);
+                    search.work(thread);
+                })
             })
             .collect();
         while workers.iter().any(|worker| !worker.is_finished()) {
@@ -260,7 +290,10 @@ fn print_counts(tally: &Tally) {
 /// Prints what is wrong and the smallest plan that shows it.
 fn report(arguments: &Arguments, plan: &Plan, violation: Violation) {
     println!("seed {} FAILED: {}", plan.seed, violation.0);
-    println!("replay it with: {}", command(plan.seed));
+    let canary = arguments
+        .canary
+        .map_or(String::new(), |canary| format!(" --canary {}", canary.name()));
+    println!("replay it with: {}{canary}", command(plan.seed));
     if arguments.as_is {
         return;
     }

@@ -109,7 +109,9 @@ impl Search {
         for number in 0..self.plan.rounds.len() {
             let round = self.plan.rounds[number].clone();
             for fault in (0..round.faults.len()).rev() {
-                progress |= self.attempt(|plan| drop(plan.rounds[number].faults.remove(fault)));
+                progress |= self.attempt(|plan| {
+                    plan.rounds[number].faults.remove(fault);
+                });
             }
             if round.cut_recovery.is_some() {
                 progress |= self.attempt(|plan| plan.rounds[number].cut_recovery = None);

@@ -51,7 +51,7 @@ pub(super) struct Owned {
 }
 
 /// The states one client went through in this opening.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct ClientModel {
     /// The first was found at opening.
     pub states: Vec<Owned>,
@@ -95,8 +95,8 @@ pub(super) struct Moment {
     contents: Vec<Content>,
 }
 
-impl ClientModel {
-    fn new() -> ClientModel {
+impl Default for ClientModel {
+    fn default() -> ClientModel {
         ClientModel {
             states: vec![Owned::default()],
             durable: 0,
@@ -107,7 +107,7 @@ impl ClientModel {
 
 impl Model {
     pub fn client(&mut self, number: usize) -> &mut ClientModel {
-        self.clients.entry(number).or_insert_with(ClientModel::new)
+        self.clients.entry(number).or_default()
     }
 
     /// What a client owns and sees.

@@ -1,6 +1,8 @@
 //! The simulation itself: that it runs, that it is deterministic, that it finds what is wrong.
 
 use super::*;
+#[cfg(feature = "canaries")]
+use crate::canary::{self, Canary};
 
 /// Goal: P1, P2, P4, P8, P9. Method: the first seeds; `cargo run --release --bin simulate` runs more.
 #[test]
@@ -42,3 +44,31 @@ fn short_workloads_survive_every_crash() {
     assert_eq!(exhausted.violation, None);
     assert!(exhausted.survivors > exhausted.crashes && exhausted.crashes > exhausted.workloads);
 }
+
+/// Goal: the simulation finds what it is there for. Method: each planted bug lives on its own, and some of the first
+/// seeds must fail; with none they pass (`the_first_seeds_find_nothing`).
+#[cfg(feature = "canaries")]
+#[test]
+fn planted_bugs_are_found() {
+    for (planted, seeds) in PLANTED {
+        canary::release(Some(planted));
+        let found = (0..seeds).find(|seed| run_seed(*seed).violation.is_some());
+        canary::release(None);
+        assert!(
+            found.is_some(),
+            "{} is not found by {seeds} seeds",
+            planted.name()
+        );
+    }
+}
+
+/// Planted bugs, and how many seeds may pass before one fails: several times what it takes.
+#[cfg(feature = "canaries")]
+const PLANTED: [(Canary, u64); 6] = [
+    (Canary::SkippedChecksum, 150),
+    (Canary::EarlyAcknowledgement, 50),
+    (Canary::TornReplay, 50),
+    (Canary::SkippedGap, 400),
+    (Canary::ForgottenIncarnation, 200),
+    (Canary::DroppedDependency, 100),
+];

@@ -15,6 +15,7 @@ use super::replay;
 use super::segments::{Places, SegmentState, SegmentTable, SegmentUse};
 use super::superblocks::{self, read};
 use super::usage::{Place, Usage};
+use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::format::checkpoint::{Checkpoint, LogRecord};
 use crate::format::frame::{Descriptor, NO_SEGMENT};
@@ -96,7 +97,8 @@ pub(super) async fn recover(
     for (segment, descriptors) in &open {
         loader.insert(SegmentId(*segment), descriptors, local.clock().wall_ns());
     }
-    let clean = superblock.closed == superblock.incarnation;
+    let forgotten = canary::is(Canary::ForgottenIncarnation) && superblock.closed.get() > 0;
+    let clean = superblock.closed == superblock.incarnation || forgotten;
     let mut recovered = Recovered {
         roots: Vec::new(),
         ends: HashMap::new(),

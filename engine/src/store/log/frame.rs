@@ -9,6 +9,7 @@ use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use super::Queued;
+use crate::canary::{self, Canary};
 use crate::device::DmaBuffer;
 use crate::format::checksum::crc32c;
 use crate::format::frame::{self, Dependency, Descriptor, FrameHeader, Layout};
@@ -104,7 +105,7 @@ impl Plan {
                 .depends_on
                 .iter()
                 .copied()
-                .filter(|(log, sequence)| durable(*log) < *sequence)
+                .filter(|(log, sequence)| durable(*log) < *sequence && !canary::is(Canary::DroppedDependency))
                 .collect();
             let first = batches.is_empty();
             let joins = unmet.is_empty()

@@ -24,6 +24,7 @@ use super::frame::{Plan, blank_header};
 use super::latch::Latch;
 use super::open_segment::OpenSegment;
 use super::{Bells, EAGER_BYTES, Log, Queued};
+use crate::canary::{self, Canary};
 use crate::format::frame::{Descriptor, NO_SEGMENT};
 use crate::format::segment::{self, HOLDS_LOG, SegmentHeader, Trailer};
 use crate::format::{LogId, Secret, SegmentId};
@@ -558,11 +559,12 @@ impl Writer {
         });
         let (local, events) = (self.local.clone(), self.events.clone());
         let zeroes = meets_zeroes.then(|| self.zeroing.clone());
+        let durable = !canary::is(Canary::EarlyAcknowledgement);
         self.local.spawn(async move {
             if let Some(zeroing) = zeroes {
                 zeroing.opened().await;
             }
-            let (_, result) = local.write(offset, buffer, 0..bytes, true).await;
+            let (_, result) = local.write(offset, buffer, 0..bytes, durable).await;
             events.push(Event::Written(number, result));
         });
         true
