@@ -13,6 +13,7 @@ mod handle;
 mod history;
 mod ids;
 mod liveness;
+mod moments;
 mod names;
 mod node;
 mod path;
