@@ -4,11 +4,13 @@ use std::fs;
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 27] = [
     "init",
     "info",
     "stats",
     "check",
+    "gc",
+    "scrub",
     "put",
     "get",
     "exists",

@@ -14,4 +14,5 @@ mod snapshot;
 mod space;
 mod state;
 mod store;
+mod upkeep;
 mod user_space;

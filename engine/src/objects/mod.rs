@@ -21,6 +21,7 @@ mod get;
 mod get_stream;
 mod ingest;
 mod listing;
+mod pieces;
 mod pins;
 mod put;
 mod put_stream;
@@ -31,6 +32,7 @@ use std::num::NonZero;
 
 pub use blocking::{Blocking, ContentReader, ContentWriter};
 pub use get_stream::{GetStream, Section};
+pub(crate) use pieces::pieces;
 pub use pins::Pin;
 pub use put::{Durability, Offered, Put, PutOptions};
 pub use put_stream::PutStream;

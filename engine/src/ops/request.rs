@@ -21,6 +21,11 @@ pub enum Request {
     Stats,
     /// Verifies the store. Answered by [`Reply::Checked`](super::Reply::Checked).
     Check(CheckRequest),
+    /// Forgets what nothing keeps alive and gives its space back. Answered by
+    /// [`Reply::Collected`](super::Reply::Collected).
+    Collect(CollectRequest),
+    /// Verifies every extent on the device. Answered by [`Reply::Scrubbed`](super::Reply::Scrubbed).
+    Scrub(ScrubRequest),
     /// Stores one content read from the exchange. Answered by [`Reply::Content`](super::Reply::Content).
     Put(PutRequest),
     /// Writes a content to the exchange. Answered by [`Reply::Content`](super::Reply::Content).
@@ -219,6 +224,28 @@ pub enum TagRequest {
         /// Which; all must exist.
         names: Vec<ByteString>,
     },
+}
+
+/// Forgets what nothing keeps alive, expired branches first, and gives its space back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectRequest {
+    /// Only says what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Reads and verifies every extent on the device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubRequest {
+    /// At most this many bytes in a second.
+    #[serde(default)]
+    pub bytes_per_second: Option<u64>,
+    /// Begins at the beginning, where an earlier one was ended in the middle.
+    #[serde(default)]
+    pub restart: bool,
+    /// Files, directories and stores that may have copies of what is damaged; absolute paths.
+    #[serde(default)]
+    pub repair_from: Vec<ByteString>,
 }
 
 /// Drops old commits from the histories of branches. Only names change: what nothing else keeps becomes collectable.

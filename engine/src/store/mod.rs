@@ -30,8 +30,8 @@ mod recovery;
 mod replay;
 mod room;
 mod roots;
-mod segments;
 mod scrub;
+mod segments;
 mod sharded;
 mod shared;
 mod stats;
@@ -186,6 +186,17 @@ impl Store {
     /// All roots of a kind, by name.
     pub fn roots(&self, kind: RootKind) -> Vec<Root> {
         self.shared().roots.read().of_kind(kind)
+    }
+
+    /// Ends `duration` after the call.
+    pub async fn sleep(&self, duration: std::time::Duration) {
+        let (sender, receiver) = crate::reactor::oneshot::oneshot();
+        self.0.runtime.handles()[0].spawn(move |local| async move {
+            local.sleep(duration).await;
+            // Who no longer waits needs no answer.
+            let _ = sender.send(());
+        });
+        receiver.await;
     }
 
     /// Waits until everything visible before the call is durable.

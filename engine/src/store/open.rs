@@ -130,10 +130,11 @@ impl Store {
                 }
                 _ => None,
             };
-            let ends = if why.is_none() {
-                take_over(&local, &name, &mut recovered, reactors).await?
+            let (ends, standing) = if why.is_none() {
+                let ends = take_over(&local, &name, &mut recovered, reactors).await?;
+                (ends, Vec::new())
             } else {
-                vec![]
+                (Vec::new(), recovered.standing())
             };
             if let Some(end) = ends.last() {
                 recovered.table.set_cleaner(end.log);
@@ -163,7 +164,7 @@ impl Store {
                     RootTable::restore(recovered.roots, next_root),
                     counters,
                 ),
-                why,
+                (why, standing),
                 recovered.damage,
             );
             Ok((shared, recovered.superblock, ends, recovered.replayed_frames))

@@ -55,6 +55,20 @@ pub(super) struct Recovered {
     pub replayed_frames: u64,
 }
 
+impl Recovered {
+    /// Where the logs stand, for a store that takes no writes.
+    pub fn standing(&self) -> Vec<LogEnd> {
+        let unsealed = self.unsealed.iter().map(|(log, open)| LogEnd {
+            log: *log,
+            current: Some(open.clone()),
+            next: None,
+            predecessor: 0,
+            next_sequence: 1,
+        });
+        self.ends.values().cloned().chain(unsealed).collect()
+    }
+}
+
 /// Footers read at once.
 const FOOTERS_IN_FLIGHT: usize = 16;
 

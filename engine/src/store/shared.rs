@@ -14,7 +14,7 @@ use super::counters::Counters;
 use super::histogram::Latencies;
 use super::index::{self, Index, IndexKey, Slot};
 use super::leases::Leases;
-use super::log::Log;
+use super::log::{Log, LogEnd};
 use super::pending::{PendingExtent, PendingTable};
 use super::recovery::Damage;
 use super::roots::RootTable;
@@ -48,6 +48,8 @@ pub(super) struct Shared {
     pub barrier: Barrier,
     pub counters: Counters,
     pub latencies: Latencies,
+    /// Where the logs of a store that takes no writes stand.
+    pub standing: Vec<LogEnd>,
     /// Why no writes are taken, if so from the start.
     pub read_only: Option<String>,
     /// What recovery could not read.
@@ -75,7 +77,7 @@ impl Shared {
         zero_ahead: bool,
         (index, cache, pending): (Index, Cache, PendingTable),
         (segments, usage, roots, counters): (SegmentTable, Usage, RootTable, Counters),
-        read_only: Option<String>,
+        (read_only, standing): (Option<String>, Vec<LogEnd>),
         damage: Vec<Damage>,
     ) -> Shared {
         let (store, secret, incarnation, created_ns) = identity;
@@ -99,6 +101,7 @@ impl Shared {
             counters,
             latencies: Latencies::new(),
             read_only,
+            standing,
             damage,
             logs: OnceLock::new(),
             closing: AtomicBool::new(false),

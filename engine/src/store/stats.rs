@@ -54,6 +54,22 @@ pub struct Stats {
     pub get_latency_memory: Summary,
     /// Gets that read the device.
     pub get_latency_device: Summary,
+    /// Checkpoints taken.
+    pub checkpoints: u64,
+    /// Bytes of checkpoints, one copy of each.
+    pub checkpoint_bytes: u64,
+    /// Collections that came to their end.
+    pub collections: u64,
+    /// Extents that collections forgot.
+    pub swept: u64,
+    /// Their bytes.
+    pub swept_bytes: u64,
+    /// Bytes of extents that cleaning moved.
+    pub moved_bytes: u64,
+    /// Segments that became free.
+    pub segments_freed: u64,
+    /// Bytes of frames that a crash now would have to be replayed.
+    pub bytes_to_replay: u64,
     /// Living leases.
     pub leases: u64,
     /// Roots of all kinds.
@@ -77,6 +93,10 @@ pub struct Space {
     pub segments_open: u64,
     /// Segments that hold checkpoints.
     pub segments_checkpoint: u64,
+    /// Bytes of the segments that are full.
+    pub sealed_bytes: u64,
+    /// Bytes of extents on the device that are known; the rest of what is used is dead, or what frames cost.
+    pub live_bytes: u64,
     /// Bytes that can still be written, about.
     pub free: u64,
     /// Extents a full store may hold, at 4 KiB each.
@@ -131,6 +151,14 @@ impl Store {
             commit_latency_durable: shared.latencies.summary(Class::DurableCommit),
             get_latency_memory: shared.latencies.summary(Class::GetHit),
             get_latency_device: shared.latencies.summary(Class::GetDevice),
+            checkpoints: read(&counters.checkpoints),
+            checkpoint_bytes: read(&counters.checkpoint_bytes),
+            collections: read(&counters.collections),
+            swept: read(&counters.swept),
+            swept_bytes: read(&counters.swept_bytes),
+            moved_bytes: read(&counters.moved_bytes),
+            segments_freed: read(&counters.segments_freed),
+            bytes_to_replay: counters.bytes_to_replay(),
             leases: shared.leases.count() as u64,
             roots: shared.roots.read().len() as u64,
         }
@@ -153,6 +181,8 @@ impl Store {
             segments_sealed: count(|state| matches!(state, SegmentState::Sealed { .. })),
             segments_open: count(|state| matches!(state, SegmentState::Open(_) | SegmentState::Reserved(_))),
             segments_checkpoint: count(|state| state == SegmentState::Checkpoint),
+            sealed_bytes: count(|state| matches!(state, SegmentState::Sealed { .. })) * segment_bytes,
+            live_bytes: shared.usage.live().iter().map(|alive| alive.live_bytes).sum(),
             free: table.free_for_logs() as u64 * segment_bytes + room,
             extents_max,
             index_bytes_max: index::memory_for(extents_max),

@@ -5,6 +5,7 @@ mod content;
 mod space;
 mod state;
 mod store;
+mod upkeep;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub use state::{
     StatusArgs, TagArgs,
 };
 pub use store::{CheckArgs, InitArgs};
+pub use upkeep::{GcArgs, ScrubArgs};
 
 use super::{exit, size};
 
@@ -169,6 +171,10 @@ pub enum Command {
     Stats,
     /// Verify the store
     Check(CheckArgs),
+    /// Forget what nothing keeps alive and give its space back
+    Gc(GcArgs),
+    /// Verify every extent on the device, and repair from other copies
+    Scrub(ScrubArgs),
     /// Store contents and print their ids
     Put(PutArgs),
     /// Write a content to standard output or a file

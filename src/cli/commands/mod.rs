@@ -12,6 +12,7 @@ mod references;
 mod sink;
 mod space;
 mod store;
+mod upkeep;
 
 use helios_engine::ops::Warnings;
 
@@ -26,6 +27,8 @@ pub fn run(command: Command, session: &mut Session) -> Result<Exit, Stop> {
         Command::Info => store::info(session),
         Command::Stats => store::stats(session),
         Command::Check(args) => store::check(session, &args),
+        Command::Gc(args) => upkeep::gc(session, &args),
+        Command::Scrub(args) => upkeep::scrub(session, args),
         Command::Put(args) => content::put(session, &args),
         Command::Get(args) => content::get(session, &args),
         Command::Exists(args) => content::exists(session, args),

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::open::Engine;
 use super::reach::{Reach, Seen, Visit};
 use crate::error::{Error, Result};
-use crate::ops::{ByteString, CheckRequest, Checked, Damage, Exchange, Stage};
+use crate::format::SegmentId;
+use crate::ops::{ByteString, CheckRequest, Checked, Damage, Exchange, Stage, Step};
 use crate::store::{Key, Root, RootKind};
 
 impl Engine {
@@ -20,12 +21,58 @@ impl Engine {
                 ),
             });
         }
+        let audit = self.store.block_on(self.store.audit())?;
+        let unlisted = audit.wrong - audit.first_wrong.len() as u64;
+        check.checked.live = audit.live;
+        check.checked.dead = audit.dead;
+        let more = (unlisted > 0).then(|| format!("and {unlisted} more contradictions"));
+        for message in audit.first_wrong.into_iter().chain(more) {
+            check.checked.damage.push(Damage {
+                reached_from: None,
+                message,
+            });
+        }
+        if request.read_data {
+            self.check_all(&mut check.checked, exchange)?;
+        }
         let mut reach = Reach::new(self, request.read_data, Stage::Checking, exchange);
         for root in self.all_roots() {
             check.checked.roots += 1;
             reach.root(&root, &mut check, exchange)?;
         }
         Ok(check.checked)
+    }
+}
+
+impl Engine {
+    /// Reads and verifies everything on the device, reached or not.
+    fn check_all(&self, checked: &mut Checked, exchange: &mut dyn Exchange) -> Result<()> {
+        let count = self.store.segment_count();
+        for segment in 0..count {
+            if exchange.cancel().is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let scrubbed = self
+                .store
+                .block_on(self.store.scrub_segment(SegmentId(segment)))?;
+            let Some(scrubbed) = scrubbed else { continue };
+            checked.bytes += scrubbed.bytes;
+            let damaged = scrubbed.damaged.into_iter().map(|extent| extent.what);
+            let footer = scrubbed
+                .footer_damaged
+                .then(|| format!("segment {segment}: the footer is damaged"));
+            checked.damage.extend(damaged.chain(footer).map(|message| Damage {
+                reached_from: None,
+                message,
+            }));
+            (exchange.reporter())(Step {
+                items: segment.into(),
+                items_total: Some(count.into()),
+                bytes: checked.bytes,
+                ..Step::begin(Stage::Checking)
+            });
+        }
+        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ mod references;
 mod revision;
 mod store;
 mod translate;
+mod upkeep;
 mod usage;
 mod why;
 
@@ -96,6 +97,8 @@ impl Local {
             Request::Info => engine.info().map(Reply::Info),
             Request::Stats => engine.stats().map(Reply::Stats),
             Request::Check(request) => engine.check(request, exchange).map(Reply::Checked),
+            Request::Collect(request) => engine.collect(request, exchange).map(Reply::Collected),
+            Request::Scrub(request) => engine.scrub(request, exchange).map(Reply::Scrubbed),
             Request::Put(request) => engine.put(request, exchange).map(Reply::Content),
             Request::Get(request) => engine.get(request, exchange).map(Reply::Content),
             Request::Cat(request) => engine.cat(&request, exchange).map(Reply::Content),

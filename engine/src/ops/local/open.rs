@@ -1,6 +1,7 @@
 //! Making, opening and closing the store of a client: the one place that knows how the engine's parts fit together.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use super::StoreOptions;
 use crate::device::Address;
@@ -12,7 +13,7 @@ use crate::ops::failure::OPEN_STORE;
 use crate::ops::{Created, InitRequest};
 use crate::reactor::{Config, Nanos};
 use crate::store::{CreateOptions, OpenOptions, Store};
-use crate::trees::Trees;
+use crate::trees::{TreeTrace, Trees};
 
 /// What may be done with an open store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +60,7 @@ impl Engine {
             wanted.cache_bytes = cache_bytes;
         }
         let store = Store::open(&address, &wanted)?;
+        store.set_trace(Arc::new(TreeTrace));
         Ok(Engine {
             objects: Objects::new(store.clone()),
             trees: Trees::new(store.clone(), Domain::default()),

@@ -11,6 +11,7 @@ mod forget;
 mod history;
 mod space;
 mod store;
+mod upkeep;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub use forget::{Expired, Forgot, ForgotBranch};
 pub use history::{CommitRecord, History, Listed, ListedEntry, Reference, References};
 pub use space::{Amount, Keeper, KeeperKind, Kept, QuotaRow, Quotas, Usage, UsageRow};
 pub use store::{CacheStats, Checked, Created, Damage, Info, Latency, Stats, Totals};
+pub use upkeep::{Collected, DamagedExtent, Scrubbed};
 
 /// The answer to a [`Request`](super::Request).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,10 @@ pub enum Reply {
     Stats(Stats),
     /// To `Check`.
     Checked(Checked),
+    /// To `Collect`.
+    Collected(Collected),
+    /// To `Scrub`.
+    Scrubbed(Scrubbed),
     /// To `Put`, `Get` and `Cat`.
     Content(Content),
     /// To `Exists`.

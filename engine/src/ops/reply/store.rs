@@ -133,6 +133,12 @@ pub struct Checked {
     pub extents: u64,
     /// Bytes read and verified.
     pub bytes: u64,
+    /// Extents on the device that the index knows.
+    #[serde(default)]
+    pub live: u64,
+    /// Extents on the device that nothing refers to any more.
+    #[serde(default)]
+    pub dead: u64,
     /// Everything that is wrong; empty in a sound store.
     pub damage: Vec<Damage>,
 }

@@ -118,6 +118,9 @@ async fn await_cuts(shared: &Shared, cuts: Cuts) -> Result<Vec<LogEnd>> {
 /// Where the logs are, once everything before that is acknowledged; as part of a maintenance job.
 pub(in crate::store) async fn cut_all(store: &Store) -> Result<Vec<LogEnd>> {
     let shared = store.shared();
+    if shared.logs().is_empty() {
+        return Ok(shared.standing.clone());
+    }
     let cuts = request_cuts(shared, &shared.roots.read());
     await_cuts(shared, cuts).await
 }
