@@ -23,7 +23,9 @@ pub(super) struct Living {
 pub(super) async fn living(local: &Local, store: &Store, segment: SegmentId) -> Result<Option<Living>> {
     let shared = store.shared();
     let listed = shared.segments.lock().at(segment);
-    let Some((at, state)) = listed else { return Ok(None) };
+    let Some((at, state)) = listed else {
+        return Ok(None);
+    };
     let superblock = store.0.superblock.lock().clone();
     let (descriptors, footer_damaged) = match state {
         SegmentState::Sealed {
@@ -37,7 +39,10 @@ pub(super) async fn living(local: &Local, store: &Store, segment: SegmentId) -> 
         SegmentState::Open(_) => {
             let ends = checkpoint::cut_all(store).await?;
             let open = ends.into_iter().filter_map(|end| end.current);
-            let found = open.filter(|open| open.at == at).map(|open| open.descriptors).next();
+            let found = open
+                .filter(|open| open.at == at)
+                .map(|open| open.descriptors)
+                .next();
             (found.unwrap_or_default(), false)
         }
         _ => return Ok(None),

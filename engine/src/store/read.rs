@@ -189,10 +189,8 @@ impl Store {
         let clock = self.runtime().clock();
         let asked = clock.now();
         let index_keys: Vec<IndexKey> = keys.iter().map(|key| shared.index_key(key)).collect();
-        let mut answers: Vec<Option<Result<Bytes>>> = index_keys
-            .iter()
-            .map(|key| cached(key).map(Ok))
-            .collect();
+        let mut answers: Vec<Option<Result<Bytes>>> =
+            index_keys.iter().map(|key| cached(key).map(Ok)).collect();
         let missing: Vec<usize> = (0..keys.len())
             .filter(|number| answers[*number].is_none())
             .collect();

@@ -7,8 +7,8 @@
 use super::Store;
 use super::api::{Extent, Key};
 use super::clean::Mover;
-use super::pending::PendingExtent;
 use super::living::living;
+use super::pending::PendingExtent;
 use super::usage::Place;
 use super::verify;
 use crate::error::{Error, Result};
@@ -128,7 +128,9 @@ async fn scrub(local: &Local, store: &Store, segment: SegmentId) -> Result<Optio
 async fn repair(store: &Store, extents: Vec<Extent>) -> Result<u64> {
     let shared = store.shared();
     shared.check_writable()?;
-    let Some(log) = shared.cleaner_log() else { return Ok(0) };
+    let Some(log) = shared.cleaner_log() else {
+        return Ok(0);
+    };
     let mut mover = Mover::new(shared, log);
     let mut repaired = 0;
     for extent in extents {
