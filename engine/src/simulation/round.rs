@@ -18,7 +18,7 @@ use crate::device::sim::{Faults, Options, Random, SimDevice};
 use crate::error::{Error, Result};
 use crate::limits::UNIT_BYTES;
 use crate::reactor::{Config, Runtime, oneshot};
-use crate::store::{CreateOptions, OpenOptions, Store};
+use crate::store::{self, CreateOptions, OpenOptions, Store};
 
 /// Bytes of a device: enough for all segments that a few openings begin.
 const DEVICE_BYTES: u64 = 256 << 20;
@@ -45,6 +45,8 @@ pub fn run_watching(plan: &Plan, images: bool) -> Outcome {
         hasher: DefaultHasher::new(),
         runtime: None,
     };
+    // Checks and openings run as whatever thread this is; the plan does not know which.
+    let thread = store::act_as_thread(0);
     let ended = panics::catch(|| run.rounds());
     let violation = match ended {
         Ok(Ok(())) => None,
@@ -55,6 +57,7 @@ pub fn run_watching(plan: &Plan, images: bool) -> Outcome {
         // Tasks that a panic left behind; what else they say adds nothing.
         let _ = panics::catch(|| runtime.shutdown());
     }
+    store::act_as_thread(thread);
     let tally = run.tally.lock().clone();
     Outcome {
         tally,

@@ -68,7 +68,7 @@ const PLANTED: [(Canary, u64); 6] = [
     (Canary::SkippedChecksum, 150),
     (Canary::EarlyAcknowledgement, 50),
     (Canary::TornReplay, 50),
-    (Canary::SkippedGap, 400),
+    (Canary::SkippedGap, 1500),
     (Canary::ForgottenIncarnation, 200),
     (Canary::DroppedDependency, 100),
 ];

@@ -5,7 +5,7 @@
 //! checkpoint is written.
 //! Invariant: a log never goes on in a segment after a crash; a write of the dead owner may still land there.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use zerocopy::little_endian::U64;
 
@@ -55,9 +55,9 @@ pub(super) async fn take_over(
     let mut logs: Vec<LogEnd> = Vec::new();
     if !fits {
         // Logs beyond the number of reactors end here.
-        let (going_on, ending): (HashMap<_, _>, HashMap<_, _>) =
-            ends.drain().partition(|(log, _)| log.0 < count);
-        ends = going_on;
+        // In order: what is released and sealed when must not differ from run to run.
+        let mut ending: Vec<_> = ends.extract_if(|log, _| log.0 >= count).collect();
+        ending.sort_unstable_by_key(|(log, _)| *log);
         for (log, end) in ending {
             if let Some(next) = end.next {
                 recovered.table.release(next.segment);
