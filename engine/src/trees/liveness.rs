@@ -18,9 +18,12 @@
 //!
 //! **A root that is made or moved gets a floor that holds for its commit** ([`Trees::floor_of`]): the lowest of the
 //! roots whose history the commit is in. A commit in no history (it was forgotten, or its branch was removed, and it
-//! is not collected yet) starts a history of its own. While no store-wide mark says that there are floors, this costs
-//! one look-up of a root.
-//! Invariant: every commit in the history of a root is stored.
+//! is not collected yet) starts a history of its own. While no store-wide mark ([`floors_mark`]) says that commits may
+//! have parents that are gone, this costs one look-up of a root; so whoever drops the first commit of a store sets the
+//! mark before. A leased commit keeps its tree and not its history.
+//! Invariant: every commit in the history of a root is stored. A history whose root is changed or removed may be
+//! taken over by a root made at the same moment: what becomes unreachable must stay until the batches that were under
+//! way then have ended.
 //!
 //! Rejected: rewriting the oldest kept commit without parents; the ids of all later commits would change. Listing the
 //! kept commits of every branch; 850 branches with 10,000 shared commits would list 8.5 million. Taking a missing
@@ -277,8 +280,9 @@ impl Trees {
     }
 }
 
-/// The change that says that there are floors; it goes in with, or before, the first of them.
-pub(super) fn floors_mark() -> RootUpdate {
+/// The change that says that commits may have parents that are gone. It goes in with, or before, the first floor, and
+/// before the first commit is dropped.
+pub fn floors_mark() -> RootUpdate {
     RootUpdate {
         kind: RootKind::Setting,
         name: FLOORS.into(),
@@ -291,7 +295,7 @@ pub(super) fn floors_mark() -> RootUpdate {
 }
 
 /// Whether [`floors_mark`] has been set.
-pub(super) fn has_floors(store: &Store) -> bool {
+pub fn has_floors(store: &Store) -> bool {
     store.root(RootKind::Setting, FLOORS).is_some()
 }
 

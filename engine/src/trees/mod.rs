@@ -36,7 +36,9 @@ pub use entry::{Attributes, Entry, EntryKind, FileTime, Xattr};
 pub use forget::{Forgetting, Forgotten, Keep};
 pub use handle::Trees;
 pub use history::{Ancestors, Log, LoggedCommit};
-pub use liveness::{Histories, Start, commit_parents, extent_references, root_starts};
+pub use liveness::{
+    Histories, Start, commit_parents, extent_references, floors_mark, has_floors, root_starts,
+};
 pub use node::{content_kind, references};
 pub use path::TreePath;
 pub use quota::Quota;
