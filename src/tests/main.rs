@@ -6,6 +6,7 @@ mod content;
 mod crash;
 mod errors;
 mod generated;
+mod kills;
 mod large;
 mod output;
 mod revisions;

@@ -39,7 +39,7 @@ fn deleted_branches_give_their_space_back() {
     let forgotten = rehearsal["forgotten_bytes"].as_u64().expect("a number");
     assert!(forgotten > 19 << 20, "{rehearsal}");
     assert_eq!(rehearsal["segments_freed"], 0);
-    let free = |sandbox: &Sandbox| sandbox.json(["info"])["free_bytes"].as_u64().expect("a number");
+    let free = |sandbox: &Sandbox| sandbox.json(["info"])["free"].as_u64().expect("a number");
     let before = free(&sandbox);
     let done = sandbox.json(["gc"]);
     assert_eq!(done["forgotten_bytes"], forgotten);

@@ -28,6 +28,9 @@ use crate::reactor::Nanos;
 /// Cost at which a part goes to the log on its own.
 const PART_COST: u64 = 512 << 10;
 
+/// How often a batch has room made before it is refused.
+const ROOM_ATTEMPTS_MAX: u32 = 4;
+
 /// Extents and root changes that go into the store together.
 pub struct Batch {
     store: Store,
@@ -279,11 +282,14 @@ impl Batch {
                 .all(|update| matches!(update.change, RootChange::Delete));
         let log = self.log.clone().ok_or(Error::Closed)?;
         let mut asked = log.room.take(cost, removal, || log.hurry()).await;
-        if let Err(no_room) = asked
-            && no_room.reason == Exhausted::Store
-            && self.store.make_room().await?
-        {
-            asked = log.room.take(cost, removal, || log.hurry()).await;
+        for _ in 0..ROOM_ATTEMPTS_MAX {
+            // What one attempt makes may go to others.
+            match asked {
+                Err(no_room) if no_room.reason == Exhausted::Store && self.store.make_room(&log).await? => {
+                    asked = log.room.take(cost, removal, || log.hurry()).await;
+                }
+                _ => break,
+            }
         }
         if let Err(no_room) = asked {
             shared.check_writable()?;

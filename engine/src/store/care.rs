@@ -6,10 +6,12 @@
 //! Cheap things first: a checkpoint frees what is empty, cleaning moves what is thin, and only a collection finds what
 //! nothing refers to any more; it reads every node, so it runs by itself only if much was written since the last one.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Store;
+use super::log::Log;
 use super::shared::Shared;
 use super::{checkpoint, clean, collect};
 use crate::error::Result;
@@ -47,15 +49,13 @@ impl Store {
         }
     }
 
-    /// Makes room for a batch that found none; true if there may be some now.
-    pub(super) async fn make_room(&self) -> Result<bool> {
-        self.maintain(|local, store| async move {
+    /// Makes room for a batch that found none in its log; true if there may be some now.
+    pub(super) async fn make_room(&self, log: &Arc<Log>) -> Result<bool> {
+        let log = log.clone();
+        self.maintain(move |local, store| async move {
             let shared = store.shared();
-            let has_room = || {
-                // Segments may also have gone straight to logs that had none.
-                shared.segments.lock().free_for_logs() > 0
-                    || shared.writing_logs().iter().any(|log| !log.room.is_exhausted())
-            };
+            // A checkpoint gives a log a segment when there is one, so free segments alone say nothing.
+            let has_room = || !log.room.is_exhausted();
             if has_room() {
                 return Ok(true);
             }

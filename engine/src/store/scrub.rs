@@ -54,12 +54,17 @@ impl Store {
         self.shared().places.segment_count
     }
 
-    /// Reads and verifies every living extent of a segment; `None` if it holds none.
+    /// Reads and verifies the living extents of a segment that `wanted` asks for; `None` if it is not one that holds
+    /// extents.
     ///
     /// # Errors
     /// `Closed`, or that of a device that fails altogether.
-    pub async fn scrub_segment(&self, segment: SegmentId) -> Result<Option<Scrubbed>> {
-        self.maintain(move |local, store| async move { scrub(&local, &store, segment).await })
+    pub async fn scrub_segment(
+        &self,
+        segment: SegmentId,
+        wanted: impl Fn(&Key) -> bool + Send + 'static,
+    ) -> Result<Option<Scrubbed>> {
+        self.maintain(move |local, store| async move { scrub(&local, &store, segment, wanted).await })
             .await
     }
 
@@ -74,11 +79,17 @@ impl Store {
     }
 }
 
-async fn scrub(local: &Local, store: &Store, segment: SegmentId) -> Result<Option<Scrubbed>> {
+async fn scrub(
+    local: &Local,
+    store: &Store,
+    segment: SegmentId,
+    wanted: impl Fn(&Key) -> bool,
+) -> Result<Option<Scrubbed>> {
     let shared = store.shared();
-    let Some(living) = living(local, store, segment).await? else {
+    let Some(mut living) = living(local, store, segment).await? else {
         return Ok(None);
     };
+    living.extents.retain(|(key, ..)| wanted(key));
     let mut scrubbed = Scrubbed {
         footer_damaged: living.footer_damaged,
         ..Scrubbed::default()

@@ -69,6 +69,9 @@ pub struct ForgetArgs {
     /// First delete the branches that have expired; without a rule, nothing else
     #[arg(long)]
     pub expired: bool,
+    /// Then forget what nothing keeps alive any more and give its space back, as `helios gc` does
+    #[arg(long, conflicts_with = "dry_run")]
+    pub prune: bool,
     /// Only show what would be done
     #[arg(short = 'n', long)]
     pub dry_run: bool,

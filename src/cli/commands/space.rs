@@ -6,8 +6,8 @@ use helios_engine::ops::{
 };
 use helios_engine::trees::format_utc;
 
-use super::{answer, plural};
-use crate::cli::args::{DuArgs, ForgetArgs, QuotaArgs, WhyArgs};
+use super::{answer, plural, upkeep};
+use crate::cli::args::{DuArgs, ForgetArgs, GcArgs, QuotaArgs, WhyArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Ink;
 use crate::cli::quote;
@@ -113,13 +113,22 @@ pub fn du(session: &mut Session, args: DuArgs) -> Result<Exit, Stop> {
 }
 
 pub fn forget(session: &mut Session, args: ForgetArgs) -> Result<Exit, Stop> {
+    let prune = args.prune;
+    let exit = forget_only(session, args)?;
+    if prune {
+        return upkeep::gc(session, &GcArgs { dry_run: false });
+    }
+    Ok(exit)
+}
+
+fn forget_only(session: &mut Session, args: ForgetArgs) -> Result<Exit, Stop> {
     if args.expired {
         let request = Request::Expire(ExpireRequest {
             dry_run: args.dry_run,
         });
         let expired = answer!(session.call(request), Expired);
         let rules = args.keep_last.is_some() || args.keep_within.is_some() || !args.keep_tag.is_empty();
-        if !rules || !session.output.json {
+        if !(session.output.json && (rules || args.prune)) {
             show_expired(session, &expired)?;
         }
         if !rules {
@@ -136,7 +145,10 @@ pub fn forget(session: &mut Session, args: ForgetArgs) -> Result<Exit, Stop> {
     let forgot = answer!(session.call(request), Forgot);
     let out = &mut session.output;
     if out.json {
-        out.json(&forgot)?;
+        // One value a command: of several steps the last one's.
+        if !args.prune {
+            out.json(&forgot)?;
+        }
         return Ok(Exit::Success);
     }
     let verb = if forgot.dry_run { "would forget" } else { "forgot" };

@@ -1,5 +1,7 @@
 //! `check`: follows every root to everything it reaches, and says what is missing or damaged.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::open::Engine;
@@ -32,29 +34,30 @@ impl Engine {
                 message,
             });
         }
-        if request.read_data {
-            self.check_all(&mut check.checked, exchange)?;
-        }
         let mut reach = Reach::new(self, request.read_data, Stage::Checking, exchange);
         for root in self.all_roots() {
             check.checked.roots += 1;
             reach.root(&root, &mut check, exchange)?;
         }
-        Ok(check.checked)
+        let Check { seen, mut checked } = check;
+        if request.read_data {
+            self.check_unreached(&mut checked, seen, exchange)?;
+        }
+        Ok(checked)
     }
-}
 
-impl Engine {
-    /// Reads and verifies everything on the device, reached or not.
-    fn check_all(&self, checked: &mut Checked, exchange: &mut dyn Exchange) -> Result<()> {
+    /// Reads and verifies what is on the device and was not reached.
+    fn check_unreached(&self, checked: &mut Checked, seen: Seen, exchange: &mut dyn Exchange) -> Result<()> {
+        let seen = Arc::new(seen);
         let count = self.store.segment_count();
         for segment in 0..count {
             if exchange.cancel().is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            let scrubbed = self
-                .store
-                .block_on(self.store.scrub_segment(SegmentId(segment)))?;
+            let seen = Arc::clone(&seen);
+            let unreached = move |key: &Key| !seen.has(key);
+            let scrub = self.store.scrub_segment(SegmentId(segment), unreached);
+            let scrubbed = self.store.block_on(scrub)?;
             let Some(scrubbed) = scrubbed else { continue };
             checked.bytes += scrubbed.bytes;
             let damaged = scrubbed.damaged.into_iter().map(|extent| extent.what);

@@ -40,6 +40,11 @@ pub(super) trait Visit {
 pub(super) struct Seen(HashMap<Key, u64>);
 
 impl Seen {
+    /// Whether a walk has been at an extent.
+    pub fn has(&self, key: &Key) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// Whether the walk has to go through `child`.
     pub fn reach(&mut self, child: &Key, floor_ns: u64) -> bool {
         match self.0.entry(*child) {

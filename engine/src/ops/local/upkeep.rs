@@ -77,7 +77,7 @@ impl Engine {
                 self.note_scrub(Some(segment))?;
                 return Err(Error::Cancelled);
             }
-            let Some(found) = store.block_on(store.scrub_segment(SegmentId(segment)))? else {
+            let Some(found) = store.block_on(store.scrub_segment(SegmentId(segment), |_| true))? else {
                 continue;
             };
             scrubbed.segments += 1;

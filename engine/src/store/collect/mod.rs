@@ -95,6 +95,8 @@ pub(super) async fn collect(
 ) -> Result<Collected> {
     let shared = store.shared();
     shared.check_writable()?;
+    // What is on its way to the device now would be left by the sweep, and what it refers to would not.
+    checkpoint::cut_all(store).await?;
     let clock = local.clock();
     let began = clock.now();
     let written = shared.counters.frame_bytes.load(Ordering::Relaxed);
