@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::edit::{Content, Directory, DirectoryIndex, Edit, Pending, Place, ROOT};
 use super::nodes::Nodes;
+use super::record::put_edit;
 use super::{Stop, WorkingTree};
 use crate::error::{Error, Result};
 use crate::format::ContentId;
@@ -128,7 +129,7 @@ impl WorkingTree {
                 match edits.iter_mut().find(|(edited, _)| edited == slot) {
                     Some((_, Edit::Entry(pending))) => pending.content = content,
                     Some((_, edit)) => *edit = Edit::Content(content),
-                    None => edits.push((*slot, Edit::Content(content))),
+                    None => put_edit(edits, *slot, Edit::Content(content)),
                 }
             }
             Place::Added(name) => {

@@ -292,6 +292,24 @@ proptest! {
     }
 }
 
+/// Goal: contents stay with their names when a directory is loaded after a later name of the same node was written, and
+/// is then replaced by a file. Method: the least operations that once gave each of two files the other one's content.
+#[test]
+fn a_directory_loaded_late_moves_no_contents() {
+    let path = |path: &str| path.to_owned();
+    let operations = vec![
+        Operation::Write(path("n04"), 0),
+        Operation::MakeDirectory(path("b")),
+        Operation::Commit,
+        Operation::Reset,
+        Operation::Write(path("n04"), 0),
+        Operation::Write(path("b/n00"), 0),
+        Operation::Remove(path("b")),
+        Operation::Write(path("b"), 1),
+    ];
+    block_on(follow(operations, usize::MAX));
+}
+
 /// Goal: large directories keep their one shape through many small commits. Method: 3,000 names in, out and over, some at
 /// a time, by a fixed rule; the id after each commit is compared with building from nothing.
 #[test]

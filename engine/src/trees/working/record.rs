@@ -161,7 +161,7 @@ impl WorkingTree {
 }
 
 /// Keeps edits sorted by slot, so that every pass over them has the order of names.
-fn put_edit(edits: &mut Vec<(u8, Edit)>, slot: u8, edit: Edit) {
+pub(super) fn put_edit(edits: &mut Vec<(u8, Edit)>, slot: u8, edit: Edit) {
     let at = edits.iter().take_while(|(edited, _)| *edited < slot).count();
     edits.insert(at, (slot, edit));
 }
