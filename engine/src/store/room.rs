@@ -28,6 +28,16 @@ struct State {
     waiters: Vec<Waker>,
 }
 
+impl State {
+    /// A fenced log stays fenced: a segment that was on its way when a write failed gives nobody hope again, who would
+    /// then wait for a writer that does nothing any more.
+    fn set_exhausted(&mut self, exhausted: Option<Exhausted>) {
+        if self.exhausted != Some(Exhausted::Fenced) {
+            self.exhausted = exhausted;
+        }
+    }
+}
+
 /// Why no further segment can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exhausted {
@@ -35,7 +45,7 @@ pub(super) enum Exhausted {
     Store,
     /// The file system or device below the store has no space for another segment.
     Disk,
-    /// A write failed: nothing is taken any more.
+    /// A write failed: nothing is taken any more, whatever segments come or go.
     Fenced,
 }
 
@@ -105,7 +115,7 @@ impl Room {
     pub fn attach(&self, bytes: i64) {
         self.change(|state| {
             state.bytes += bytes;
-            state.exhausted = None;
+            state.set_exhausted(None);
             state.wanted = false;
         });
     }
@@ -113,14 +123,14 @@ impl Room {
     /// No further segment can be had.
     pub fn exhaust(&self, reason: Exhausted) {
         self.change(|state| {
-            state.exhausted = Some(reason);
+            state.set_exhausted(Some(reason));
             state.wanted = false;
         });
     }
 
     /// A segment may be had again.
     pub fn hope(&self) {
-        self.0.lock().exhausted = None;
+        self.0.lock().set_exhausted(None);
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -147,3 +157,7 @@ impl Room {
         u64::try_from(self.0.lock().bytes).unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod tests;

@@ -22,6 +22,11 @@ impl Latch {
         assert!(!before, "one piece is zeroed at a time");
     }
 
+    /// True while somebody holds it.
+    pub fn is_held(&self) -> bool {
+        self.0.borrow().held
+    }
+
     /// Opens it.
     pub fn open(&self) {
         let waiters = {

@@ -196,8 +196,18 @@ impl Log {
         let (answer, receiver) = oneshot::oneshot();
         let at = sequence.max(self.given.load(Ordering::Acquire));
         *self.cut.lock() = Some(CutRequest { at, answer });
+        // A log may be fenced because its writer is gone; then it is here that the request ends.
+        if self.is_fenced.load(Ordering::Acquire) {
+            self.refuse_cut();
+        }
         self.hurry_to(at);
         receiver
+    }
+
+    /// Drops a request for a cut, which tells whoever asked.
+    fn refuse_cut(&self) {
+        let request = self.cut.lock().take();
+        drop(request);
     }
 
     /// Gives a log without a next segment one. A durable checkpoint names it.

@@ -631,7 +631,8 @@ impl Writer {
     /// frames there would otherwise meet space that was never written.
     fn zero_ahead(&mut self) {
         let idle = self.in_flight.is_empty() && self.queue.is_empty() && self.planned.is_none();
-        if !idle || self.log.is_closed() || !self.shared.zero_ahead {
+        // The piece under way may lie in a segment that the log has left; its end is an event that comes here again.
+        if !idle || self.zeroing.is_held() || self.log.is_closed() || !self.shared.zero_ahead {
             return;
         }
         let open = match &mut self.current {
@@ -655,6 +656,17 @@ impl Writer {
             zeroing.open();
             events.push(Event::Zeroed(segment));
         });
+    }
+}
+
+/// A writer that panics must not leave anybody waiting for it: the store takes no more writes, and says so.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared
+                .fence_all(&format!("the writer of log {} panicked", self.log.id));
+            self.log.refuse_cut();
+        }
     }
 }
 
