@@ -21,7 +21,7 @@ pub enum Canary {
     DroppedDependency,
     /// New references do not keep a collection from missing what they refer to.
     LostBarrier,
-    /// A cleaned segment is used again before the copies of its extents are durable.
+    /// A segment is used again before the checkpoint that frees it is durable.
     EarlyReuse,
 }
 

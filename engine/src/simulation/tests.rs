@@ -64,11 +64,13 @@ fn planted_bugs_are_found() {
 
 /// Planted bugs, and how many seeds may pass before one fails: several times what it takes.
 #[cfg(feature = "canaries")]
-const PLANTED: [(Canary, u64); 6] = [
+const PLANTED: [(Canary, u64); 8] = [
     (Canary::SkippedChecksum, 150),
     (Canary::EarlyAcknowledgement, 50),
     (Canary::TornReplay, 50),
     (Canary::SkippedGap, 1500),
     (Canary::ForgottenIncarnation, 200),
     (Canary::DroppedDependency, 100),
+    (Canary::LostBarrier, 300),
+    (Canary::EarlyReuse, 5000),
 ];

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use super::copies;
+use crate::canary::{self, Canary};
 use crate::error::Result;
 use crate::format::checkpoint::{Checkpoint, Counters, LogRecord};
 use crate::format::frame::NO_SEGMENT;
@@ -43,6 +44,12 @@ pub(in crate::store) async fn store_checkpoint(
 ) -> Result<u64> {
     // Maps have no order of their own; equal states give equal bytes.
     contents.roots.sort_unstable_by_key(|record| record.root);
+    if canary::is(Canary::EarlyReuse) && contents.offers.is_empty() {
+        for segment in std::mem::take(&mut contents.freed) {
+            usage.clear(segment);
+            table.lock().release(segment);
+        }
+    }
     let written = copies::store(local, name, block, table, |table, old| {
         compose(table, usage, &contents, old)
     })

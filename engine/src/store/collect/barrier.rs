@@ -12,6 +12,7 @@
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard};
 use parking_lot::Mutex;
 
+use crate::canary::{self, Canary};
 use crate::store::api::{Key, Root};
 
 /// What a collection is doing.
@@ -105,23 +106,27 @@ impl Section<'_> {
         *self.phase
     }
 
+    fn is_shading(&self) -> bool {
+        self.phase() == Phase::Marking && !canary::is(Canary::LostBarrier)
+    }
+
     /// Notes references that are made now, to what is there already.
     pub fn shade(&self, keys: impl IntoIterator<Item = Key>) {
-        if self.phase() == Phase::Marking {
+        if self.is_shading() {
             self.grey.lock().hits.extend(keys);
         }
     }
 
     /// Notes extents that are made now.
     pub fn shade_born(&self, keys: impl IntoIterator<Item = Key>) {
-        if self.phase() == Phase::Marking {
+        if self.is_shading() {
             self.grey.lock().born.extend(keys);
         }
     }
 
     /// Notes roots that are set now.
     pub fn shade_roots(&self, roots: impl IntoIterator<Item = Root>) {
-        if self.phase() == Phase::Marking {
+        if self.is_shading() {
             self.grey.lock().roots.extend(roots);
         }
     }
