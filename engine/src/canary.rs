@@ -1,6 +1,6 @@
 //! Bugs planted on purpose: a simulation that does not find them has failed itself.
 //!
-//! Owns the switch. Only with the feature `canaries` is there one; without it [`is`] is a constant `false`, and
+//! Owns the switch. Only with the feature `canaries` is there one; without it `is` is a constant `false`, and
 //! what is planted does not exist in the program. At most one bug is live, and only on the thread that asked for it.
 //! Rejected: patches beside the source; they stop applying, and nobody sees it.
 

@@ -10,6 +10,9 @@ pub mod canary;
 pub mod device;
 pub mod error;
 pub mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hash;
 pub mod limits;
 pub mod objects;

@@ -24,7 +24,7 @@
 //! A *lazy* waker (work that may wait for the light sleep to end) skips W3 and W4 in the state LIGHT, which is a
 //! timed sleep of a few milliseconds, and takes part in full in the state DEEP.
 
-use std::sync::atomic::{AtomicU8, Ordering, fence};
+use super::atomic::{AtomicU8, Ordering, fence};
 
 const AWAKE: u8 = 0;
 const LIGHT: u8 = 1;

@@ -36,6 +36,9 @@ mod slab;
 mod thread;
 mod timer;
 
+// Under this name `doze` and `receiving` find either these or, in a model, `loom`'s.
+use std::sync::atomic;
+
 pub use block_on::block_on;
 pub use clock::{Clock, Nanos};
 pub use config::Config;

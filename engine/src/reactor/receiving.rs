@@ -8,11 +8,11 @@
 //! per turn however many lazy messages come.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::Waker;
 
 use parking_lot::Mutex;
 
+use super::atomic::{AtomicBool, Ordering, fence};
 use super::shared::{Remote, Shared};
 
 #[derive(Default)]

@@ -2,7 +2,7 @@
 //! surviving, and the store compared with the model after each.
 //!
 //! Seeds find deep states; this finds every shallow one, and says so: what it has passed needs no luck.
-//! Writes at risk before the last [`SUBSET_WRITES`] survive. Torn writes are left to the seeds.
+//! Writes at risk before the last four survive. Torn writes are left to the seeds.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -188,6 +188,11 @@ pub(super) async fn recover(
         .filter(|record| !record.deleted)
         .filter_map(Root::from_record)
         .collect();
+    recovered.damage.extend(loader.beyond.iter().map(|place| Damage {
+        segment: place.segment,
+        offset: place.offset.into(),
+        what: format!("an extent of {} bytes that does not fit the segment", place.len),
+    }));
     recovered.usage = loader.usage;
     Ok((recovered, loader.index))
 }
@@ -225,8 +230,11 @@ fn resume(
                 .iter()
                 .find(|entry| entry.segment == record.segment)?;
             let descriptors = open.remove(&at.segment.0).unwrap_or_default();
+            let footer = crate::format::segment::footer_units(descriptors.len());
             let sane = unit >= 1
-                && unit + crate::format::segment::footer_units(descriptors.len()) <= places.segment_units;
+                && unit
+                    .checked_add(footer)
+                    .is_some_and(|end| end <= places.segment_units);
             if !sane {
                 return None;
             }
@@ -259,6 +267,9 @@ struct Loader {
     usage: Usage,
     secret: index::Secret,
     dead: HashMap<SegmentId, HashSet<u32>>,
+    segment_bytes: u64,
+    /// Extents that would not fit their segment: whoever wrote them was no Helios.
+    beyond: Vec<Place>,
 }
 
 impl Loader {
@@ -268,6 +279,8 @@ impl Loader {
             usage: Usage::new(segments),
             secret: index::Secret::derive(&superblock.secret),
             dead: HashMap::new(),
+            segment_bytes: Places::of(superblock).segment_bytes(),
+            beyond: Vec::new(),
         }
     }
 
@@ -289,6 +302,11 @@ impl Loader {
                 offset: descriptor.offset.get(),
                 len: descriptor.stored_len.get(),
             };
+            let end = u64::from(place.offset) + u64::from(place.len);
+            if end > self.segment_bytes {
+                self.beyond.push(place);
+                continue;
+            }
             if place.len > 0 && dead.is_some_and(|dead| dead.contains(&place.offset)) {
                 continue;
             }

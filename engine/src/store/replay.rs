@@ -265,7 +265,8 @@ async fn follow(
         base: cursor.next - 1,
         segments: Vec::new(),
     };
-    if cursor.at.segment.0 >= reader.places.segment_count {
+    let units = reader.places.segment_units;
+    if cursor.at.segment.0 >= reader.places.segment_count || cursor.unit > units || cursor.unit == 0 {
         return found;
     }
     found.segments.push((cursor.at, cursor.unit, carried));
@@ -319,7 +320,7 @@ async fn follow(
         cursor = Cursor {
             at: frame.at,
             unit: frame.unit + header.units.get(),
-            next: header.last.get() + 1,
+            next: header.last.get().saturating_add(1),
             predecessor: header.checksum.get(),
             following: (next.segment.0 != NO_SEGMENT).then_some(next).or(known),
         };

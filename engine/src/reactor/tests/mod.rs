@@ -1,6 +1,7 @@
 //! What holds in both forms, then what is special to each.
 
 mod driver;
+mod handshake;
 mod mailbox;
 mod threads;
 

@@ -1,0 +1,5 @@
+//! Root records, and the data of branches and quotas in them. Must hold: what is accepted comes out of its encoding
+//! unchanged; nothing panics.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| helios_engine::fuzzing::root_record(bytes));
