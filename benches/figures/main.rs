@@ -8,6 +8,7 @@ mod directory;
 mod durable;
 mod gets;
 mod puts;
+mod recovery;
 mod report;
 mod sandbox;
 mod steps;
@@ -18,12 +19,13 @@ fn main() {
         .filter(|word| !word.starts_with("--"))
         .collect();
     report::machine();
-    let sections: [(&str, fn()); 5] = [
+    let sections: [(&str, fn()); 6] = [
         ("commits", commits::run),
         ("durable", durable::run),
         ("gets", gets::run),
         ("puts", puts::run),
         ("directory", directory::run),
+        ("recovery", recovery::run),
     ];
     for (name, run) in sections {
         if wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str())) {
