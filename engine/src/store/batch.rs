@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use super::Store;
 use super::api::{BatchCounts, Extent, Key, RootChange, RootKind, RootUpdate, Target};
-use super::collect::Section;
+use super::collect::{Phase, Section};
 use super::histogram::Class;
 use super::index::{IndexKey, KeySet, Slot};
 use super::leases::Lease;
@@ -349,7 +349,8 @@ impl Batch {
                 let mut roots = shared.roots.write();
                 outcome = roots.check(&updates);
                 if outcome.is_ok() {
-                    let accepted = roots.apply(updates, now_ns, domain, (log.id, sequence));
+                    let keep_roots = section.phase() == Phase::Marking;
+                    let accepted = roots.apply(updates, now_ns, domain, (log.id, sequence), keep_roots);
                     section.shade_roots(accepted.roots);
                     depends_on.extend(accepted.depends_on);
                     records.extend(accepted.records.into_iter().map(|record| (record.domain, record)));

@@ -47,7 +47,7 @@ pub(super) struct Accepted {
     pub records: Vec<RootRecord>,
     /// Origins of the states that were replaced.
     pub depends_on: Vec<Origin>,
-    /// The roots as they are now.
+    /// The roots as they are now, if they were asked for.
     pub roots: Vec<Root>,
 }
 
@@ -148,6 +148,7 @@ impl RootTable {
         now_ns: u64,
         domain: Domain,
         origin: Origin,
+        keep_roots: bool,
     ) -> Accepted {
         let log = usize::from(origin.0.0);
         if self.applied.len() <= log {
@@ -157,7 +158,7 @@ impl RootTable {
         let mut accepted = Accepted {
             records: Vec::with_capacity(updates.len()),
             depends_on: Vec::new(),
-            roots: Vec::with_capacity(updates.len()),
+            roots: Vec::new(),
         };
         for update in updates {
             let (kind, name) = (update.kind, update.name);
@@ -194,7 +195,9 @@ impl RootTable {
                 }
             }
             accepted.records.push(root.record(false));
-            accepted.roots.push(root.clone());
+            if keep_roots {
+                accepted.roots.push(root.clone());
+            }
             let entry = Entry {
                 root,
                 origin: Some(origin),
