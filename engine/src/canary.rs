@@ -23,11 +23,15 @@ pub enum Canary {
     LostBarrier,
     /// A segment is used again before the checkpoint that frees it is durable.
     EarlyReuse,
+    /// A write that failed is taken for one that is durable.
+    IgnoredFailure,
+    /// Replay does not look for what was written anew after a failed write.
+    MissedRewrite,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 8] = [
+    pub const ALL: [Canary; 10] = [
         Canary::SkippedChecksum,
         Canary::EarlyAcknowledgement,
         Canary::TornReplay,
@@ -36,6 +40,8 @@ impl Canary {
         Canary::DroppedDependency,
         Canary::LostBarrier,
         Canary::EarlyReuse,
+        Canary::IgnoredFailure,
+        Canary::MissedRewrite,
     ];
 
     /// Its name on command lines.
@@ -49,6 +55,8 @@ impl Canary {
             Canary::DroppedDependency => "dropped-dependency",
             Canary::LostBarrier => "lost-barrier",
             Canary::EarlyReuse => "early-reuse",
+            Canary::IgnoredFailure => "ignored-failure",
+            Canary::MissedRewrite => "missed-rewrite",
         }
     }
 

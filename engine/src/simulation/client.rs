@@ -21,6 +21,9 @@ use crate::reactor::oneshot;
 use crate::store::Store;
 use crate::trees::{Trees, WorkingTree};
 
+/// Fewer failed commands than this never end writing: headers and footers are tried so often.
+const FAULTS_THAT_END_WRITING: u64 = 4;
+
 /// What all clients of an opening share.
 #[derive(Clone)]
 pub(super) struct Stage {
@@ -136,17 +139,20 @@ impl Client {
     /// What an error means: `Ok` is a refusal that changed nothing.
     pub fn judge(&self, error: &Error) -> Result<(), Stop> {
         let device = &self.stage.device;
-        let excused = self.stage.damaged || device.is_dead() || device.faults_injected() > 0;
+        let hopeless = self.stage.damaged || device.is_dead();
+        let excused = hopeless || device.faults_injected() > 0;
         match error {
             Error::Full { .. } | Error::DiskFull { .. } => {
                 self.stage.tally.lock().count("refused: full");
                 Ok(())
             }
-            Error::Fenced { .. } | Error::ReadOnly { .. } | Error::Device { .. } | Error::Closed
-                if excused =>
+            // Writing ends only after failures that follow each other.
+            Error::Fenced { .. } | Error::ReadOnly { .. }
+                if hopeless || device.faults_injected() >= FAULTS_THAT_END_WRITING =>
             {
                 Err(Stop::Over)
             }
+            Error::Device { .. } | Error::Closed if excused => Err(Stop::Over),
             _ if self.stage.damaged => Err(Stop::Over),
             error => Err(Stop::Wrong(Violation(format!("answered with: {error}")))),
         }

@@ -292,6 +292,9 @@ impl Run<'_> {
         device: &Arc<SimDevice>,
         round: &Round,
     ) -> Result<Arc<SimDevice>, Violation> {
+        self.tally
+            .lock()
+            .add("failed writes written anew", store.stats().failed_writes);
         let next = match round.ending {
             Ending::PowerCut => {
                 self.count("crashes");

@@ -4,12 +4,15 @@
 //! replay goes on at the next frame that proves it. Any other bad frame is the tail of its log. A frame whose
 //! dependency vector is unmet is ignored together with everything after it, and with everything that depends on
 //! those, until nothing changes.
+//! A frame that follows an earlier one than the last holds anew what comes after that: writing it had failed (P4), and
+//! what was taken from there is forgotten.
 //! Payload is checked (by the extents' checksums) only where no acknowledgement is known: in the tail.
 //! Rejected: stopping at the first bad frame; it would silently drop acknowledged work behind one rotten sector.
 
 use std::collections::HashMap;
 
 use zerocopy::FromBytes;
+use zerocopy::little_endian::U64;
 
 use super::log::OpenSegment;
 use super::recovery::Damage;
@@ -53,11 +56,13 @@ struct Found {
 /// One log as found.
 struct FoundLog {
     log: LogId,
+    /// The opening that is replayed.
+    incarnation: U64,
     frames: Vec<Found>,
     /// Highest sequence known to be acknowledged.
     acknowledged: u64,
-    /// Highest sequence before the first frame.
-    base: u64,
+    /// Highest sequence before the first frame, and the checksum that the first frame names.
+    base: (u64, u32),
     segments: Vec<(SegmentUse, u32, Vec<Descriptor>)>,
 }
 
@@ -200,11 +205,24 @@ pub(super) async fn replay(
             at,
             unit: record.unit.get(),
             next: record.next.get().max(1),
-            predecessor: record.predecessor.get(),
             following: (next.segment.0 != NO_SEGMENT).then_some(next),
         };
         let carried = open.remove(&at.segment.0).unwrap_or_default();
-        logs.push(follow(&mut reader, LogId(record.log.get()), start, carried, &mut damage).await);
+        let mut found = FoundLog {
+            log: LogId(record.log.get()),
+            incarnation: superblock.incarnation,
+            frames: Vec::new(),
+            acknowledged: start.next - 1,
+            base: (start.next - 1, record.predecessor.get()),
+            segments: Vec::new(),
+        };
+        let is_inside =
+            at.segment.0 < places.segment_count && (1..=places.segment_units).contains(&start.unit);
+        if is_inside {
+            found.segments.push((at, start.unit, carried));
+            follow(&mut reader, &mut found, start, &mut damage).await;
+        }
+        logs.push(found);
     }
     for log in &mut logs {
         cut_torn_tail(&mut reader, log).await;
@@ -247,66 +265,27 @@ struct Cursor {
     at: SegmentUse,
     unit: u32,
     next: u64,
-    predecessor: u32,
     following: Option<SegmentUse>,
 }
 
-async fn follow(
-    reader: &mut Reader<'_>,
-    log: LogId,
-    mut cursor: Cursor,
-    carried: Vec<Descriptor>,
-    damage: &mut Vec<Damage>,
-) -> FoundLog {
-    let mut found = FoundLog {
-        log,
-        frames: Vec::new(),
-        acknowledged: cursor.next - 1,
-        base: cursor.next - 1,
-        segments: Vec::new(),
-    };
-    let units = reader.places.segment_units;
-    if cursor.at.segment.0 >= reader.places.segment_count || cursor.unit > units || cursor.unit == 0 {
-        return found;
-    }
-    found.segments.push((cursor.at, cursor.unit, carried));
-    let incarnation = reader.superblock.incarnation;
+/// Finds the frames of a log from the cursor on.
+async fn follow(reader: &mut Reader<'_>, found: &mut FoundLog, mut cursor: Cursor, damage: &mut Vec<Damage>) {
+    let log = found.log;
     loop {
-        let follows = |frame: &Found, cursor: &Cursor| {
-            frame.header.incarnation == incarnation
-                && frame.header.first == cursor.next
-                && frame.header.predecessor == cursor.predecessor
-        };
-        let mut frame = reader
-            .frame(log, cursor.at, cursor.unit)
-            .await
-            .filter(|frame| follows(frame, &cursor));
+        let mut next = found.follow_up(reader.frame(log, cursor.at, cursor.unit).await);
         let following = cursor
             .following
             .filter(|next| next.segment.0 < reader.places.segment_count);
-        if frame.is_none()
-            && let Some(next) = following
+        if next.is_none()
+            && let Some(at) = following
         {
-            frame = reader
-                .frame(log, next, 1)
-                .await
-                .filter(|frame| follows(frame, &cursor));
+            next = found.follow_up(reader.frame(log, at, 1).await);
         }
-        if frame.is_none() {
-            frame = proof_beyond(reader, log, &cursor).await;
-            if let Some(proof) = &frame {
-                damage.push(Damage {
-                    segment: cursor.at.segment,
-                    offset: u64::from(cursor.unit) * UNIT_BYTES as u64,
-                    what: format!(
-                        "log {log}: acknowledged batches {} to {} are unreadable",
-                        cursor.next,
-                        proof.header.first.get() - 1
-                    ),
-                });
-            }
+        if next.is_none() {
+            next = look_beyond(reader, found, &cursor, following, damage).await;
         }
-        let Some(frame) = frame else { return found };
+        let Some((frame, kept)) = next else { return };
+        found.frames.truncate(kept);
         if frame.at != cursor.at {
             found.segments.push((frame.at, 1, Vec::new()));
         }
@@ -321,7 +300,6 @@ async fn follow(
             at: frame.at,
             unit: frame.unit + header.units.get(),
             next: header.last.get().saturating_add(1),
-            predecessor: header.checksum.get(),
             following: (next.segment.0 != NO_SEGMENT).then_some(next).or(known),
         };
         found.acknowledged = found.acknowledged.max(header.acknowledged.get());
@@ -329,34 +307,112 @@ async fn follow(
     }
 }
 
-/// A later frame of the log that says the missing ones were acknowledged: they are damage, not the tail.
-///
-/// Looks at every unit of the rest of the segment and at the segment after it. A head binds its own place, log and
-/// opening, so payload cannot pass for one.
-async fn proof_beyond(reader: &mut Reader<'_>, log: LogId, cursor: &Cursor) -> Option<Found> {
-    let incarnation = reader.superblock.incarnation;
-    let proves = |frame: &Found| {
-        frame.header.incarnation == incarnation
-            && frame.header.first.get() > cursor.next
-            && (frame.header.acknowledged.get() >= cursor.next || canary::is(Canary::SkippedGap))
-    };
-    let mut places = vec![(cursor.at, cursor.unit + 1)];
-    places.extend(cursor.following.map(|next| (next, 1)));
-    for (at, from) in places {
-        if at.segment.0 >= reader.places.segment_count {
-            continue;
+impl FoundLog {
+    /// After how many of the frames found so far this one comes, if it does. Fewer than all: it holds anew what the
+    /// others hold, because writing these failed.
+    fn place_of(&self, frame: &Found) -> Option<usize> {
+        let header = &frame.header;
+        let before = header.first.get().checked_sub(1)?;
+        // What is known to be acknowledged is never written anew.
+        if header.incarnation != self.incarnation || before < self.acknowledged.min(self.last()) {
+            return None;
         }
+        let count = self
+            .frames
+            .partition_point(|found| found.header.last.get() <= before);
+        if canary::is(Canary::MissedRewrite) && count < self.frames.len() {
+            return None;
+        }
+        let (last, checksum) = match count.checked_sub(1) {
+            Some(number) => {
+                let header = &self.frames[number].header;
+                (header.last.get(), header.checksum.get())
+            }
+            None => self.base,
+        };
+        (last == before && header.predecessor.get() == checksum).then_some(count)
+    }
+
+    /// The frame, and what [`place_of`](Self::place_of) says of it.
+    fn follow_up(&self, frame: Option<Found>) -> Option<(Found, usize)> {
+        let frame = frame?;
+        let kept = self.place_of(&frame)?;
+        Some((frame, kept))
+    }
+
+    /// Highest sequence found.
+    fn last(&self) -> u64 {
+        self.frames
+            .last()
+            .map_or(self.base.0, |frame| frame.header.last.get())
+    }
+}
+
+/// Looks behind a place where no frame follows, at every unit of the rest of the segment and at the segment after it:
+/// for a frame that holds anew what a failed write left in doubt, or for one that says that what is missing was
+/// acknowledged. Then what is missing is damage, not the tail, and the log goes on at the first frame that leads
+/// there.
+///
+/// A head binds its own place, log and opening, so payload cannot pass for one.
+async fn look_beyond(
+    reader: &mut Reader<'_>,
+    found: &FoundLog,
+    cursor: &Cursor,
+    following: Option<SegmentUse>,
+    damage: &mut Vec<Damage>,
+) -> Option<(Found, usize)> {
+    let mut beyond: Vec<Found> = Vec::new();
+    let mut is_proven = false;
+    let places = std::iter::once((cursor.at, cursor.unit + 1)).chain(following.map(|next| (next, 1)));
+    'search: for (at, from) in places {
         let mut unit = from;
         while unit < reader.places.segment_units {
-            match reader.frame(log, at, unit).await {
-                Some(frame) if proves(&frame) => return Some(frame),
-                // A frame too early to prove anything: a later one may.
-                Some(frame) => unit += frame.header.units.get().max(1),
-                None => unit += 1,
+            let Some(frame) = reader.frame(found.log, at, unit).await else {
+                unit += 1;
+                continue;
+            };
+            unit += frame.header.units.get().max(1);
+            if let Some(kept) = found.place_of(&frame) {
+                return Some((frame, kept));
+            }
+            let header = &frame.header;
+            if header.incarnation != found.incarnation || header.first.get() < cursor.next {
+                continue;
+            }
+            is_proven = header.acknowledged.get() >= cursor.next || canary::is(Canary::SkippedGap);
+            beyond.push(frame);
+            if is_proven {
+                break 'search;
             }
         }
     }
-    None
+    if !is_proven {
+        return None;
+    }
+    let mut first = beyond.pop()?;
+    while let Some(frame) = beyond.pop() {
+        let leads = frame.header.checksum == first.header.predecessor
+            && frame.header.last.get().checked_add(1) == Some(first.header.first.get());
+        if leads {
+            first = frame;
+        }
+    }
+    let (log, next, resumed) = (found.log, cursor.next, first.header.first.get());
+    damage.push(Damage {
+        segment: cursor.at.segment,
+        offset: u64::from(cursor.unit) * UNIT_BYTES as u64,
+        what: match resumed > next {
+            true => format!(
+                "log {log}: acknowledged batches {next} to {} are unreadable",
+                resumed - 1
+            ),
+            false => format!(
+                "log {log}: a frame that ends with batch {} is unreadable",
+                next - 1
+            ),
+        },
+    });
+    Some((first, found.frames.len()))
 }
 
 /// Ends a log before its first frame that is neither acknowledged nor whole.
@@ -374,17 +430,7 @@ async fn cut_torn_tail(reader: &mut Reader<'_>, log: &mut FoundLog) {
 /// Ends logs before their first frame that depends on something no log has, until nothing changes.
 fn cut_unmet(logs: &mut [FoundLog]) {
     loop {
-        let reached: HashMap<LogId, u64> = logs
-            .iter()
-            .map(|log| {
-                (
-                    log.log,
-                    log.frames
-                        .last()
-                        .map_or(log.base, |frame| frame.header.last.get()),
-                )
-            })
-            .collect();
+        let reached: HashMap<LogId, u64> = logs.iter().map(|log| (log.log, log.last())).collect();
         let mut changed = false;
         for log in logs.iter_mut() {
             let unmet = |dependency: &Dependency| {
@@ -425,6 +471,8 @@ pub(super) async fn scan_segment(
         window: None,
     };
     let mut descriptors = Vec::new();
+    // Last sequences of the frames so far, and how many descriptors came before each.
+    let mut frames: Vec<(u64, usize)> = Vec::new();
     let mut unit = 1;
     let mut gap = false;
     while unit < end_unit.min(places.segment_units) {
@@ -433,6 +481,13 @@ pub(super) async fn scan_segment(
         match reader.frame(log, at, unit).await {
             Some(frame) => {
                 unit += frame.header.units.get().max(1);
+                // What is written anew later counts there.
+                let kept = frames.partition_point(|(last, _)| *last < frame.header.first.get());
+                if let Some((_, before)) = frames.get(kept) {
+                    descriptors.truncate(*before);
+                    frames.truncate(kept);
+                }
+                frames.push((frame.header.last.get(), descriptors.len()));
                 descriptors.extend(frame.descriptors);
                 gap = false;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -11,6 +11,7 @@ use super::api::Key;
 use super::cache::Cache;
 use super::collect::{Barrier, Phase, Section, Trace};
 use super::counters::Counters;
+use super::fences::Fences;
 use super::histogram::Latencies;
 use super::index::{self, Index, IndexKey, Slot};
 use super::leases::Leases;
@@ -54,6 +55,10 @@ pub(super) struct Shared {
     pub read_only: Option<String>,
     /// What recovery could not read.
     pub damage: Vec<Damage>,
+    /// Where writes have failed since.
+    pub fences: Fences,
+    /// Checkpoints that failed since the last good one.
+    pub failed_checkpoints: AtomicU32,
     logs: OnceLock<Vec<Arc<Log>>>,
     closing: AtomicBool,
     /// Somebody should look after the store.
@@ -103,6 +108,8 @@ impl Shared {
             read_only,
             standing,
             damage,
+            fences: Fences::default(),
+            failed_checkpoints: AtomicU32::new(0),
             logs: OnceLock::new(),
             closing: AtomicBool::new(false),
             care_due: AtomicBool::new(false),
@@ -208,7 +215,7 @@ impl Shared {
             .for_each(|log| log.ring_if_waiting());
     }
 
-    /// Ends all logs: a write failed and its outcome is unknown.
+    /// Ends all logs: writes fail, and nowhere is left to try.
     pub fn fence_all(&self, reason: &str) {
         tracing::error!(store = self.name, reason, "the store takes no more writes");
         self.logs().iter().for_each(|log| log.fence(reason));
@@ -227,9 +234,7 @@ impl Shared {
             None => Ok(()),
             Some(reason) => Err(Error::ReadOnly {
                 store: self.name.clone(),
-                reason: format!(
-                    "an earlier write failed ({reason}); check the device, then open the store again"
-                ),
+                reason: format!("writing failed ({reason}); check the device, then open the store again"),
             }),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::Store;
 use super::cache::CacheStats;
 use super::counters::Totals;
+use super::fences::Fence;
 use super::histogram::{Class, Summary};
 use super::index;
 use super::recovery::Damage;
@@ -68,6 +69,8 @@ pub struct Stats {
     pub moved_bytes: u64,
     /// Segments that became free.
     pub segments_freed: u64,
+    /// Writes of frames that failed; what they held was written anew elsewhere.
+    pub failed_writes: u64,
     /// Bytes of frames that a crash now would have to be replayed.
     pub bytes_to_replay: u64,
     /// Living leases.
@@ -122,6 +125,8 @@ pub struct Health {
     pub damage: Vec<Damage>,
     /// Frames read again when the store was opened; 0 after a clean close.
     pub replayed_frames: u64,
+    /// Places where writes failed since, the newest few; what they left in doubt was written anew elsewhere.
+    pub fences: Vec<Fence>,
 }
 
 impl Store {
@@ -158,6 +163,7 @@ impl Store {
             swept_bytes: read(&counters.swept_bytes),
             moved_bytes: read(&counters.moved_bytes),
             segments_freed: read(&counters.segments_freed),
+            failed_writes: shared.fences.count(),
             bytes_to_replay: counters.bytes_to_replay(),
             leases: shared.leases.count() as u64,
             roots: shared.roots.read().len() as u64,
@@ -201,6 +207,7 @@ impl Store {
             read_only,
             damage: shared.damage.clone(),
             replayed_frames: self.0.replayed_frames,
+            fences: shared.fences.newest(),
         }
     }
 }

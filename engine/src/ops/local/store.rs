@@ -29,6 +29,12 @@ impl Engine {
             (None, true) => "ok",
         };
         notes.extend(read_only);
+        notes.extend(health.fences.iter().map(|fence| {
+            format!(
+                "log {}: a write failed at segment {}, byte {} ({}); batches {} to {} were written anew elsewhere",
+                fence.log, fence.segment, fence.offset, fence.reason, fence.batches.0, fence.batches.1
+            )
+        }));
         if health.replayed_frames > 0 {
             notes.push(format!(
                 "{} frames were read again because the store was not closed",

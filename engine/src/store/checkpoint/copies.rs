@@ -139,6 +139,9 @@ async fn read_long(local: &Local, name: &str, offset: u64, len: usize) -> Result
 ///
 /// `build` is called once the new segments are taken, so that the checkpoint lists them. `block` is changed to what
 /// is on the device: the caller sets incarnation and `closed` before the call.
+///
+/// An error leaves the old checkpoint in force, unless `block.sequence` has risen: then either may be, and the
+/// segments of both stay taken until another one succeeds.
 pub(super) async fn store(
     local: &Local,
     name: &str,
@@ -169,19 +172,32 @@ pub(super) async fn store(
         (build(&table, &old).encode(), segments)
     };
     block.checkpoint_sequence = U64::new(block.checkpoint_sequence.get() + 1);
-    let (first, second) = segments.split_at(segments.len() / 2);
-    for (copy, segments) in [(0u16, first), (1, second)] {
-        store_copy(local, block, &places, copy, segments, &body)
-            .await
-            .map_err(failed)?;
-        block.checkpoints[usize::from(copy)] = place_of(segments[0]);
+    if let Err(error) = store_both(local, block, &places, &segments, &body).await {
+        let mut table = table.lock();
+        segments.iter().for_each(|at| table.release(at.segment));
+        return Err(failed(error));
     }
-    local.flush().await.map_err(failed)?;
     block.sequence = U64::new(block.sequence.get() + 1);
     superblocks::store(local, name, block).await?;
     let mut table = table.lock();
     old.into_iter().for_each(|segment| table.release(segment));
     Ok(body.len() as u64)
+}
+
+/// Writes both copies, durable.
+async fn store_both(
+    local: &Local,
+    block: &mut Superblock,
+    places: &Places,
+    segments: &[SegmentUse],
+    body: &[u8],
+) -> std::io::Result<()> {
+    let (first, second) = segments.split_at(segments.len() / 2);
+    for (copy, segments) in [(0u16, first), (1, second)] {
+        store_copy(local, block, places, copy, segments, body).await?;
+        block.checkpoints[usize::from(copy)] = place_of(segments[0]);
+    }
+    local.flush().await
 }
 
 fn place_of(at: SegmentUse) -> CheckpointPlace {

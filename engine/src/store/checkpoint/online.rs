@@ -8,6 +8,7 @@
 //! (a second table that every commit writes).
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use super::{Contents, store_checkpoint};
 use crate::error::{Error, Result};
@@ -35,8 +36,8 @@ impl Store {
     /// nothing lives become free.
     ///
     /// # Errors
-    /// `Full` if there is no room for a checkpoint; `ReadOnly` or a device error if writing fails, after which the
-    /// store takes no more writes.
+    /// `Full` if there is no room for a checkpoint; a device error if writing fails, `ReadOnly` if it has failed so often
+    /// that the store takes no more writes.
     pub async fn checkpoint(&self) -> Result<CheckpointReport> {
         self.maintain(|local, store| async move { take(&local, &store).await })
             .await
@@ -68,22 +69,32 @@ pub(in crate::store) async fn take(local: &Local, store: &Store) -> Result<Check
         offers: offers.clone(),
     };
     let mut block = store.0.superblock.lock().clone();
+    let sequence = block.sequence;
     let table = (&shared.segments, &shared.usage);
-    let bytes = match store_checkpoint(local, &shared.name, &mut block, table, contents).await {
+    let stored = store_checkpoint(local, &shared.name, &mut block, table, contents).await;
+    let bytes = match stored {
         Ok(bytes) => bytes,
-        Err(error @ Error::Full { .. }) => {
+        Err(error) if block.sequence == sequence => {
+            // The old one is in force.
             let mut table = shared.segments.lock();
             for (_, at) in offers {
                 table.unreserve(at);
             }
+            drop(table);
+            failed(store, &error);
             return Err(error);
         }
         Err(error) => {
-            // Which of the two checkpoints holds now is unknown.
-            shared.fence_all(&format!("writing a checkpoint: {error}"));
+            // Either is in force, and either is right, because nothing that only one of them needs is given up.
+            let mut known = store.0.superblock.lock();
+            known.sequence = block.sequence;
+            known.checkpoint_sequence = block.checkpoint_sequence;
+            drop(known);
+            failed(store, &error);
             return Err(error);
         }
     };
+    shared.failed_checkpoints.store(0, Ordering::Relaxed);
     *store.0.superblock.lock() = block;
     for (log, at) in offers {
         shared.logs()[usize::from(log.0)].offer(at);
@@ -94,6 +105,25 @@ pub(in crate::store) async fn take(local: &Local, store: &Store) -> Result<Check
         segments_freed,
         took_ns: local.clock().now().0.saturating_sub(began.0),
     })
+}
+
+/// Failed checkpoints in a row after which the store takes no more writes.
+const FAILED_MAX: u32 = 4;
+
+/// A checkpoint has failed; the next one that is due tries again, but not for ever: each may leave less room.
+fn failed(store: &Store, error: &Error) {
+    let shared = store.shared();
+    let before = shared.failed_checkpoints.load(Ordering::Relaxed);
+    if before == 0 && matches!(error, Error::Full { .. }) {
+        // That is no fault of the device.
+        return;
+    }
+    shared.failed_checkpoints.store(before + 1, Ordering::Relaxed);
+    if before + 1 >= FAILED_MAX {
+        shared.fence_all(&format!(
+            "writing a checkpoint, {FAILED_MAX} times in a row: {error}"
+        ));
+    }
 }
 
 type Cuts = Vec<oneshot::Receiver<LogEnd>>;

@@ -93,6 +93,11 @@ impl OpenSegment {
         self.zeroing.is_some_and(|(from, to)| start < to && from < end)
     }
 
+    /// Forgets the newest descriptors: those of frames that are written anew. Their units stay used.
+    pub fn forget_newest(&mut self, descriptors: usize) {
+        self.descriptors.truncate(self.descriptors.len() - descriptors);
+    }
+
     /// Counts a frame that replay found.
     pub fn accept(&mut self, end_unit: u32, descriptors: &[Descriptor]) {
         self.next_unit = end_unit;

@@ -4,8 +4,10 @@
 //! - A frame is acknowledged only when it is durable, every earlier frame of the log is acknowledged, and every
 //!   sequence in its dependency vector is acknowledged.
 //! - Every frame names the segment where the log goes on, so replay can follow without a table.
-//! - After a failed write nothing is written or acknowledged any more (the outcome of the failed write is unknown).
+//! - What a failed write leaves in doubt is never acknowledged there: it is written anew elsewhere ([`anew`]).
+//! - A segment is sealed when its last frame is acknowledged, so no footer ever lists what is in doubt.
 
+mod anew;
 mod segments;
 mod settle;
 
@@ -90,12 +92,24 @@ impl EventQueue {
     }
 }
 
+/// What is known of a frame's write.
+enum Outcome {
+    Writing,
+    Durable,
+    /// Whether any of it is on the device is unknown.
+    Failed(std::io::Error),
+}
+
 struct InFlight {
     number: u64,
+    first: u64,
     last: u64,
     dependencies: Vec<(LogId, u64)>,
-    durable: bool,
+    /// Checksum of the frame before it.
+    predecessor: u32,
+    outcome: Outcome,
     segment: SegmentId,
+    unit: u32,
     batches: Vec<Queued>,
     descriptors: Vec<Descriptor>,
 }
@@ -123,10 +137,16 @@ pub(in crate::store) struct Writer {
     events: EventQueue,
     /// Last sequence in a frame.
     started: u64,
-    /// Segments whose footers are being written.
+    /// Full segments in which frames are not acknowledged yet.
+    full: VecDeque<OpenSegment>,
+    /// Segments that are full and whose footers are not written.
     sealing: BTreeSet<SegmentId>,
     cut: Option<Cut>,
     attaching: bool,
+    /// Failed writes since the last acknowledged frame.
+    failures_in_row: u32,
+    /// Something durable names the next segment: replay finds it even if no further frame gets into this one.
+    next_is_named: bool,
     zeroing: Latch,
     /// Footers, headers and zeroes under way.
     background: usize,
@@ -153,9 +173,12 @@ impl Writer {
             frames: 0,
             events: EventQueue::default(),
             started: end.next_sequence - 1,
+            full: VecDeque::new(),
             sealing: BTreeSet::new(),
             cut: None,
             attaching: false,
+            failures_in_row: 0,
+            next_is_named: true,
             zeroing: Latch::default(),
             background: 0,
         }
@@ -169,7 +192,9 @@ impl Writer {
             self.take_requests();
             self.handle_events();
             self.acknowledge();
+            self.seal_full();
             if self.log.fenced().is_none() {
+                self.write_anew();
                 self.start_frames();
                 self.answer_cut();
                 self.attach_segments();
@@ -178,6 +203,7 @@ impl Writer {
                 self.queue.clear();
                 self.planned = None;
                 self.cut = None;
+                self.full.clear();
             }
             if self.log.is_closed() && self.is_quiet() {
                 self.log.take_queue(&mut self.queue);
@@ -209,6 +235,7 @@ impl Writer {
         if let Some(at) = offered {
             assert!(self.next.is_none(), "a log with a next segment was offered one");
             self.next = Some(Next { at, ready: None });
+            self.next_is_named = true;
         }
         let request = self.log.cut.lock().take();
         if let Some(request) = request {
@@ -243,13 +270,14 @@ impl Writer {
 
     fn is_quiet(&self) -> bool {
         let fenced = self.log.fenced().is_some();
-        let written = self.queue.is_empty() && self.planned.is_none() && self.in_flight.is_empty();
+        let framed = self.queue.is_empty() && self.planned.is_none();
+        let written = framed && self.in_flight.is_empty() && self.full.is_empty();
         (written || fenced) && self.background == 0
     }
 
     async fn wait(&mut self) {
         let due = match self.queue.front() {
-            Some(front) if self.in_flight.len() < FRAMES_IN_FLIGHT_MAX && self.planned.is_none() => {
+            Some(front) if self.may_start() && self.planned.is_none() => {
                 let age = self.local.clock().now().since(front.since);
                 Some(VISIBLE_DELAY.saturating_sub(age))
             }
@@ -282,18 +310,14 @@ impl Writer {
     fn handle_events(&mut self) {
         while let Some(event) = self.events.pop() {
             match event {
-                Event::Written(number, Ok(())) => {
-                    match self.in_flight.iter_mut().find(|frame| frame.number == number) {
-                        Some(frame) => frame.durable = true,
-                        None => assert!(
-                            self.log.fenced().is_some(),
-                            "a frame stays in flight until acknowledged or given up"
-                        ),
-                    }
-                }
-                Event::Written(_, Err(error)) => {
-                    self.in_flight.clear();
-                    self.shared.fence_all(&format!("writing a frame: {error}"));
+                Event::Written(number, result) => {
+                    let frame = self.in_flight.iter_mut().find(|frame| frame.number == number);
+                    let frame = frame.expect("a frame stays in flight until acknowledged or written anew");
+                    frame.outcome = match result {
+                        Ok(()) => Outcome::Durable,
+                        Err(_) if canary::is(Canary::IgnoredFailure) => Outcome::Durable,
+                        Err(error) => Outcome::Failed(error),
+                    };
                 }
                 Event::Attached(at, result) => self.attached(at, result),
                 Event::Zeroed(segment) => {
@@ -321,7 +345,7 @@ impl Writer {
     fn acknowledge(&mut self) {
         let mut advanced = false;
         while let Some(front) = self.in_flight.front() {
-            if !front.durable {
+            if !matches!(front.outcome, Outcome::Durable) {
                 break;
             }
             let unmet = |(log, sequence): &(LogId, u64)| self.shared.acknowledged(*log) < *sequence;
@@ -334,6 +358,11 @@ impl Writer {
             }
             let frame = self.in_flight.pop_front().expect("looked at above");
             self.log.acknowledge(frame.last);
+            self.failures_in_row = 0;
+            self.next_is_named |= self
+                .current
+                .as_ref()
+                .is_some_and(|open| open.id() == frame.segment);
             advanced = true;
             self.settle(frame);
         }
@@ -355,8 +384,13 @@ impl Writer {
         urgent || old || self.log.is_closed() || self.waiting_cost() >= EAGER_BYTES
     }
 
+    /// Whether another frame may be started.
+    fn may_start(&self) -> bool {
+        self.in_flight.len() < FRAMES_IN_FLIGHT_MAX && !self.is_in_doubt()
+    }
+
     fn start_frames(&mut self) {
-        while self.in_flight.len() < FRAMES_IN_FLIGHT_MAX {
+        while self.may_start() {
             self.mark_cut();
             let plan = match self.planned.take() {
                 Some(plan) => plan,
@@ -373,6 +407,7 @@ impl Writer {
             let fits = |open: &OpenSegment| open.fits(plan.units(), plan.descriptors());
             if !self.current.as_ref().is_some_and(fits) && !self.go_on_in_next_segment() {
                 self.planned = Some(plan);
+                self.check_place_for_anew();
                 return;
             }
             if !self.start_frame(plan) {
@@ -408,14 +443,14 @@ impl Writer {
         header.next_segment = U32::new(self.next.as_ref().map_or(NO_SEGMENT, |next| next.at.segment.0));
         header.next_generation = U32::new(self.next.as_ref().map_or(0, |next| next.at.generation));
         let (checksum, descriptors) = plan.encode(header, &self.shared.secret, &mut buffer);
-        self.predecessor = checksum;
+        let predecessor = std::mem::replace(&mut self.predecessor, checksum);
         self.started = last;
         self.log.room.add(plan.refund(open.descriptors.len()));
         let offset = self
             .shared
             .places
             .offset(open.id(), u64::from(open.next_unit) * UNIT_BYTES as u64);
-        let segment = open.id();
+        let (segment, unit) = (open.id(), open.next_unit);
         let meets_zeroes = open.take(plan.units(), &descriptors);
         self.shared
             .counters
@@ -427,10 +462,13 @@ impl Writer {
         self.frames += 1;
         self.in_flight.push_back(InFlight {
             number,
+            first,
             last,
             dependencies: plan.dependencies,
-            durable: false,
+            predecessor,
+            outcome: Outcome::Writing,
             segment,
+            unit,
             batches: plan.batches,
             descriptors,
         });

@@ -4,6 +4,7 @@
 //! is admitted.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -19,9 +20,18 @@ use crate::store::room::{self, Exhausted};
 use crate::store::segments::{Places, SegmentState, SegmentUse};
 use crate::store::shared::Shared;
 
+/// How often a header or a footer is written before the log is given up.
+const ATTEMPTS_MAX: u32 = 4;
+/// Time between two attempts.
+const RETRY_DELAY: Duration = Duration::from_millis(10);
+
 impl Writer {
-    /// Seals the current segment and turns to the next one; false while that is not ready.
+    /// Leaves the current segment to be sealed and turns to the next one; false while that is not ready, or nothing
+    /// durable names it.
     pub(super) fn go_on_in_next_segment(&mut self) -> bool {
+        if !self.next_is_named {
+            return false;
+        }
         let Some(next) = self.next.as_mut().and_then(|next| next.ready.take()) else {
             return false;
         };
@@ -29,7 +39,8 @@ impl Writer {
             self.log
                 .room
                 .add(FRAME_BYTES_MAX as i64 - i64::try_from(full.left_bytes()).expect("below 2 GiB"));
-            self.seal(full);
+            self.sealing.insert(full.id());
+            self.full.push_back(full);
         }
         let mut segments = self.shared.segments.lock();
         segments.open(next.id(), self.log.id, self.started + 1);
@@ -38,7 +49,18 @@ impl Writer {
         self.next = segments
             .reserve_for(self.log.id)
             .map(|at| Next { at, ready: None });
+        self.next_is_named = false;
         true
+    }
+
+    /// Seals the full segments in which everything is acknowledged.
+    pub(super) fn seal_full(&mut self) {
+        while let Some(full) = self.full.front()
+            && self.in_flight.iter().all(|frame| frame.segment != full.id())
+        {
+            let full = self.full.pop_front().expect("looked at above");
+            self.seal(full);
+        }
     }
 
     fn seal(&mut self, full: OpenSegment) {
@@ -65,10 +87,17 @@ impl Writer {
         let (local, events, zeroing) = (self.local.clone(), self.events.clone(), self.zeroing.clone());
         self.background += 1;
         let segment = full.id();
-        self.sealing.insert(segment);
         self.local.spawn(async move {
             zeroing.opened().await;
-            let result = write_bytes(&local, offset, &bytes).await;
+            // Nothing is acknowledged by a footer: it may be tried again.
+            let mut result = write_durable(&local, offset, &bytes).await;
+            for _ in 1..ATTEMPTS_MAX {
+                if result.is_ok() {
+                    break;
+                }
+                local.sleep(RETRY_DELAY).await;
+                result = write_durable(&local, offset, &bytes).await;
+            }
             events.push(Event::Sealed(segment, result));
         });
     }
@@ -102,7 +131,15 @@ impl Writer {
             self.log.id,
         );
         self.local.spawn(async move {
-            let result = prepare(&local, &shared, at, log).await;
+            let mut result = prepare(&local, &shared, at, log).await;
+            for _ in 1..ATTEMPTS_MAX {
+                match &result {
+                    Err(error) if error.kind() != std::io::ErrorKind::StorageFull => {}
+                    _ => break,
+                }
+                local.sleep(RETRY_DELAY).await;
+                result = prepare(&local, &shared, at, log).await;
+            }
             events.push(Event::Attached(at, result));
         });
     }
@@ -210,6 +247,15 @@ pub(in crate::store) fn footer(
 
 /// Writes whole units, not yet durable.
 pub(in crate::store) async fn write_bytes(local: &Local, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+    write_all(local, offset, bytes, false).await
+}
+
+/// Writes whole units that a failed flush cannot take away again.
+async fn write_durable(local: &Local, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+    write_all(local, offset, bytes, true).await
+}
+
+async fn write_all(local: &Local, offset: u64, bytes: &[u8], durable: bool) -> std::io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {
         let len = (bytes.len() - done).min(FRAME_BYTES_MAX);
@@ -217,7 +263,9 @@ pub(in crate::store) async fn write_bytes(local: &Local, offset: u64, bytes: &[u
         buffer[..len].copy_from_slice(&bytes[done..done + len]);
         let padded = len.next_multiple_of(UNIT_BYTES);
         buffer[len..padded].fill(0);
-        let (_, result) = local.write(offset + done as u64, buffer, 0..padded, false).await;
+        let (_, result) = local
+            .write(offset + done as u64, buffer, 0..padded, durable)
+            .await;
         result?;
         done += len;
     }
