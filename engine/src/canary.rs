@@ -23,11 +23,13 @@ pub enum Canary {
     LostBarrier,
     /// A segment is used again before the checkpoint that frees it is durable.
     EarlyReuse,
+    /// Recovery takes extents that a collection has swept for living ones.
+    ForgottenDeadSets,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 8] = [
+    pub const ALL: [Canary; 9] = [
         Canary::SkippedChecksum,
         Canary::EarlyAcknowledgement,
         Canary::TornReplay,
@@ -36,6 +38,7 @@ impl Canary {
         Canary::DroppedDependency,
         Canary::LostBarrier,
         Canary::EarlyReuse,
+        Canary::ForgottenDeadSets,
     ];
 
     /// Its name on command lines.
@@ -49,6 +52,7 @@ impl Canary {
             Canary::DroppedDependency => "dropped-dependency",
             Canary::LostBarrier => "lost-barrier",
             Canary::EarlyReuse => "early-reuse",
+            Canary::ForgottenDeadSets => "forgotten-dead-sets",
         }
     }
 

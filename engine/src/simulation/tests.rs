@@ -64,7 +64,7 @@ fn planted_bugs_are_found() {
 
 /// Planted bugs, and how many seeds may pass before one fails: several times what it takes.
 #[cfg(feature = "canaries")]
-const PLANTED: [(Canary, u64); 8] = [
+const PLANTED: [(Canary, u64); 9] = [
     (Canary::SkippedChecksum, 150),
     (Canary::EarlyAcknowledgement, 50),
     (Canary::TornReplay, 50),
@@ -73,4 +73,5 @@ const PLANTED: [(Canary, u64); 8] = [
     (Canary::DroppedDependency, 100),
     (Canary::LostBarrier, 300),
     (Canary::EarlyReuse, 5000),
+    (Canary::ForgottenDeadSets, 500),
 ];
