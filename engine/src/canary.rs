@@ -27,11 +27,13 @@ pub enum Canary {
     IgnoredFailure,
     /// Replay does not look for what was written anew after a failed write.
     MissedRewrite,
+    /// Recovery takes extents that a collection has swept for living ones.
+    ForgottenDeadSets,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 10] = [
+    pub const ALL: [Canary; 11] = [
         Canary::SkippedChecksum,
         Canary::EarlyAcknowledgement,
         Canary::TornReplay,
@@ -42,6 +44,7 @@ impl Canary {
         Canary::EarlyReuse,
         Canary::IgnoredFailure,
         Canary::MissedRewrite,
+        Canary::ForgottenDeadSets,
     ];
 
     /// Its name on command lines.
@@ -57,6 +60,7 @@ impl Canary {
             Canary::EarlyReuse => "early-reuse",
             Canary::IgnoredFailure => "ignored-failure",
             Canary::MissedRewrite => "missed-rewrite",
+            Canary::ForgottenDeadSets => "forgotten-dead-sets",
         }
     }
 

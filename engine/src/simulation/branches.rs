@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use super::client::{Client, Stop};
+use super::content::Content;
 use super::model::{Files, MAIN, Number, Violation};
+use super::owned::BranchModel;
+use super::{history, quota};
 use super::plan::Edit;
 use crate::error::{Error, Result};
-use crate::format::ContentId;
+use crate::format::{ContentId, Domain};
 use crate::trees::{CommitOptions, EntryKind, ExpectHead, Trees, WorkingOptions, WorkingTree};
 
+/// Where the shared branch is.
+const MAIN_DOMAIN: Domain = Domain(0);
 /// How often a lost race for the shared branch is run again.
 const RACES_MAX: usize = 3;
 
@@ -66,10 +71,21 @@ impl Client {
         name_of(self.number, slot)
     }
 
-    /// Where an own branch is.
-    fn at(&self, slot: u8) -> Option<Number> {
+    /// An own branch.
+    pub fn at(&self, slot: u8) -> Option<BranchModel> {
         let mut model = self.stage.model.lock();
-        model.owned(self.number).branches.get(&slot).copied()
+        model.owned(self.number).branches.get(&slot).cloned()
+    }
+
+    /// Some branch of the domain, and where it is.
+    pub fn some_branch(&self, which: u64) -> Result<Option<(String, ContentId)>, Stop> {
+        let all = match self.trees.branches() {
+            Ok(all) => all,
+            Err(error) => return self.judge(&error).map(|()| None),
+        };
+        let place = which.checked_rem(all.len() as u64);
+        let place = place.and_then(|place| all.get(usize::try_from(place).ok()?));
+        Ok(place.map(|branch| (branch.name.clone(), branch.commit)))
     }
 
     fn files(&self, number: Option<Number>) -> Files {
@@ -80,12 +96,12 @@ impl Client {
     }
 
     /// The number of a commit that some branch is at.
-    async fn number_of(&self, id: ContentId) -> Result<Number, Stop> {
+    pub async fn number_of(&self, trees: &Trees, id: ContentId) -> Result<Number, Stop> {
         let known = self.stage.model.lock().ids.get(&id).copied();
         if let Some(number) = known {
             return Ok(number);
         }
-        match read_number(&self.trees, id).await {
+        match read_number(trees, id).await {
             Ok(Some(number)) if self.stage.model.lock().commits.contains_key(&number) => {
                 self.stage.model.lock().name(number, id);
                 Ok(number)
@@ -110,6 +126,15 @@ fn commit_options(number: Number, durable: bool) -> CommitOptions {
         allow_unchanged: true,
         ..CommitOptions::default()
     }
+}
+
+/// The contents that edits put.
+fn written(edits: &[Edit]) -> Vec<Content> {
+    let contents = edits.iter().filter_map(|edit| match edit {
+        Edit::Write(_, content) => Some(*content),
+        Edit::Remove(_) | Edit::Rename(..) => None,
+    });
+    contents.collect()
 }
 
 async fn make_parent(tree: &mut WorkingTree, path: &str) -> Result<()> {
@@ -155,7 +180,8 @@ pub(super) async fn commit(
     durable: bool,
     fresh: bool,
 ) -> Result<(), Stop> {
-    let base = client.at(slot);
+    let branch = client.at(slot);
+    let base = branch.as_ref().map(|branch| branch.head);
     let kept = client.open.remove(&slot).filter(|_| !fresh);
     let opened = match (kept, base) {
         (Some(tree), _) => Ok(tree),
@@ -167,40 +193,59 @@ pub(super) async fn commit(
         Err(error) => return client.judge(&error),
     };
     let found = match tree.base() {
-        Some(id) => Some(client.number_of(id).await?),
+        Some(id) => Some(client.number_of(&client.trees, id).await?),
         None => None,
     };
     if found != base {
         return client.astray(format!("branch {slot} is at {found:?} instead of {base:?}"));
     }
     let mut files = client.files(base);
+    let contents = written(edits);
+    client.stage.model.lock().writes(client.domain(), &contents);
     if let Err(error) = edit(&mut tree, &mut files, edits).await {
-        return client.judge(&error);
+        return client.judge_write(&error, &contents);
     }
     let number = {
         let mut model = client.stage.model.lock();
         let number = model.commit(Arc::new(files), base);
         model.begin(client.number, |owned| {
-            owned.branches.insert(slot, number);
+            let new = || BranchModel::new(number, None, true);
+            owned.branches.entry(slot).or_insert_with(new).head = number;
         });
         number
     };
     match tree.commit_with(&commit_options(number, durable)).await {
         Ok(outcome) => {
-            client.stage.model.lock().name(number, outcome.commit);
+            quota::judge(client, Ok(outcome.written.new_bytes))?;
+            let mut model = client.stage.model.lock();
+            model.wrote(client.domain(), &contents);
+            model.name(number, outcome.commit);
+            model.stored(client.number, slot, outcome.written.new_bytes);
+            drop(model);
             client.done(durable);
             client.open.insert(slot, tree);
             Ok(())
         }
-        Err(error) => client.judge_change(&error),
+        Err(error @ Error::OverQuota { .. }) => {
+            quota::judge(client, Err(&error))?;
+            let mut model = client.stage.model.lock();
+            model.wrote(client.domain(), &contents);
+            model.refused(client.number);
+            Ok(())
+        }
+        Err(error) => {
+            client.judge_change(&error)?;
+            client.stage.model.lock().wrote(client.domain(), &contents);
+            Ok(())
+        }
     }
 }
 
 pub(super) async fn commit_main(client: &mut Client, edits: &[Edit], durable: bool) -> Result<(), Stop> {
     for _ in 0..RACES_MAX {
-        let opened = match client.trees.branch(MAIN) {
-            Ok(_) => client.trees.open_branch(MAIN, options()).await,
-            Err(Error::NotFound { .. }) => client.trees.open_new(MAIN, options()),
+        let opened = match client.shared.branch(MAIN) {
+            Ok(_) => client.shared.open_branch(MAIN, options()).await,
+            Err(Error::NotFound { .. }) => client.shared.open_new(MAIN, options()),
             Err(error) => Err(error),
         };
         let mut tree = match opened {
@@ -208,12 +253,17 @@ pub(super) async fn commit_main(client: &mut Client, edits: &[Edit], durable: bo
             Err(error) => return client.judge(&error),
         };
         let base = match tree.base() {
-            Some(id) => Some(client.number_of(id).await?),
+            Some(id) => Some(client.number_of(&client.shared, id).await?),
             None => None,
         };
         let mut files = client.files(base);
-        if let Err(error) = edit(&mut tree, &mut files, edits).await {
-            return client.judge(&error);
+        let contents = written(edits);
+        client.stage.model.lock().writes(MAIN_DOMAIN, &contents);
+        let edited = edit(&mut tree, &mut files, edits).await;
+        if let Err(error) = edited {
+            client.judge(&error)?;
+            client.stage.model.lock().wrote(MAIN_DOMAIN, &contents);
+            return Ok(());
         }
         let number = {
             let mut model = client.stage.model.lock();
@@ -225,6 +275,7 @@ pub(super) async fn commit_main(client: &mut Client, edits: &[Edit], durable: bo
         match answer {
             Ok(outcome) => {
                 let mut model = client.stage.model.lock();
+                model.wrote(MAIN_DOMAIN, &contents);
                 model.name(number, outcome.commit);
                 model.main_visible.insert(number);
                 if durable {
@@ -234,11 +285,15 @@ pub(super) async fn commit_main(client: &mut Client, edits: &[Edit], durable: bo
             }
             Err(Error::Conflict { .. } | Error::Exists { .. }) => {
                 client.stage.tally.lock().count("lost races");
-                client.stage.model.lock().main_tried.remove(&number);
+                let mut model = client.stage.model.lock();
+                model.wrote(MAIN_DOMAIN, &contents);
+                model.main_tried.remove(&number);
             }
             Err(error) => {
                 client.judge(&error)?;
-                client.stage.model.lock().main_tried.remove(&number);
+                let mut model = client.stage.model.lock();
+                model.wrote(MAIN_DOMAIN, &contents);
+                model.main_tried.remove(&number);
                 return Ok(());
             }
         }
@@ -250,24 +305,33 @@ pub(super) async fn create(client: &mut Client, slot: u8, from: u64, durable: bo
     if client.at(slot).is_some() {
         return Ok(());
     }
-    let all = match client.trees.branches() {
-        Ok(all) => all,
-        Err(error) => return client.judge(&error),
-    };
-    let Some(place) = from.checked_rem(all.len() as u64) else {
+    let Some((source, id)) = client.some_branch(from)? else {
         return Ok(());
     };
-    let id = all[usize::try_from(place).unwrap_or(0)].commit;
-    let number = client.number_of(id).await?;
+    let number = client.number_of(&client.trees, id).await?;
+    // Who else may have the commit in its history is there only until it is removed.
+    let branch = BranchModel::new(number, Some(number), false);
     client.stage.model.lock().begin(client.number, |owned| {
-        owned.branches.insert(slot, number);
+        owned.branches.insert(slot, branch);
     });
-    let made = client.trees.create_branch(&client.name(slot), id).await;
+    let cut = client.stage.model.lock().cut_for(number);
+    let made = match client.trees.create_branch(&client.name(slot), id).await {
+        // The branch is gone meanwhile, and the commit with it.
+        Err(Error::NotFound { .. }) => {
+            client.stage.model.lock().refused(client.number);
+            return Ok(());
+        }
+        made => made,
+    };
+    let there = client.trees.branch(&source).is_ok_and(|branch| branch.commit == id);
+    if made.is_ok() && there {
+        client.stage.model.lock().reaches(client.number, slot, cut);
+    }
     answered(client, made, durable).await
 }
 
 /// Waits as asked and tells the model.
-async fn answered(client: &Client, made: Result<crate::store::Ack>, durable: bool) -> Result<(), Stop> {
+pub(super) async fn answered(client: &Client, made: Result<crate::store::Ack>, durable: bool) -> Result<(), Stop> {
     let done = match made {
         Ok(ack) if durable => ack.durable().await,
         made => made.map(drop),
@@ -282,14 +346,14 @@ async fn answered(client: &Client, made: Result<crate::store::Ack>, durable: boo
 }
 
 pub(super) async fn rename(client: &mut Client, slot: u8, to: u8, durable: bool) -> Result<(), Stop> {
-    let Some(number) = client.at(slot).filter(|_| client.at(to).is_none()) else {
+    let Some(branch) = client.at(slot).filter(|_| client.at(to).is_none()) else {
         return Ok(());
     };
     client.open.remove(&slot);
     client.open.remove(&to);
     client.stage.model.lock().begin(client.number, |owned| {
         owned.branches.remove(&slot);
-        owned.branches.insert(to, number);
+        owned.branches.insert(to, branch);
     });
     let renamed = client
         .trees
@@ -314,19 +378,25 @@ pub(super) async fn delete(client: &mut Client, slot: u8, durable: bool) -> Resu
 }
 
 pub(super) async fn roll_back(client: &mut Client, slot: u8, back: u64, durable: bool) -> Result<(), Stop> {
-    let Some(number) = client.at(slot) else {
+    let Some(branch) = client.at(slot) else {
         return Ok(());
     };
     let target = {
         let mut model = client.stage.model.lock();
-        let chain = model.chain(number);
+        let chain = model.chain(&branch);
         let place = usize::try_from(back).unwrap_or(0).min(chain.len() - 1);
         let to = chain[place];
         let Some(id) = model.commits.get(&to).and_then(|commit| commit.id) else {
             return Ok(());
         };
+        // Another history it is in may reach further back, and is taken then.
+        let moved = BranchModel {
+            head: to,
+            exact: branch.exact && to == branch.head,
+            ..branch
+        };
         model.begin(client.number, |owned| {
-            owned.branches.insert(slot, to);
+            owned.branches.insert(slot, moved);
         });
         id
     };
@@ -339,12 +409,13 @@ pub(super) async fn roll_back(client: &mut Client, slot: u8, back: u64, durable:
 }
 
 pub(super) async fn read(client: &mut Client, slot: u8) -> Result<(), Stop> {
-    let Some(number) = client.at(slot) else {
+    let Some(branch) = client.at(slot) else {
         return match client.trees.branch(&client.name(slot)) {
             Err(Error::NotFound { .. }) => Ok(()),
             _ => client.astray("a branch that should not exist does"),
         };
     };
+    let number = branch.head;
     let files = client.files(Some(number));
     let compared = async {
         let mut tree = client.trees.open_branch(&client.name(slot), options()).await?;
@@ -354,18 +425,25 @@ pub(super) async fn read(client: &mut Client, slot: u8) -> Result<(), Stop> {
             true => compare(&mut tree, &files).await?,
             false => Ok(()),
         };
-        Ok((base, compared))
+        let reference = client.trees.branch(&client.name(slot))?;
+        let history = history::read(&client.trees, &client.stage.model, number, &reference).await?;
+        Ok((base, compared, history))
     };
     match compared.await {
-        Ok((base, compared)) => {
+        Ok((base, compared, history)) => {
             let found = match base {
-                Some(id) => Some(client.number_of(id).await?),
+                Some(id) => Some(client.number_of(&client.trees, id).await?),
                 None => None,
             };
             if found != Some(number) {
                 return client.astray(format!("the branch is at {found:?} instead of {number}"));
             }
-            Ok(compared?)
+            compared?;
+            let cut = history?;
+            match cut == branch.cut || !branch.exact && cut < branch.cut {
+                true => Ok(()),
+                false => client.astray(format!("its history ends at {cut:?} instead of {:?}", branch.cut)),
+            }
         }
         Err(error) => client.judge(&error),
     }

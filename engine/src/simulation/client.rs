@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::branches;
 use super::content::Content;
-use super::maintenance;
+use super::owned::domain_of;
+use super::{branches, forget, maintenance, temporary};
 use super::model::{Model, Violation};
 use super::plan::Operation;
 use super::tally::Tally;
@@ -33,8 +33,18 @@ pub(super) struct Stage {
     pub tally: Arc<Mutex<Tally>>,
     /// Media may be damaged: errors are no violations.
     pub damaged: bool,
+    /// The store may collect by itself at any time.
+    pub by_itself: bool,
     /// What clients that are done have put: held for the others.
     pub held: Arc<Mutex<Vec<Put>>>,
+}
+
+impl Stage {
+    /// The contents of a domain, hashed on this thread.
+    pub fn objects(&self, domain: Domain) -> Objects {
+        let objects = Objects::new(self.store.clone()).in_domain(domain);
+        objects.with_threads(NonZero::<usize>::MIN)
+    }
 }
 
 /// One client in one opening.
@@ -43,10 +53,12 @@ pub(super) struct Client {
     pub stage: Stage,
     pub trees: Trees,
     pub objects: Objects,
+    /// Those of the branch all share.
+    pub shared: Trees,
     /// Working trees by slot.
     pub open: std::collections::BTreeMap<u8, WorkingTree>,
     /// Leases.
-    puts: Vec<Put>,
+    puts: Vec<(Content, Put)>,
 }
 
 /// Why a client does not go on.
@@ -73,7 +85,8 @@ pub(super) fn durability(durable: bool) -> Durability {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.stage.held.lock().append(&mut self.puts);
+        let puts = self.puts.drain(..).map(|(_, put)| put);
+        self.stage.held.lock().extend(puts);
     }
 }
 
@@ -81,8 +94,9 @@ impl Client {
     pub fn new(number: usize, stage: Stage) -> Client {
         Client {
             number,
-            trees: Trees::new(stage.store.clone(), Domain(0)),
-            objects: Objects::new(stage.store.clone()).with_threads(NonZero::<usize>::MIN),
+            trees: Trees::new(stage.store.clone(), domain_of(number)),
+            objects: stage.objects(domain_of(number)),
+            shared: Trees::new(stage.store.clone(), Domain(0)),
             stage,
             open: Default::default(),
             puts: Vec::new(),
@@ -111,7 +125,11 @@ impl Client {
             Operation::Get(which) => self.get(*which).await,
             Operation::GetMany(which, count) => self.get_many(*which, *count).await,
             Operation::Range(which, from, len) => self.range(*which, *from, *len).await,
-            Operation::Pin(which, durable) => self.pin(*which, *durable).await,
+            Operation::Release => {
+                self.release();
+                Ok(())
+            }
+            Operation::Pin(which, shared, durable) => self.pin(*which, *shared, *durable).await,
             Operation::Unpin(which, durable) => self.unpin(*which, *durable).await,
             Operation::Commit {
                 slot,
@@ -126,6 +144,23 @@ impl Client {
             Operation::Rollback(slot, back, durable) => {
                 branches::roll_back(self, *slot, *back, *durable).await
             }
+            Operation::Tag {
+                slot,
+                branch,
+                back,
+                durable,
+            } => forget::tag(self, *slot, *branch, *back, *durable).await,
+            Operation::Untag(slot, durable) => forget::untag(self, *slot, *durable).await,
+            Operation::Forget {
+                slot,
+                last,
+                tagged,
+                durable,
+            } => forget::forget(self, *slot, *last, *tagged, *durable).await,
+            Operation::Temporary(from, micros, durable) => {
+                temporary::create(self, *from, *micros, *durable).await
+            }
+            Operation::Expire(durable) => temporary::expire(self, *durable).await,
             Operation::Read(slot) => branches::read(self, *slot).await,
             Operation::Flush => self.flush().await,
             Operation::Pause(micros) => {
@@ -184,39 +219,65 @@ impl Client {
             durability: durability(durable),
             pin: false,
         };
-        match self.objects.put_batch(&bytes, options).await {
+        self.stage.model.lock().writes(self.domain(), contents);
+        let answer = self.objects.put_batch(&bytes, options).await;
+        match answer {
             Ok(puts) => {
                 for (put, content) in puts.iter().zip(contents) {
                     if put.id != content.id() || put.length != u64::from(content.len) {
                         Violation::new(format!("{content} was put as {} of {}", put.id, put.length))?;
                     }
                 }
-                self.puts.extend(puts);
-                self.stage.model.lock().put(contents, durable);
+                self.puts.extend(contents.iter().copied().zip(puts));
+                let mut model = self.stage.model.lock();
+                model.wrote(self.domain(), contents);
+                model.put(self.domain(), contents, durable);
                 Ok(())
             }
-            Err(error) => self.judge(&error),
+            Err(error) => self.judge_write(&error, contents),
         }
     }
 
+    /// As [`judge`](Self::judge), for an attempt to store contents.
+    pub fn judge_write(&self, error: &Error, contents: &[Content]) -> Result<(), Stop> {
+        self.judge(error)?;
+        self.stage.model.lock().wrote(self.domain(), contents);
+        Ok(())
+    }
+
+    /// Holds nothing any more that was put.
+    fn release(&mut self) {
+        let contents: Vec<Content> = self.puts.iter().map(|(content, _)| *content).collect();
+        self.stage.model.lock().released(self.domain(), &contents);
+        self.puts.clear();
+    }
+
+    /// Where it works.
+    pub fn domain(&self) -> Domain {
+        domain_of(self.number)
+    }
+
     async fn stream(&mut self, content: Content, durable: bool) -> Result<(), Stop> {
+        self.stage.model.lock().writes(self.domain(), &[content]);
         let mut stream = self.objects.put_stream(PutOptions {
             durability: durability(durable),
             pin: false,
         });
         for piece in content.bytes().chunks(100_000) {
             if let Err(error) = stream.write(piece).await {
-                return self.judge(&error);
+                return self.judge_write(&error, &[content]);
             }
         }
         match stream.finish().await {
             Ok(put) if put.id == content.id() => {
-                self.puts.push(put);
-                self.stage.model.lock().put(&[content], durable);
+                self.puts.push((content, put));
+                let mut model = self.stage.model.lock();
+                model.wrote(self.domain(), &[content]);
+                model.put(self.domain(), &[content], durable);
                 Ok(())
             }
             Ok(put) => Ok(Violation::new(format!("{content} was streamed as {}", put.id))?),
-            Err(error) => self.judge(&error),
+            Err(error) => self.judge_write(&error, &[content]),
         }
     }
 
@@ -226,7 +287,7 @@ impl Client {
             Ok(bytes) if bytes == expected => Ok(()),
             Ok(_) => Ok(Violation::new(format!("{content} was read as other bytes"))?),
             // It may have been collected meanwhile.
-            Err(Error::NotFound { .. }) if !self.stage.model.lock().is_promised(content) => Ok(()),
+            Err(Error::NotFound { .. }) if !self.stage.model.lock().is_promised(self.domain(), content) => Ok(()),
             Err(Error::Device { .. }) if self.stage.device.faults_injected() > 0 => Ok(()),
             Err(_) if self.stage.damaged => Ok(()),
             Err(error) => self.judge(&error),
@@ -234,7 +295,7 @@ impl Client {
     }
 
     async fn get(&mut self, which: u64) -> Result<(), Stop> {
-        let content = self.stage.model.lock().some_content(which, None);
+        let content = self.stage.model.lock().some_content(which, self.domain(), |_| true);
         let Some(content) = content else { return Ok(()) };
         let answer = self.objects.get(content.id()).await;
         self.compare(content, &content.bytes(), answer)
@@ -245,7 +306,7 @@ impl Client {
             let model = self.stage.model.lock();
             let which = (0..count).map(|number| which.wrapping_add(number * 7));
             which
-                .filter_map(|which| model.some_content(which, None))
+                .filter_map(|which| model.some_content(which, self.domain(), |_| true))
                 .collect()
         };
         let ids: Vec<_> = contents.iter().map(|content| content.id()).collect();
@@ -256,7 +317,7 @@ impl Client {
     }
 
     async fn range(&mut self, which: u64, from: u32, len: u32) -> Result<(), Stop> {
-        let content = self.stage.model.lock().some_content(which, None);
+        let content = self.stage.model.lock().some_content(which, self.domain(), |_| true);
         let Some(content) = content.filter(|content| content.len >= from) else {
             return Ok(());
         };
@@ -267,10 +328,12 @@ impl Client {
         self.compare(content, &expected[from as usize..end], answer)
     }
 
-    async fn pin(&mut self, which: u64, durable: bool) -> Result<(), Stop> {
+    async fn pin(&mut self, which: u64, shared: bool, durable: bool) -> Result<(), Stop> {
+        let owner = (!shared).then_some(self.number);
         let count = {
             let mut model = self.stage.model.lock();
-            let Some(content) = model.some_content(which, Some(self.number)) else {
+            let ours = |content: &Content| content.owner() == owner;
+            let Some(content) = model.some_content(which, self.domain(), ours) else {
                 return Ok(());
             };
             let count = model.owned(self.number).pins.get(&content).copied().unwrap_or(0) + 1;
@@ -311,7 +374,8 @@ impl Client {
         durable: bool,
     ) -> Result<(), Stop> {
         match answer {
-            Ok(found) if found == count => {
+            // Others count their own.
+            Ok(found) if found == count || content.owner().is_none() && found > count => {
                 self.done(durable);
                 Ok(())
             }

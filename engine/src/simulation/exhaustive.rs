@@ -92,7 +92,7 @@ fn alphabet(place: usize) -> Vec<Operation> {
         Operation::Delete(0, true),
         Operation::Flush,
     ];
-    letters.extend(Maintenance::ALL.map(Operation::Maintain));
+    letters.extend(Maintenance::CHANGING.map(Operation::Maintain));
     letters
 }
 
@@ -128,6 +128,7 @@ fn stage(store: &Store, device: &Arc<SimDevice>, model: Model) -> Stage {
         model: Arc::new(Mutex::new(model)),
         tally: Arc::new(Mutex::new(Tally::default())),
         damaged: false,
+        by_itself: false,
         held: Arc::default(),
     }
 }

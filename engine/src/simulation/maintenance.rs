@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::client::{Client, Stop};
+use super::content::Content;
 use super::model::Violation;
+use super::owned::DOMAINS;
+use super::scrub;
 use crate::error::Error;
 use crate::store::Audit;
 use crate::trees::TreeTrace;
@@ -17,11 +20,21 @@ pub enum Maintenance {
     Collect,
     /// Cleaning until this many segments more are free.
     Clean(u8),
+    /// Scrub of the whole store.
+    Scrub,
 }
 
 impl Maintenance {
     /// What a plan may draw from.
-    pub const ALL: [Maintenance; 4] = [
+    pub const ALL: [Maintenance; 5] = [
+        Maintenance::Checkpoint,
+        Maintenance::Collect,
+        Maintenance::Clean(1),
+        Maintenance::Clean(20),
+        Maintenance::Scrub,
+    ];
+    /// What changes the device.
+    pub const CHANGING: [Maintenance; 4] = [
         Maintenance::Checkpoint,
         Maintenance::Collect,
         Maintenance::Clean(1),
@@ -34,6 +47,7 @@ impl Maintenance {
             Maintenance::Checkpoint => "checkpoint",
             Maintenance::Collect => "collect",
             Maintenance::Clean(_) => "clean",
+            Maintenance::Scrub => "scrub",
         }
     }
 }
@@ -49,6 +63,9 @@ pub(super) async fn maintain(client: &mut Client, what: Maintenance) -> Result<(
         Maintenance::Collect => {
             client.stage.model.lock().collection_begins();
             let collected = store.collect(Arc::new(TreeTrace), false).await;
+            if collected.is_ok() {
+                note_swept(client);
+            }
             client.stage.model.lock().collection_ends();
             collected.map(|collected| {
                 let mut tally = tally.lock();
@@ -61,11 +78,47 @@ pub(super) async fn maintain(client: &mut Client, what: Maintenance) -> Result<(
             tally.add("extents moved", cleaned.moved);
             tally.add("segments freed", cleaned.segments_freed);
         }),
+        Maintenance::Scrub => match scrub::scrub(&store, |_| true).await {
+            Ok(found) => {
+                tally.lock().add("extents scrubbed", found.extents);
+                let device = &client.stage.device;
+                let excused = client.stage.damaged || device.is_dead() || device.faults_injected() > 0;
+                match excused {
+                    true => Ok(()),
+                    false => return Ok(scrub::judge(&found)?),
+                }
+            }
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => Ok(()),
         Err(Error::Damaged { .. } | Error::NotFound { .. }) if client.stage.damaged => Ok(()),
         Err(error) => client.judge(&error),
+    }
+}
+
+/// Notes what is not there after a collection. Only while nobody else collects: what another has swept and not yet
+/// made durable may come back.
+fn note_swept(client: &Client) {
+    let mut model = client.stage.model.lock();
+    if !model.collects_alone() || client.stage.by_itself {
+        return;
+    }
+    for domain in DOMAINS {
+        // Empty extents are in no dead set.
+        let absent: Vec<Content> = model
+            .contents
+            .iter()
+            .filter(|((at, content), known)| *at == domain && content.len > 0 && known.writing == 0)
+            .map(|((_, content), _)| *content)
+            .collect();
+        let ids: Vec<_> = absent.iter().map(|content| content.id()).collect();
+        for (content, there) in absent.into_iter().zip(client.stage.objects(domain).exist(&ids)) {
+            if let Some(known) = model.contents.get_mut(&(domain, content)).filter(|_| !there) {
+                known.gone = true;
+            }
+        }
     }
 }
 

@@ -125,6 +125,15 @@ impl Search {
             if round.zero_ahead {
                 progress |= self.attempt(|plan| plan.rounds[number].zero_ahead = false);
             }
+            if round.by_itself {
+                progress |= self.attempt(|plan| plan.rounds[number].by_itself = false);
+            }
+            if round.rotten > 0 {
+                progress |= self.attempt(|plan| plan.rounds[number].rotten /= 2);
+            }
+            if round.quota.is_some() {
+                progress |= self.attempt(|plan| plan.rounds[number].quota = None);
+            }
             if round.end_at != EndAt::Done {
                 progress |= self.attempt(|plan| plan.rounds[number].end_at = EndAt::Done);
             }

@@ -37,13 +37,19 @@ mod content;
 mod crowd;
 pub mod exhaustive;
 mod faults;
+mod forget;
+mod history;
 mod maintenance;
 mod minimise;
 mod model;
+mod owned;
 mod panics;
 mod plan;
+mod quota;
 mod round;
+mod scrub;
 mod tally;
+mod temporary;
 mod workload;
 
 #[cfg(test)]
@@ -55,6 +61,7 @@ pub use maintenance::Maintenance;
 pub use minimise::minimise;
 pub use model::Violation;
 pub use plan::{ClientPlan, Edit, EndAt, Ending, Operation, Plan, Round};
+pub use quota::Quota;
 pub use round::{run, run_watching};
 pub use tally::Tally;
 pub use workload::draw;

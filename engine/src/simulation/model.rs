@@ -7,12 +7,18 @@
 //!   among the ancestors of its head.
 //! - A commit carries its number in its message, and the number stands for the tree it must have.
 //! - Opening makes its verdict durable, so what has once been found must be found again.
+//! - A collection that has ended is durable: a content it has swept does not come back unless somebody puts it again.
+//!
+//! What one client owns is in `owned`, branches that nobody owns are in `temporary`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::content::Content;
-use crate::format::ContentId;
+use super::owned::{BranchModel, Owned, domain_of};
+use super::quota::Quota;
+use super::temporary::Temporary;
+use crate::format::{ContentId, Domain};
 
 /// What was found that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,14 +48,6 @@ pub(super) struct CommitModel {
     pub id: Option<ContentId>,
 }
 
-/// What one client owns.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub(super) struct Owned {
-    /// Branches by slot.
-    pub branches: BTreeMap<u8, Number>,
-    pub pins: BTreeMap<Content, u64>,
-}
-
 /// The states one client went through in this opening.
 #[derive(Clone)]
 pub(super) struct ClientModel {
@@ -61,13 +59,22 @@ pub(super) struct ClientModel {
     pub visible: usize,
 }
 
+/// A content in a domain.
+pub(super) type Held = (Domain, Content);
+
 /// One content.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ContentModel {
-    /// Somebody who is still there holds it.
-    pub leased: bool,
+    /// How often somebody who is still there holds it.
+    pub leases: u32,
     /// It must survive.
     pub durable: bool,
+    /// Operations under way that may store it.
+    pub writing: u32,
+    /// It was swept, durably, and nobody has tried to put it since.
+    pub gone: bool,
+    /// Counts how often nobody held it any more.
+    epoch: u32,
 }
 
 /// All of it.
@@ -82,7 +89,9 @@ pub(super) struct Model {
     pub main_visible: BTreeSet<Number>,
     /// All that were tried.
     pub main_tried: BTreeSet<Number>,
-    pub contents: BTreeMap<Content, ContentModel>,
+    pub contents: BTreeMap<Held, ContentModel>,
+    pub temporaries: BTreeMap<u64, Temporary>,
+    pub quota: Option<Quota>,
     next: Number,
     /// Collections under way.
     collecting: u32,
@@ -92,7 +101,9 @@ pub(super) struct Model {
 pub(super) struct Moment {
     clients: Vec<(usize, usize)>,
     main: BTreeSet<Number>,
-    contents: Vec<Content>,
+    contents: Vec<(Held, u32)>,
+    /// Temporary branches: those that are there, those that were taken.
+    temporaries: [Vec<u64>; 2],
 }
 
 impl Default for ClientModel {
@@ -147,9 +158,14 @@ impl Model {
         self.collecting -= 1;
     }
 
-    /// The store was opened anew: no collection is under way.
-    pub fn opened(&mut self) {
-        self.collecting = 0;
+    /// The store was opened anew; it collects by itself, or when told.
+    pub fn opened(&mut self, by_itself: bool) {
+        self.collecting = u32::from(by_itself);
+    }
+
+    /// Whether nobody collects but who asks, who does.
+    pub fn collects_alone(&self) -> bool {
+        self.collecting == 1
     }
 
     /// While something is collected, a content without a lease and without a pin in every state that may hold is no
@@ -158,14 +174,29 @@ impl Model {
         if self.collecting == 0 {
             return;
         }
-        for (content, known) in &mut self.contents {
-            let owner = content.owner().and_then(|owner| self.clients.get(&owner));
-            let pinned = owner.is_some_and(|client| {
+        for ((domain, content), known) in &mut self.contents {
+            let pins = |(number, client): (&usize, &ClientModel)| {
                 let states = &client.states[client.durable..];
-                states.iter().all(|state| state.pins.contains_key(content))
-            });
-            known.durable &= known.leased || pinned;
+                domain_of(*number) == *domain && states.iter().all(|state| state.pins.contains_key(content))
+            };
+            known.durable &= known.leases > 0 || self.clients.iter().any(pins);
         }
+    }
+
+    /// A commit on an own branch, not answered yet, has stored so many bytes.
+    pub fn stored(&mut self, client: usize, slot: u8, bytes: u64) {
+        let branch = self.newest(client).branches.get_mut(&slot);
+        branch.expect("it was committed to").stored += bytes;
+    }
+
+    /// The history of an own branch that was made, and not answered yet, goes back to this cut at least.
+    pub fn reaches(&mut self, client: usize, slot: u8, cut: Option<Number>) {
+        let branch = self.newest(client).branches.get_mut(&slot);
+        branch.expect("it was made").cut = cut;
+    }
+
+    fn newest(&mut self, client: usize) -> &mut Owned {
+        self.client(client).states.last_mut().expect("the first is always there")
     }
 
     /// It was refused: nothing has changed.
@@ -194,37 +225,126 @@ impl Model {
         }
     }
 
-    /// Contents were answered.
-    pub fn put(&mut self, contents: &[Content], durable: bool) {
+    /// Contents are about to be stored.
+    pub fn writes(&mut self, domain: Domain, contents: &[Content]) {
         for content in contents {
-            let known = self.contents.entry(*content).or_default();
-            known.leased = true;
+            let known = self.contents.entry((domain, *content)).or_default();
+            known.writing += 1;
+            known.gone = false;
+        }
+    }
+
+    /// An attempt to store contents has ended.
+    pub fn wrote(&mut self, domain: Domain, contents: &[Content]) {
+        for content in contents {
+            self.contents.entry((domain, *content)).or_default().writing -= 1;
+        }
+    }
+
+    /// Contents were answered, and are held.
+    pub fn put(&mut self, domain: Domain, contents: &[Content], durable: bool) {
+        for content in contents {
+            let known = self.contents.entry((domain, *content)).or_default();
+            known.leases += 1;
             known.durable |= durable;
         }
     }
 
-    /// Whether a content must be there now.
-    pub fn is_promised(&self, content: Content) -> bool {
-        self.contents
-            .get(&content)
-            .is_some_and(|known| known.leased || known.durable)
+    /// Contents are held once less.
+    pub fn released(&mut self, domain: Domain, contents: &[Content]) {
+        for content in contents {
+            let known = self.contents.entry((domain, *content)).or_default();
+            known.leases -= 1;
+            known.epoch += u32::from(known.leases == 0);
+        }
+        self.let_go();
     }
 
-    /// Some content that is there, if any; one of `owner`'s own if that is given.
-    pub fn some_content(&self, number: u64, owner: Option<usize>) -> Option<Content> {
+    /// Whether a content must be there now.
+    pub fn is_promised(&self, domain: Domain, content: Content) -> bool {
+        self.contents
+            .get(&(domain, content))
+            .is_some_and(|known| known.leases > 0 || known.durable)
+    }
+
+    /// Some content that is there, if any, among those that `wanted` accepts.
+    pub fn some_content(
+        &self,
+        number: u64,
+        domain: Domain,
+        wanted: impl Fn(&Content) -> bool,
+    ) -> Option<Content> {
         let there: Vec<Content> = self
             .contents
             .iter()
-            .filter(|(_, known)| known.leased || known.durable)
-            .map(|(content, _)| *content)
-            .filter(|content| owner.is_none() || content.owner() == owner)
+            .filter(|((at, _), known)| *at == domain && (known.leases > 0 || known.durable))
+            .map(|((_, content), _)| *content)
+            .filter(wanted)
             .collect();
         let place = number.checked_rem(there.len() as u64)?;
         there.get(usize::try_from(place).ok()?).copied()
     }
 
+    /// The commits of a branch's history that must be there, the youngest first.
+    pub fn chain(&self, branch: &BranchModel) -> Vec<Number> {
+        let mut chain = self.ancestors(branch.head);
+        chain.retain(|number| Some(*number) >= branch.cut);
+        chain
+    }
+
+    /// Where the history of a branch that is made at a commit may end at most: the latest cut of those it is in.
+    pub fn cut_for(&self, number: Number) -> Option<Number> {
+        let owned = self.clients.values().flat_map(|client| &client.states[client.durable..]);
+        let branches = owned.flat_map(|owned| owned.branches.values());
+        let mut cuts: Vec<Option<Number>> = branches
+            .filter(|branch| self.chain(branch).contains(&number))
+            .map(|branch| branch.cut)
+            .collect();
+        let of_main = |head: &Number| self.ancestors(*head).contains(&number);
+        if self.main_durable.iter().chain(&self.main_visible).any(of_main) {
+            cuts.push(None);
+        }
+        cuts.into_iter().max().unwrap_or(Some(number))
+    }
+
+    /// Remembers a temporary branch that is about to be made; answers its number.
+    pub fn temporary(&mut self, temporary: Temporary) -> u64 {
+        self.next += 1;
+        self.temporaries.insert(self.next, temporary);
+        self.next
+    }
+
+    /// Notes what became of one.
+    pub fn change_temporary(&mut self, number: u64, change: impl FnOnce(&mut Temporary)) {
+        if let Some(known) = self.temporaries.get_mut(&number) {
+            change(known);
+        }
+    }
+
+    /// A sweep begins: the temporary branches it may take.
+    pub fn sweep(&mut self, domain: Domain, now_ns: u64) -> BTreeSet<u64> {
+        let due = self
+            .temporaries
+            .iter_mut()
+            .filter(|(_, known)| known.domain == domain && known.expires_ns <= now_ns);
+        due.map(|(number, known)| {
+            known.swept = true;
+            *number
+        })
+        .collect()
+    }
+
+    /// Quotas were set: what was stored before does not count.
+    pub fn set_quota(&mut self, quota: Option<Quota>) {
+        self.quota = quota;
+        for client in self.clients.values_mut() {
+            let branches = client.states.iter_mut().flat_map(|state| state.branches.values_mut());
+            branches.for_each(|branch| branch.stored = 0);
+        }
+    }
+
     /// A commit and its ancestors, the youngest first.
-    pub fn chain(&self, from: Number) -> Vec<Number> {
+    pub fn ancestors(&self, from: Number) -> Vec<Number> {
         let mut chain = vec![from];
         let mut at = from;
         while let Some(parent) = self.commits.get(&at).and_then(|commit| commit.parent) {
@@ -236,7 +356,11 @@ impl Model {
 
     /// What is visible now.
     pub fn moment(&self) -> Moment {
-        let leased = self.contents.iter().filter(|(_, known)| known.leased);
+        let leased = self.contents.iter().filter(|(_, known)| known.leases > 0);
+        let temporaries = |wanted: fn(&Temporary) -> bool| {
+            let wanted = self.temporaries.iter().filter(|(_, known)| wanted(known));
+            wanted.map(|(number, _)| *number).collect()
+        };
         Moment {
             clients: self
                 .clients
@@ -244,7 +368,8 @@ impl Model {
                 .map(|(number, client)| (*number, client.visible))
                 .collect(),
             main: self.main_visible.clone(),
-            contents: leased.map(|(content, _)| *content).collect(),
+            contents: leased.map(|(held, known)| (*held, known.epoch)).collect(),
+            temporaries: [temporaries(|known| known.visible), temporaries(|known| known.taken)],
         }
     }
 
@@ -255,10 +380,52 @@ impl Model {
             client.durable = client.durable.max(visible);
         }
         self.main_durable.extend(moment.main);
-        for content in moment.contents {
-            if let Some(known) = self.contents.get_mut(&content) {
-                known.durable = true;
+        for (held, epoch) in moment.contents {
+            if let Some(known) = self.contents.get_mut(&held) {
+                known.durable |= known.epoch == epoch;
             }
         }
+        let [there, taken] = moment.temporaries;
+        for number in there {
+            self.change_temporary(number, |known| known.durable = true);
+        }
+        for number in taken {
+            self.change_temporary(number, |known| known.gone = true);
+        }
+    }
+
+    /// Shares the pins of contents that all put, as found, among the clients of a domain: shares between the least and
+    /// the most each may have. Answers what cannot be shared so.
+    pub fn share_pins(
+        &mut self,
+        found: &BTreeMap<Held, u64>,
+        bounds: &BTreeMap<(Domain, Content), BTreeMap<usize, (u64, u64)>>,
+    ) -> Result<(), Violation> {
+        for held in found.keys().chain(bounds.keys()) {
+            let total = found.get(held).copied().unwrap_or(0);
+            let nobody = BTreeMap::new();
+            let clients = bounds.get(held).unwrap_or(&nobody);
+            let least: u64 = clients.values().map(|(least, _)| least).sum();
+            let most: u64 = clients.values().map(|(_, most)| most).sum();
+            if !(least..=most).contains(&total) {
+                return Violation::new(format!(
+                    "{} has {total} pins; between {least} and {most} were made",
+                    held.1
+                ));
+            }
+            let mut more = total - least;
+            for (number, (least, most)) in clients {
+                let extra = more.min(most - least);
+                more -= extra;
+                let client = self.client(*number);
+                for state in &mut client.states {
+                    match least + extra {
+                        0 => drop(state.pins.remove(&held.1)),
+                        share => drop(state.pins.insert(held.1, share)),
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }

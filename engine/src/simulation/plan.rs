@@ -9,7 +9,11 @@ use std::fmt;
 use super::content::Content;
 use super::faults::Weather;
 use super::maintenance::Maintenance;
+use super::quota::Quota;
 use crate::device::sim::Rule;
+
+/// Bytes of a device that is large enough for all segments that a few openings begin.
+pub(super) const DEVICE_BYTES: u64 = 256 << 20;
 
 /// A run.
 #[derive(Debug, Clone)]
@@ -24,6 +28,8 @@ pub struct Plan {
     pub volatile_cache: bool,
     /// Bytes the device may take, if that is bounded.
     pub space: Option<u64>,
+    /// Bytes of the device: few of them fill up.
+    pub device_bytes: u64,
     /// Openings, in order.
     pub rounds: Vec<Round>,
 }
@@ -39,6 +45,12 @@ pub struct Round {
     pub cache_bytes: u64,
     /// Whether segments are zeroed before use.
     pub zero_ahead: bool,
+    /// Whether the store may collect by itself when it runs full.
+    pub by_itself: bool,
+    /// Extents that are damaged, found and repaired before anybody works.
+    pub rotten: u64,
+    /// A quota on the branches of one client.
+    pub quota: Option<Quota>,
     /// Who works, all at the same time.
     pub clients: Vec<ClientPlan>,
     /// What the device does wrong from after the opening to the end of the round.
@@ -106,8 +118,10 @@ pub enum Operation {
     GetMany(u64, u64),
     /// Gets a part of a content.
     Range(u64, u32, u32),
-    /// Pins a content that is there; each client has its own.
-    Pin(u64, bool),
+    /// Holds nothing any more that was put.
+    Release,
+    /// Pins a content that is there: one of its own, or one that all put.
+    Pin(u64, bool, bool),
     /// Takes back a pin.
     Unpin(u64, bool),
     /// Edits the working tree of an own branch and commits it; makes the branch if it is missing.
@@ -131,6 +145,34 @@ pub enum Operation {
     Delete(u8, bool),
     /// Moves an own branch back by so many commits.
     Rollback(u8, u64, bool),
+    /// Tags a commit of an own branch; moves an own tag that is there.
+    Tag {
+        /// Which tag.
+        slot: u8,
+        /// Which branch.
+        branch: u8,
+        /// So many commits before its head.
+        back: u64,
+        /// Waits for durability.
+        durable: bool,
+    },
+    /// Removes an own tag.
+    Untag(u8, bool),
+    /// Forgets the history of an own branch.
+    Forget {
+        /// Which branch.
+        slot: u8,
+        /// So many of the newest commits stay.
+        last: u64,
+        /// Those with an own tag stay, too.
+        tagged: bool,
+        /// Waits for durability.
+        durable: bool,
+    },
+    /// Makes a branch, where some branch is, that goes by itself after so many microseconds.
+    Temporary(u64, u64, bool),
+    /// Sweeps the branches that have expired.
+    Expire(bool),
     /// Reads an own branch and compares all of it.
     Read(u8),
     /// Makes everything durable.
@@ -142,6 +184,11 @@ pub enum Operation {
 }
 
 impl Plan {
+    /// Whether the store may be refused room.
+    pub fn fills_up(&self) -> bool {
+        self.space.is_some() || self.device_bytes < DEVICE_BYTES
+    }
+
     /// Operations of all clients and rounds.
     pub fn operations(&self) -> usize {
         let clients = self.rounds.iter().flat_map(|round| &round.clients);
@@ -158,6 +205,12 @@ impl Operation {
             Operation::Get(..) => "get",
             Operation::GetMany(..) => "get many",
             Operation::Range(..) => "range",
+            Operation::Release => "release",
+            Operation::Tag { .. } => "tag",
+            Operation::Untag(..) => "untag",
+            Operation::Forget { .. } => "forget",
+            Operation::Temporary(..) => "temporary branch",
+            Operation::Expire(_) => "expire",
             Operation::Pin(..) => "pin",
             Operation::Unpin(..) => "unpin",
             Operation::Commit { .. } => "commit",
@@ -178,9 +231,10 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {}: {:?}, blocks of {}, {} cache{}",
+            "seed {}: {:?}, {} bytes, blocks of {}, {} cache{}",
             self.seed,
             self.weather,
+            self.device_bytes,
             self.logical_block,
             if self.volatile_cache {
                 "volatile"
@@ -202,6 +256,15 @@ impl fmt::Display for Plan {
                 round.cache_bytes,
                 if round.zero_ahead { ", zeroing ahead" } else { "" }
             )?;
+            if round.by_itself {
+                writeln!(f, "  collects by itself")?;
+            }
+            if round.rotten > 0 {
+                writeln!(f, "  {} extents rotten", round.rotten)?;
+            }
+            if let Some(quota) = round.quota {
+                writeln!(f, "  {quota:?}")?;
+            }
             for rule in &round.faults {
                 writeln!(f, "  fault {rule:?}")?;
             }

@@ -13,15 +13,14 @@ use super::crowd::{AsThread, Crowd};
 use super::model::{Model, Violation};
 use super::plan::{EndAt, Ending, Plan, Round};
 use super::tally::Tally;
-use super::{Outcome, panics};
+use super::{Outcome, panics, quota, scrub};
 use crate::device::sim::{Faults, Options, Random, SimDevice};
 use crate::error::{Error, Result};
 use crate::limits::UNIT_BYTES;
 use crate::reactor::{Config, Runtime, oneshot};
 use crate::store::{self, CreateOptions, OpenOptions, Store};
+use crate::trees::TreeTrace;
 
-/// Bytes of a device: enough for all segments that a few openings begin.
-const DEVICE_BYTES: u64 = 256 << 20;
 /// Whoever waits longer than this, in virtual time, waits for ever.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 /// Made once: asking for the number of cores takes longer than opening a small store.
@@ -93,6 +92,9 @@ impl Run<'_> {
             reactors: 2,
             cache_bytes: 0,
             zero_ahead: false,
+            by_itself: false,
+            rotten: 0,
+            quota: None,
             clients: Vec::new(),
             faults: Vec::new(),
             end_at: EndAt::Done,
@@ -130,7 +132,7 @@ impl Run<'_> {
         let options = Options {
             logical_block: self.plan.logical_block,
             volatile_cache: self.plan.volatile_cache,
-            ..Options::new(DEVICE_BYTES)
+            ..Options::new(self.plan.device_bytes)
         };
         let device = SimDevice::with_options(self.random.number(), options);
         let runtime = self.start(&device, 1);
@@ -202,7 +204,7 @@ impl Run<'_> {
                 self.count("openings refused");
                 return Ok(None);
             }
-            Err(Error::Full { .. } | Error::DiskFull { .. }) if self.plan.space.is_some() => {
+            Err(Error::Full { .. } | Error::DiskFull { .. }) if self.plan.fills_up() => {
                 self.count("openings refused: full");
                 return Ok(None);
             }
@@ -218,9 +220,19 @@ impl Run<'_> {
             model: self.model.clone(),
             tally: self.tally.clone(),
             damaged,
+            by_itself: round.by_itself,
             held: Arc::default(),
         };
+        if round.by_itself {
+            store.set_trace(Arc::new(TreeTrace));
+        }
         self.limited(&store, "checking", check(&stage))??;
+        self.limited(&store, "setting quotas", quota::set(&stage, round.quota))??;
+        if round.rotten > 0 && !damaged {
+            let mut random = self.random.fork();
+            let rotting = scrub::rot(&stage, &mut random, round.rotten);
+            self.limited(&store, "repairing", rotting)??;
+        }
         device.set_faults(self.faults(round));
         if let EndAt::Changes(changes) = round.end_at {
             device.crash_after(changes);
@@ -315,7 +327,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     let excused =
-                        device.is_dead() || device.faults_injected() > 0 || self.plan.space.is_some();
+                        device.is_dead() || device.faults_injected() > 0 || self.plan.fills_up();
                     if !excused {
                         return Violation::new(format!("closing: {error}"));
                     }

@@ -64,7 +64,7 @@ fn planted_bugs_are_found() {
 
 /// Planted bugs, and how many seeds may pass before one fails: several times what it takes.
 #[cfg(feature = "canaries")]
-const PLANTED: [(Canary, u64); 10] = [
+const PLANTED: [(Canary, u64); 11] = [
     (Canary::SkippedChecksum, 150),
     (Canary::EarlyAcknowledgement, 50),
     (Canary::TornReplay, 50),
@@ -75,4 +75,5 @@ const PLANTED: [(Canary, u64); 10] = [
     (Canary::EarlyReuse, 5000),
     (Canary::IgnoredFailure, 50),
     (Canary::MissedRewrite, 1500),
+    (Canary::ForgottenDeadSets, 500),
 ];

@@ -3,7 +3,8 @@
 use super::content::{Content, OWN};
 use super::faults::Weather;
 use super::maintenance::Maintenance;
-use super::plan::{ClientPlan, Edit, EndAt, Ending, Operation, Plan, Round};
+use super::plan::{ClientPlan, DEVICE_BYTES, Edit, EndAt, Ending, Operation, Plan, Round};
+use super::quota::Quota;
 use crate::device::sim::Random;
 
 /// Branches one client may own.
@@ -23,17 +24,23 @@ pub fn draw(seed: u64) -> Plan {
     let many = random.chance(0.1);
     let people = 1 + random.below(if many { 40 } else { 8 });
     let rounds = 1 + random.below(4);
+    let small = weather != Weather::Full && random.chance(0.08);
     // Few branches and few contents meet more often.
     let mut drawing = Drawing {
         large: random.chance(0.02),
         durable: [0.1, 0.3, 0.8][pick(&mut random, 3)],
         random: random.fork(),
+        small,
     };
     Plan {
         seed,
         weather,
         logical_block: if random.chance(0.5) { 512 } else { 4096 },
         volatile_cache: random.chance(0.8),
+        device_bytes: match small {
+            true => (56 + random.below(60)) << 20,
+            false => DEVICE_BYTES,
+        },
         space: (weather == Weather::Full).then(|| (40 + random.below(60)) << 20),
         rounds: (0..rounds)
             .map(|_| drawing.round(&mut random, weather, people))
@@ -49,6 +56,8 @@ struct Drawing {
     random: Random,
     large: bool,
     durable: f64,
+    /// The device is.
+    small: bool,
 }
 
 impl Drawing {
@@ -80,6 +89,15 @@ impl Drawing {
             cut_recovery: random.chance(0.25).then(|| random.below(12)),
             reactors: 1 + pick(random, 4),
             cache_bytes: if random.chance(0.5) { 0 } else { 1 << 20 },
+            by_itself: random.chance(if self.small { 0.8 } else { 0.1 }),
+            rotten: match weather {
+                Weather::Calm | Weather::Slow if !self.small && random.chance(0.1) => 1 + random.below(6),
+                _ => 0,
+            },
+            quota: random.chance(0.15).then(|| Quota {
+                client: pick(random, usize::try_from(people).unwrap_or(1)),
+                limit_bytes: [2_000, 20_000, 200_000][pick(random, 3)],
+            }),
             zero_ahead: random.chance(0.2),
             clients,
             faults: weather.rules(random),
@@ -92,20 +110,36 @@ impl Drawing {
         let durable = self.random.chance(self.durable);
         let slot = self.slot();
         match self.random.below(100) {
-            0..=13 => {
+            0..=12 => {
                 let count = 1 + self.random.below(5);
                 Operation::Put((0..count).map(|_| self.content(client)).collect(), durable)
             }
-            14 => Operation::Stream(self.content(client), durable),
-            15..=22 => Operation::Get(self.random.number()),
-            23..=25 => Operation::GetMany(self.random.number(), 1 + self.random.below(12)),
-            26..=28 => {
+            13 => Operation::Stream(self.content(client), durable),
+            14 => Operation::Release,
+            15..=20 => Operation::Get(self.random.number()),
+            21..=22 => Operation::GetMany(self.random.number(), 1 + self.random.below(12)),
+            23..=24 => {
                 let from = u32::try_from(self.random.below(10_000)).unwrap_or(0);
                 Operation::Range(self.random.number(), from, from / 2 + 100)
             }
-            29..=33 => Operation::Pin(self.random.number(), durable),
-            34..=36 => Operation::Unpin(self.random.number(), durable),
-            37..=60 => Operation::Commit {
+            25..=29 => Operation::Pin(self.random.number(), self.random.chance(0.4), durable),
+            30..=32 => Operation::Unpin(self.random.number(), durable),
+            33..=34 => Operation::Tag {
+                slot,
+                branch: self.slot(),
+                back: self.random.below(4),
+                durable,
+            },
+            35 => Operation::Untag(slot, durable),
+            36..=38 => Operation::Forget {
+                slot,
+                last: 1 + self.random.below(3),
+                tagged: self.random.chance(0.5),
+                durable,
+            },
+            39 => Operation::Temporary(self.random.number(), self.random.below(30_000), durable),
+            40 => Operation::Expire(durable),
+            41..=60 => Operation::Commit {
                 slot,
                 edits: self.edits(client),
                 durable,
@@ -118,7 +152,7 @@ impl Drawing {
             83..=85 => Operation::Rollback(slot, 1 + self.random.below(3), durable),
             86..=90 => Operation::Read(slot),
             91..=93 => Operation::Flush,
-            94..=95 if !Maintenance::ALL.is_empty() => {
+            94..=96 if !Maintenance::ALL.is_empty() => {
                 Operation::Maintain(Maintenance::ALL[pick(&mut self.random, Maintenance::ALL.len())])
             }
             _ => Operation::Pause(self.random.below(9_000)),

@@ -150,6 +150,14 @@ impl Store {
         }
     }
 
+    /// The bytes of the device that hold an extent; none while it is only in memory.
+    pub(crate) fn device_range(&self, key: &Key) -> Option<std::ops::Range<u64>> {
+        let shared = self.shared();
+        let place = shared.index.get(&shared.index_key(key)).and_then(usage::Place::of)?;
+        let start = shared.places.offset(place.segment, place.offset.into());
+        Some(start..start + u64::from(place.len))
+    }
+
     /// Says what extents refer to, so that the store can collect by itself when space runs out. The first one counts.
     pub fn set_trace(&self, trace: Arc<dyn Trace>) {
         // Another one would say the same.
