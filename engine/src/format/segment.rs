@@ -148,8 +148,13 @@ impl Trailer {
 
     /// The descriptors in the footer's bytes (from `first_unit` on), if their checksum holds.
     pub fn descriptors<'a>(&self, footer: &'a [u8]) -> Option<&'a [Descriptor]> {
+        let descriptors = self.unchecked_descriptors(footer)?;
+        (crc32c(descriptors.as_bytes()) == self.body_checksum.get()).then_some(descriptors)
+    }
+
+    /// [`descriptors`](Self::descriptors) of a footer whose checksum is known to hold.
+    pub fn unchecked_descriptors<'a>(&self, footer: &'a [u8]) -> Option<&'a [Descriptor]> {
         let body = footer.get(..self.count.get() as usize * size_of::<Descriptor>())?;
-        (crc32c(body) == self.body_checksum.get()).then_some(())?;
         <[Descriptor]>::ref_from_bytes(body).ok()
     }
 }

@@ -196,7 +196,10 @@ impl Model {
     }
 
     fn newest(&mut self, client: usize) -> &mut Owned {
-        self.client(client).states.last_mut().expect("the first is always there")
+        self.client(client)
+            .states
+            .last_mut()
+            .expect("the first is always there")
     }
 
     /// It was refused: nothing has changed.
@@ -294,7 +297,10 @@ impl Model {
 
     /// Where the history of a branch that is made at a commit may end at most: the latest cut of those it is in.
     pub fn cut_for(&self, number: Number) -> Option<Number> {
-        let owned = self.clients.values().flat_map(|client| &client.states[client.durable..]);
+        let owned = self
+            .clients
+            .values()
+            .flat_map(|client| &client.states[client.durable..]);
         let branches = owned.flat_map(|owned| owned.branches.values());
         let mut cuts: Vec<Option<Number>> = branches
             .filter(|branch| self.chain(branch).contains(&number))
@@ -338,7 +344,10 @@ impl Model {
     pub fn set_quota(&mut self, quota: Option<Quota>) {
         self.quota = quota;
         for client in self.clients.values_mut() {
-            let branches = client.states.iter_mut().flat_map(|state| state.branches.values_mut());
+            let branches = client
+                .states
+                .iter_mut()
+                .flat_map(|state| state.branches.values_mut());
             branches.for_each(|branch| branch.stored = 0);
         }
     }
@@ -369,7 +378,10 @@ impl Model {
                 .collect(),
             main: self.main_visible.clone(),
             contents: leased.map(|(held, known)| (*held, known.epoch)).collect(),
-            temporaries: [temporaries(|known| known.visible), temporaries(|known| known.taken)],
+            temporaries: [
+                temporaries(|known| known.visible),
+                temporaries(|known| known.taken),
+            ],
         }
     }
 

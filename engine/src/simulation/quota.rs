@@ -34,7 +34,9 @@ pub(super) async fn set(stage: &Stage, quota: Option<Quota>) -> Result<(), Viola
             .into_iter()
             .collect();
         let trees = Trees::new(stage.store.clone(), domain);
-        let set = trees.set_quotas(&ours, |prefixes| Ok(vec![0; prefixes.len()])).await;
+        let set = trees
+            .set_quotas(&ours, |prefixes| Ok(vec![0; prefixes.len()]))
+            .await;
         let set = match set {
             Ok(ack) => ack.durable().await,
             Err(error) => Err(error),
@@ -54,7 +56,9 @@ pub(super) async fn set(stage: &Stage, quota: Option<Quota>) -> Result<(), Viola
 pub(super) fn check(stage: &Stage, model: &Model, stored: &[u64]) -> Result<(), Violation> {
     let Some(quota) = model.quota else { return Ok(()) };
     let trees = Trees::new(stage.store.clone(), domain_of(quota.client));
-    let all = trees.quotas().map_err(|error| Violation(format!("listing quotas: {error}")))?;
+    let all = trees
+        .quotas()
+        .map_err(|error| Violation(format!("listing quotas: {error}")))?;
     let holds = match &all[..] {
         [found] => {
             found.prefix == prefix(quota.client)
@@ -65,7 +69,9 @@ pub(super) fn check(stage: &Stage, model: &Model, stored: &[u64]) -> Result<(), 
     };
     match holds {
         true => Ok(()),
-        false => Violation::new(format!("{quota:?} with one of {stored:?} bytes stored became {all:?}")),
+        false => Violation::new(format!(
+            "{quota:?} with one of {stored:?} bytes stored became {all:?}"
+        )),
     }
 }
 
@@ -82,9 +88,15 @@ pub(super) fn judge(client: &Client, answer: Result<u64, &Error>) -> Result<(), 
             quota.limit_bytes
         )),
         (_, Ok(_)) => Ok(()),
-        (Some(quota), Err(Error::OverQuota { used: said, needed, limit, .. }))
-            if *limit == quota.limit_bytes && *said == used && used + needed > *limit =>
-        {
+        (
+            Some(quota),
+            Err(Error::OverQuota {
+                used: said,
+                needed,
+                limit,
+                ..
+            }),
+        ) if *limit == quota.limit_bytes && *said == used && used + needed > *limit => {
             client.stage.tally.lock().count("refused: over quota");
             Ok(())
         }

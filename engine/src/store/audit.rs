@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashSet};
 use super::Store;
 use super::api::Key;
 use super::checkpoint;
+use super::footers;
 use super::index::STRIPES;
-use super::recovery;
 use super::segments::SegmentState;
 use super::usage::Place;
 use crate::error::Result;
@@ -148,7 +148,7 @@ async fn audit(local: &Local, store: &Store) -> Result<Audit> {
     };
     for (at, footer_unit, end_unit) in sealed {
         let units = (footer_unit, end_unit);
-        let (descriptors, _) = recovery::descriptors(local, &shared.name, &superblock, at, units).await?;
+        let (descriptors, _) = footers::descriptors(local, &shared.name, &superblock, at, units).await?;
         look(at.segment, end_unit, &descriptors, &mut found);
     }
     for open in ends.iter().filter_map(|end| end.current.as_ref()) {

@@ -3,8 +3,8 @@
 use super::Store;
 use super::api::Key;
 use super::checkpoint;
+use super::footers;
 use super::index::IndexKey;
-use super::recovery;
 use super::segments::SegmentState;
 use super::usage::Place;
 use crate::error::Result;
@@ -34,7 +34,7 @@ pub(super) async fn living(local: &Local, store: &Store, segment: SegmentId) -> 
             ..
         } => {
             let units = (footer_unit, end_unit);
-            recovery::descriptors(local, &shared.name, &superblock, at, units).await?
+            footers::descriptors(local, &shared.name, &superblock, at, units).await?
         }
         SegmentState::Open(_) => {
             let ends = checkpoint::cut_all(store).await?;

@@ -17,10 +17,12 @@ mod collect;
 mod counters;
 mod create;
 mod fences;
+mod footers;
 pub mod histogram;
 pub mod index;
 mod leases;
 mod living;
+mod loading;
 mod log;
 mod maintenance;
 mod open;
@@ -153,7 +155,10 @@ impl Store {
     /// The bytes of the device that hold an extent; none while it is only in memory.
     pub(crate) fn device_range(&self, key: &Key) -> Option<std::ops::Range<u64>> {
         let shared = self.shared();
-        let place = shared.index.get(&shared.index_key(key)).and_then(usage::Place::of)?;
+        let place = shared
+            .index
+            .get(&shared.index_key(key))
+            .and_then(usage::Place::of)?;
         let start = shared.places.offset(place.segment, place.offset.into());
         Some(start..start + u64::from(place.len))
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::cache::Cache;
 use super::checkpoint::{Contents, lifeless, store_checkpoint};
 use super::counters::Counters;
-use super::index::Index;
 use super::log::{Log, LogEnd, Writer};
 use super::owner::{Access, Owner, Subject};
 use super::pending::PendingTable;
@@ -119,9 +118,10 @@ impl Store {
         let (task_name, read_only) = (name.to_owned(), options.read_only);
         let now_ns = runtime.clock().wall_ns();
         let options = options.clone();
+        let handles = runtime.handles().to_vec();
         let (shared, superblock, ends, replayed_frames) = on_reactor(runtime, move |local| async move {
             let name = task_name;
-            let (mut recovered, index) = recover(&local, &name, |_| Index::new()).await?;
+            let (mut recovered, index) = recover(&local, &name, &handles).await?;
             let forbidden = superblocks::is_read_only(&recovered.superblock);
             let why = match (read_only, forbidden) {
                 (true, _) => Some("it was opened read-only".to_owned()),

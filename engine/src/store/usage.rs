@@ -152,6 +152,18 @@ impl Usage {
         }
     }
 
+    /// So many extents of so many bytes live in a segment, besides those known already; the newest of them was new
+    /// then.
+    pub fn restore_live(&self, segment: SegmentId, (live, live_bytes): (u32, u64), newest_ns: u64) {
+        if live > 0 {
+            let mut state = self.0.lock();
+            let usage = state.of(segment);
+            usage.live += live;
+            usage.live_bytes += live_bytes;
+            usage.newest_ns = usage.newest_ns.max(newest_ns);
+        }
+    }
+
     /// A place that recovery found in a dead set; it was never counted as alive.
     pub fn restore_dead(&self, segment: SegmentId, dead: Vec<u32>) {
         self.0.lock().of(segment).dead = dead;

@@ -71,10 +71,16 @@ impl Default for Index {
 impl Index {
     /// An empty index.
     pub fn new() -> Index {
+        Index::with_room(0)
+    }
+
+    /// An empty index whose buckets are made for about this many extents, so that filling it splits few of them.
+    pub fn with_room(extents: u64) -> Index {
         let arena = Arena::new();
+        let depth = stripe::depth_for(extents / STRIPES as u64);
         Index {
             directories: (0..STRIPES)
-                .map(|stripe| Directory::new(&arena, stripe))
+                .map(|stripe| Directory::new(&arena, stripe, depth))
                 .collect(),
             gates: (0..STRIPES).map(|_| Gate::default()).collect(),
             arena,
@@ -194,6 +200,31 @@ impl Index {
             (_, None) => {
                 writer.insert(&self.item(key, slot));
                 None
+            }
+        }
+    }
+
+    /// [`upsert`](Self::upsert) for many keys, several times as fast. A key that has a slot keeps it unless `wins`
+    /// says yes to that and the new one. `before` becomes the slots that the keys had, in the order given.
+    pub fn upsert_many_if(
+        &self,
+        entries: &[(IndexKey, Slot)],
+        wins: impl Fn(Slot, Slot) -> bool,
+        before: &mut Vec<Option<Slot>>,
+    ) {
+        before.clear();
+        for entries in entries.chunks(BATCH) {
+            self.approach(entries, |(key, _)| key);
+            for (key, slot) in entries {
+                let mut writer = self.writer(key.stripe());
+                let (bucket, found) = writer.find(key);
+                let existing = found.map(|(position, words)| (position, Slot::unpack(words)));
+                match existing {
+                    None => writer.insert(&self.item(key, *slot)),
+                    Some((position, existing)) if wins(existing, *slot) => bucket.set_slot(position, *slot),
+                    Some(_) => {}
+                }
+                before.push(existing.map(|(_, existing)| existing));
             }
         }
     }

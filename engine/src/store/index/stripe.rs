@@ -57,19 +57,28 @@ pub struct Work {
 }
 
 impl Directory {
-    /// An empty directory: all words lead to one empty bucket.
-    pub(super) fn new(arena: &Arena, stripe: usize) -> Directory {
-        let bucket = Bucket::make(arena, stripe, Identity::new(stripe, 0, 0));
-        let segment = arena.carve_words(1 << DEPTH_MIN);
-        for word in arena.words(segment, 1 << DEPTH_MIN) {
-            word.store(bucket.name(), Relaxed);
-        }
+    /// An empty directory of 2^`depth` empty buckets.
+    pub(super) fn new(arena: &Arena, stripe: usize, depth: u32) -> Directory {
         let directory = Directory {
-            depth: AtomicU32::new(DEPTH_MIN),
+            depth: AtomicU32::new(depth.max(DEPTH_MIN)),
             segments: Default::default(),
         };
-        directory.segments[0].store(segment, Relaxed);
+        // The first segment's words, then as many again as there are already.
+        let counts = std::iter::once(DEPTH_MIN).chain(DEPTH_MIN..);
+        for (segment, bits) in directory.segments.iter().zip(counts).take(directory.parts()) {
+            segment.store(arena.carve_words(1 << bits), Relaxed);
+        }
+        for prefix in 0..1 << depth {
+            let identity = Identity::new(stripe, depth, prefix);
+            let bucket = Bucket::make(arena, stripe, identity);
+            directory.lead(arena, identity, bucket.name(), &mut Work::default());
+        }
         directory
+    }
+
+    /// Segments in use.
+    fn parts(&self) -> usize {
+        (self.depth.load(Relaxed) - DEPTH_MIN + 1) as usize
     }
 
     #[inline]
@@ -130,6 +139,13 @@ impl Directory {
         }
         work.words_max = work.words_max.max(end / step);
     }
+}
+
+/// Depth at which a stripe with this many entries has buckets about half full to full. A guess may be up to twice
+/// too high, and memory per entry still is what it is after a round of splits.
+pub(super) fn depth_for(entries: u64) -> u32 {
+    let buckets = entries / (BUCKET_ENTRIES as u64 / 2);
+    buckets.max(1).ilog2().min(DEPTH_MAX)
 }
 
 impl Gate {
