@@ -276,10 +276,7 @@ impl Batch {
         let updates = std::mem::take(&mut self.roots);
         let cost = std::mem::replace(&mut self.cost, cost_of(std::iter::empty(), std::iter::empty()));
         let bytes: usize = extents.iter().map(|extent| extent.bytes.len()).sum();
-        let removal = extents.is_empty()
-            && updates
-                .iter()
-                .all(|update| matches!(update.change, RootChange::Delete));
+        let removal = extents.is_empty() && updates.iter().all(|update| keeps_no_more(&shared, update));
         let log = self.log.clone().ok_or(Error::Closed)?;
         let mut asked = log.room.take(cost, removal, || log.hurry()).await;
         for _ in 0..ROOM_ATTEMPTS_MAX {
@@ -413,6 +410,24 @@ impl Batch {
             Ok(())
         } else {
             Err(Error::not_found(format!("{} {}", key.kind, key.id)))
+        }
+    }
+}
+
+/// Whether a change lets content go, or at least refers to nothing new: a full store takes it, because it is how space is
+/// had again. Removed roots do, branches and tags that stay where they are (what changes is how far back they go), and the
+/// first word of a setting (that they do so).
+fn keeps_no_more(shared: &Shared, update: &RootUpdate) -> bool {
+    match &update.change {
+        RootChange::Delete => true,
+        RootChange::Rename { .. } => false,
+        RootChange::Set { target, .. } => {
+            let known = shared.roots.read().get(update.kind, &update.name);
+            match update.kind {
+                RootKind::Branch | RootKind::Tag => known.is_some_and(|root| root.target == *target),
+                RootKind::Setting => known.is_none() && target.is_none(),
+                _ => false,
+            }
         }
     }
 }

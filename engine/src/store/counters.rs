@@ -60,6 +60,8 @@ counters!(
     moved_bytes,
     /// Segments that became free.
     segments_freed,
+    /// Bytes of extents that the patrol has verified.
+    patrolled_bytes,
 );
 
 /// Totals since the store was made.

@@ -5,7 +5,7 @@ use super::api::Key;
 use super::checkpoint;
 use super::footers;
 use super::index::IndexKey;
-use super::segments::SegmentState;
+use super::segments::{SegmentState, SegmentUse};
 use super::usage::Place;
 use crate::error::Result;
 use crate::format::{Kind, SegmentId};
@@ -13,6 +13,8 @@ use crate::reactor::Local;
 
 /// What lives in one segment.
 pub(super) struct Living {
+    /// Which one.
+    pub at: SegmentUse,
     /// In the order of the device.
     pub extents: Vec<(Key, IndexKey, Place)>,
     /// The footer cannot be read: the segment was read frame by frame.
@@ -70,6 +72,7 @@ pub(super) async fn living(local: &Local, store: &Store, segment: SegmentId) -> 
     let mut slots = slots.into_iter();
     extents.retain(|(_, _, place)| slots.next().flatten() == Some(place.slot()));
     Ok(Some(Living {
+        at,
         extents,
         footer_damaged,
     }))

@@ -1,6 +1,7 @@
 //! Opening and closing a store: recovery, then (for writing) taking over its logs, then the tasks of its reactors.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cache::Cache;
 use super::checkpoint::{Contents, lifeless, store_checkpoint};
@@ -10,6 +11,7 @@ use super::owner::{Access, Owner, Subject};
 use super::pending::PendingTable;
 use super::recovery::recover;
 use super::roots::RootTable;
+use super::scrub::patrol;
 use super::segments::Places;
 use super::shared::Shared;
 use super::take_over::take_over;
@@ -33,6 +35,8 @@ pub struct OpenOptions {
     pub pending_bytes: usize,
     /// Zero-write segments ahead of use, which makes durable writes faster.
     pub zero_ahead: bool,
+    /// Time in which a store open for writing verifies everything on the device once, beside its work; `None`: never.
+    pub patrol: Option<Duration>,
 }
 
 impl Default for OpenOptions {
@@ -44,6 +48,7 @@ impl Default for OpenOptions {
             cache_bytes: 256 << 20,
             pending_bytes: 64 << 20,
             zero_ahead: true,
+            patrol: None,
         }
     }
 }
@@ -117,7 +122,7 @@ impl Store {
         let reactors = runtime.handles().len();
         let (task_name, read_only) = (name.to_owned(), options.read_only);
         let now_ns = runtime.clock().wall_ns();
-        let options = options.clone();
+        let (round, options) = (options.patrol, options.clone());
         let handles = runtime.handles().to_vec();
         let (shared, superblock, ends, replayed_frames) = on_reactor(runtime, move |local| async move {
             let name = task_name;
@@ -196,7 +201,7 @@ impl Store {
             .collect();
         let (jobs, waiting) = mailbox::mailbox(&runtime.handles()[0], maintenance::JOBS_MAX);
         runtime.handles()[0].spawn(move |local| maintenance::serve(local, waiting));
-        Ok(Store(Arc::new(Inner {
+        let store = Store(Arc::new(Inner {
             shared,
             runtime: runtime.clone(),
             readers,
@@ -205,7 +210,14 @@ impl Store {
             superblock: parking_lot::Mutex::new(superblock),
             replayed_frames,
             _owner: owner,
-        })))
+        }));
+        if let Some(round) = round
+            && store.shared().read_only.is_none()
+        {
+            let inner = Arc::downgrade(&store.0);
+            runtime.handles()[0].spawn(move |local| patrol(local, inner, round));
+        }
+        Ok(store)
     }
 
     /// Makes everything durable, writes a checkpoint and gives the store up. Later calls on clones fail.

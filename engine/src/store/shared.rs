@@ -19,6 +19,7 @@ use super::log::{Log, LogEnd};
 use super::pending::{PendingExtent, PendingTable};
 use super::recovery::Damage;
 use super::roots::RootTable;
+use super::scrub::Patrol;
 use super::segments::{Places, SegmentTable};
 use super::usage::{Place, Usage};
 use crate::error::{Error, Result};
@@ -57,6 +58,8 @@ pub(super) struct Shared {
     pub damage: Vec<Damage>,
     /// Where writes have failed since.
     pub fences: Fences,
+    /// What the patrol has found.
+    pub patrol: Patrol,
     /// Checkpoints that failed since the last good one.
     pub failed_checkpoints: AtomicU32,
     logs: OnceLock<Vec<Arc<Log>>>,
@@ -109,6 +112,7 @@ impl Shared {
             standing,
             damage,
             fences: Fences::default(),
+            patrol: Patrol::default(),
             failed_checkpoints: AtomicU32::new(0),
             logs: OnceLock::new(),
             closing: AtomicBool::new(false),

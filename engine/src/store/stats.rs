@@ -71,6 +71,8 @@ pub struct Stats {
     pub segments_freed: u64,
     /// Writes of frames that failed; what they held was written anew elsewhere.
     pub failed_writes: u64,
+    /// Bytes of extents that the patrol has verified.
+    pub patrolled_bytes: u64,
     /// Bytes of frames that a crash now would have to be replayed.
     pub bytes_to_replay: u64,
     /// Living leases.
@@ -121,7 +123,7 @@ pub struct Health {
     pub format_version: u16,
     /// Why no writes are taken, if none are.
     pub read_only: Option<String>,
-    /// What opening could not read.
+    /// What opening could not read, and what the patrol has found since.
     pub damage: Vec<Damage>,
     /// Frames read again when the store was opened; 0 after a clean close.
     pub replayed_frames: u64,
@@ -164,6 +166,7 @@ impl Store {
             moved_bytes: read(&counters.moved_bytes),
             segments_freed: read(&counters.segments_freed),
             failed_writes: shared.fences.count(),
+            patrolled_bytes: read(&counters.patrolled_bytes),
             bytes_to_replay: counters.bytes_to_replay(),
             leases: shared.leases.count() as u64,
             roots: shared.roots.read().len() as u64,
@@ -205,7 +208,12 @@ impl Store {
             incarnation: shared.incarnation,
             format_version: crate::format::superblock::VERSION,
             read_only,
-            damage: shared.damage.clone(),
+            damage: shared
+                .damage
+                .iter()
+                .cloned()
+                .chain(shared.patrol.found())
+                .collect(),
             replayed_frames: self.0.replayed_frames,
             fences: shared.fences.newest(),
         }

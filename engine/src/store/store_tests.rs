@@ -257,13 +257,24 @@ fn a_full_store_refuses_and_keeps_what_it_took() {
             kept.len()
         );
         store.block_on(store.flush()).unwrap();
-        let mut batch = store.batch();
-        batch.set_root(RootUpdate {
-            change: RootChange::Delete,
-            ..set("doomed", Expect::Present, b"")
-        });
-        let ack = store.block_on(batch.submit()).unwrap();
-        store.block_on(ack.durable()).unwrap();
+        // What lets content go: a branch that stays where it is, a setting that says so, a removal.
+        let changes = [
+            set("doomed", Expect::Present, b"shorter"),
+            RootUpdate {
+                kind: RootKind::Setting,
+                ..set("floors", Expect::Absent, b"")
+            },
+            RootUpdate {
+                change: RootChange::Delete,
+                ..set("doomed", Expect::Present, b"")
+            },
+        ];
+        for change in changes {
+            let mut batch = store.batch();
+            batch.set_root(change);
+            let ack = store.block_on(batch.submit()).unwrap();
+            store.block_on(ack.durable()).unwrap();
+        }
         store.close().unwrap();
         let store = testing::open(&device, 1);
         assert!(store.roots(RootKind::Branch).is_empty());

@@ -14,6 +14,15 @@ async fn read_unit(local: &Local, name: &str, offset: u64) -> Result<Box<[u8]>> 
     Ok(read(local, name, offset, UNIT_BYTES).await?[..UNIT_BYTES].into())
 }
 
+/// Reads one copy of the superblock, as it is.
+pub(super) async fn read_copy(local: &Local, name: &str, block: &Superblock, copy: u16) -> Result<Box<[u8]>> {
+    let offset = match copy {
+        0 => 0,
+        _ => Superblock::second_offset(block.capacity_units.get()),
+    };
+    read_unit(local, name, offset).await
+}
+
 /// Reads whole units; the error names the place.
 pub(super) async fn read(
     local: &Local,

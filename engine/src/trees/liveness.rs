@@ -20,10 +20,10 @@
 //! roots whose history the commit is in. A commit in no history (it was forgotten, or its branch was removed, and it
 //! is not collected yet) starts a history of its own. While no store-wide mark ([`floors_mark`]) says that commits may
 //! have parents that are gone, this costs one look-up of a root; so whoever drops the first commit of a store sets the
-//! mark before. A leased commit keeps its tree and not its history.
+//! mark before.
 //! Invariant: every commit in the history of a root is stored. A history whose root is changed or removed may be
-//! taken over by a root made at the same moment: what becomes unreachable must stay until the batches that were under
-//! way then have ended.
+//! taken over by a root made at the same moment. So whoever makes one holds its commit by a lease *before* asking for
+//! the floor, and a leased commit keeps as much of its history as is stored ([`Histories::held`]).
 //!
 //! Rejected: rewriting the oldest kept commit without parents; the ids of all later commits would change. Listing the
 //! kept commits of every branch; 850 branches with 10,000 shared commits would list 8.5 million. Taking a missing

@@ -4,8 +4,8 @@
 //! earlier states included, each extent once: what `du` would say of them together. From then on, what commits on
 //! these branches store that the store did not have. So between measurements a commit only adds two numbers; what
 //! other branches share is not charged twice; what is deleted or forgotten counts until the next measurement, except
-//! what a removed branch had stored since the last one. Quotas are measured when one is set, on demand, and whenever
-//! a collection goes through everything anyway.
+//! what a removed branch had stored since the last one. Quotas are measured when one is set, on demand, and by
+//! `gc`.
 //!
 //! **Where it is kept.** The limit and the measurement are a setting root; the bytes stored since are in the records of
 //! the branches, which a commit writes anyway, and count only for the measurement they name. So they are durable with

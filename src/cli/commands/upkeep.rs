@@ -72,6 +72,13 @@ pub fn scrub(session: &mut Session, args: ScrubArgs) -> Result<Exit, Stop> {
                 out.line(format!("  reached from {name}"))?;
             }
         }
+        for what in &scrubbed.anchors_damaged {
+            out.line(format!("{what}; written anew"))?;
+        }
+        if scrubbed.footers_damaged > 0 {
+            let footers = plural(scrubbed.footers_damaged, "segment", "segments");
+            out.line(format!("{footers} had lost their footer and were written anew"))?;
+        }
         let rest = if scrubbed.resumed { " of the rest" } else { "" };
         out.remark(format!(
             "{} in {}{rest} verified ({} read), {} repaired, {} damaged",

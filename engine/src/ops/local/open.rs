@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::StoreOptions;
 use crate::device::Address;
@@ -14,6 +15,9 @@ use crate::ops::{Created, InitRequest};
 use crate::reactor::{Config, Nanos};
 use crate::store::{CreateOptions, OpenOptions, Store};
 use crate::trees::{TreeTrace, Trees};
+
+/// Time in which a process that keeps a store open verifies everything in it.
+const PATROL_ROUND: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What may be done with an open store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +52,7 @@ impl Engine {
         let mut wanted = OpenOptions {
             read_only: access == Access::Read,
             backend: options.backend,
+            patrol: Some(PATROL_ROUND),
             ..OpenOptions::default()
         };
         if let Some(reactors) = options.reactors {
@@ -61,9 +66,18 @@ impl Engine {
         }
         let store = Store::open(&address, &wanted)?;
         store.set_trace(Arc::new(TreeTrace));
+        let trees = Trees::new(store.clone(), Domain::default());
+        if access == Access::Write {
+            // A sweep that fails is no reason to refuse what was asked for: the next one does it.
+            match store.block_on(trees.expire()) {
+                Ok((removed, _)) if removed.is_empty() => {}
+                Ok((removed, _)) => tracing::info!(branches = removed.len(), "branches have expired"),
+                Err(error) => tracing::warn!(%error, "sweeping expired branches"),
+            }
+        }
         Ok(Engine {
             objects: Objects::new(store.clone()),
-            trees: Trees::new(store.clone(), Domain::default()),
+            trees,
             opened: store.runtime().clock().now(),
             store,
             access,

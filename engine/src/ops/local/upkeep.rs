@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::format::{ContentId, Kind, SegmentId};
 use crate::objects::pieces;
 use crate::ops::{
-    CollectRequest, Collected, DamagedExtent, Exchange, ScrubRequest, Scrubbed, Stage, Step, WhyRequest,
+    CollectRequest, Collected, DamagedExtent, Exchange, QuotaRequest, ScrubRequest, Scrubbed, Stage, Step,
+    WhyRequest,
 };
 use crate::store::{self, Expect, Extent, Key, OpenOptions, RootChange, RootKind, RootUpdate, Store};
 use crate::trees::TreeTrace;
@@ -56,6 +57,9 @@ impl Engine {
             collected.unreadable = cleaned.unreadable;
         }
         collected.freed_bytes = collected.segments_freed * space.segment_bytes;
+        if !request.dry_run && !self.trees.quotas()?.is_empty() {
+            self.quota(QuotaRequest::Measure, exchange)?;
+        }
         Ok(collected)
     }
 
@@ -102,6 +106,7 @@ impl Engine {
             }
         }
         self.note_scrub(None)?;
+        scrubbed.anchors_damaged = store.block_on(store.scrub_anchors())?;
         if !damaged.is_empty() {
             scrubbed.repaired += self.repair(&damaged, &request)?;
         }

@@ -40,8 +40,11 @@ pub struct Scrubbed {
     pub bytes: u64,
     /// Damaged extents that were written anew from another copy.
     pub repaired: u64,
-    /// Segments whose footer is damaged; their frames were read instead.
+    /// Segments whose footer was damaged; their frames were read instead, and what lives there was moved elsewhere.
     pub footers_damaged: u64,
+    /// What was wrong with superblocks and checkpoints; the damaged copies were written anew.
+    #[serde(default)]
+    pub anchors_damaged: Vec<String>,
     /// Damaged extents that are left.
     pub damage: Vec<DamagedExtent>,
 }

@@ -52,6 +52,19 @@ pub(in crate::store) async fn load(local: &Local, name: &str, block: &Superblock
     })
 }
 
+/// Reads one copy of the checkpoint that `block` names; the reason if it is damaged.
+pub(in crate::store) async fn verify_copy(
+    local: &Local,
+    name: &str,
+    block: &Superblock,
+    copy: u16,
+) -> Result<(), String> {
+    let body = load_copy(local, name, block, &Places::of(block), copy).await?;
+    Checkpoint::decode(&body)
+        .map(drop)
+        .map_err(|reason| reason.to_string())
+}
+
 async fn load_copy(
     local: &Local,
     name: &str,

@@ -9,6 +9,6 @@ mod copies;
 mod online;
 
 pub(super) use compose::{Contents, store_checkpoint};
-pub(super) use copies::{load, parts};
+pub(super) use copies::{load, parts, verify_copy};
 pub use online::CheckpointReport;
 pub(super) use online::{cut_all, lifeless, take};

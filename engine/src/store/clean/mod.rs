@@ -102,6 +102,29 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
     Ok(cleaned)
 }
 
+/// Moves everything that lives in a segment elsewhere, whatever that costs, and has a checkpoint free it; as part of a
+/// maintenance job.
+pub(super) async fn empty_segment(local: &Local, store: &Store, victim: SegmentUse) -> Result<()> {
+    let shared = store.shared();
+    let Some(log) = shared.cleaner_log().cloned() else {
+        return Ok(());
+    };
+    let mut cleaned = Cleaned::default();
+    let mut pass = Pass {
+        store,
+        mover: Mover::new(shared, &log),
+        cleaned: &mut cleaned,
+    };
+    pass.empty(local, victim).await?;
+    pass.mover.finish().await?;
+    shared
+        .counters
+        .moved_bytes
+        .fetch_add(cleaned.moved_bytes, Ordering::Relaxed);
+    checkpoint::take(local, store).await?;
+    Ok(())
+}
+
 /// One pass over some victims.
 struct Pass<'a> {
     store: &'a Store,

@@ -2,15 +2,21 @@
 //!
 //! Works segment by segment, so that it can be throttled, ended and taken up again. A damaged extent of which the cache
 //! has a verified copy is written anew at once. For others a caller may have another source: content addressing makes
-//! any copy as good as the original ([`Store::repair`]). Copies on other devices would be asked first, here.
+//! any copy as good as the original ([`Store::repair`]). Copies on other devices would be asked first, here. What lives
+//! in a segment without a readable footer is moved elsewhere.
+//! [`anchors`] does the same for superblocks and checkpoints, [`patrol`] for everything, slowly, beside the daily work.
 
-use super::Store;
+mod anchors;
+mod patrol;
+
+pub(super) use patrol::{Patrol, patrol};
+
 use super::api::{Extent, Key};
-use super::clean::Mover;
+use super::clean::{self, Mover};
 use super::living::living;
 use super::pending::PendingExtent;
 use super::usage::Place;
-use super::verify;
+use super::{Store, verify};
 use crate::error::{Error, Result};
 use crate::format::SegmentId;
 use crate::reactor::Local;
@@ -44,7 +50,7 @@ pub struct Scrubbed {
     pub repaired: u64,
     /// Those that were not.
     pub damaged: Vec<DamagedExtent>,
-    /// The footer is damaged: the segment was read frame by frame.
+    /// The footer is damaged: the segment was read frame by frame, and what lives there is moved elsewhere.
     pub footer_damaged: bool,
 }
 
@@ -133,6 +139,13 @@ async fn scrub(
         }
         local.yield_now().await;
     }
+    if scrubbed.footer_damaged && shared.check_writable().is_ok() {
+        match clean::empty_segment(local, store, living.at).await {
+            // Found again by the next scrub.
+            Ok(()) | Err(Error::Full { .. } | Error::DiskFull { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(Some(scrubbed))
 }
 
@@ -165,3 +178,6 @@ async fn repair(store: &Store, extents: Vec<Extent>) -> Result<u64> {
     mover.finish().await?;
     Ok(repaired)
 }
+
+#[cfg(test)]
+mod tests;
