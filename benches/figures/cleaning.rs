@@ -113,12 +113,13 @@ impl Leaves {
     /// Puts these leaves as they are now, with the new data they list.
     fn put(&self, store: &Store, leaves: &[usize], mut extents: Vec<Extent>) {
         let mut batch = store.batch();
+        let mut updates = Vec::with_capacity(leaves.len());
         for leaf in leaves {
             let bytes: Vec<u8> = self.ids[*leaf].iter().flat_map(|id| id.0).collect();
             let bytes = Bytes::from(bytes);
             let id = hash::typed_id(Kind::Node, &bytes);
             extents.push(extent(Kind::Node, id, bytes));
-            batch.set_root(RootUpdate {
+            updates.push(RootUpdate {
                 kind: RootKind::Branch,
                 name: format!("leaf-{leaf}").into_bytes().into(),
                 expect: Expect::Any,
@@ -130,6 +131,8 @@ impl Leaves {
         }
         store.block_on(async {
             batch.put(extents).await.expect("room");
+            // After what they refer to, which may go to the log in parts.
+            updates.into_iter().for_each(|update| batch.set_root(update));
             batch
                 .submit()
                 .await
