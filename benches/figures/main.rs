@@ -3,6 +3,8 @@
 //! `cargo bench --bench figures [-- NAME...]`; with no name all sections run. Every section says its question, its
 //! ceiling and what was predicted. Times are of this machine and this minute: compare the ratios.
 
+mod cleaning;
+mod collection;
 mod commits;
 mod directory;
 mod durable;
@@ -19,13 +21,15 @@ fn main() {
         .filter(|word| !word.starts_with("--"))
         .collect();
     report::machine();
-    let sections: [(&str, fn()); 6] = [
+    let sections: [(&str, fn()); 8] = [
         ("commits", commits::run),
         ("durable", durable::run),
         ("gets", gets::run),
         ("puts", puts::run),
         ("directory", directory::run),
         ("recovery", recovery::run),
+        ("collection", collection::run),
+        ("cleaning", cleaning::run),
     ];
     for (name, run) in sections {
         if wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str())) {

@@ -3,8 +3,9 @@
 //! A log that seals a segment looks whether care is due; the next batch that is submitted starts it as a job, so a
 //! store that nobody writes to does nothing. A batch that finds the store full waits for one attempt to make room
 //! before it is refused.
-//! Cheap things first: a checkpoint frees what is empty, cleaning moves what is thin, and only a collection finds what
-//! nothing refers to any more; it reads every node, so it runs by itself only if much was written since the last one.
+//! A checkpoint frees what is empty. A collection finds what nothing refers to any more; it reads every node, so it
+//! runs by itself only if much was written since the last one, but then before cleaning, which would else move what is
+//! dead already. Cleaning moves what is thin.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,8 +20,11 @@ use crate::reactor::{Local, Nanos};
 
 /// Log bytes after which a checkpoint is taken: bounds replay.
 const REPLAY_BYTES_MAX: u64 = 256 << 20;
-/// Free space below which cleaning begins, and up to which it goes, in percent of the store.
-const FREE_PERCENT: [u64; 2] = [10, 15];
+/// Free space below which cleaning begins, and up to which it goes, in percent of the store. What is kept free is
+/// room that dead extents cannot fill before they have to be cleaned away: it costs amplification.
+const FREE_PERCENT: [u64; 2] = [5, 8];
+/// The same in segments, for small stores.
+const FREE_SEGMENTS: [u64; 2] = [1, 2];
 /// Part of the store that must have been written since the last collection for another to begin, in percent.
 const WRITTEN_PERCENT: u64 = 10;
 
@@ -29,11 +33,14 @@ const PAUSE_IN_VAIN: Duration = Duration::from_secs(1);
 
 /// Whether care is due.
 pub(super) fn is_due(shared: &Shared) -> bool {
-    let (free, all) = {
-        let table = shared.segments.lock();
-        (table.free_for_logs() as u64, table.len() as u64)
-    };
-    shared.counters.bytes_to_replay() >= REPLAY_BYTES_MAX || free * 100 < all * FREE_PERCENT[0]
+    shared.counters.bytes_to_replay() >= REPLAY_BYTES_MAX || wanted(shared, 0) > 0
+}
+
+/// Segments that are to become free: as many as cleaning begins at (0) or ends at (1), less those that are.
+fn wanted(shared: &Shared, bound: usize) -> u64 {
+    let table = shared.segments.lock();
+    let free = (table.len() as u64 * FREE_PERCENT[bound] / 100).max(FREE_SEGMENTS[bound]);
+    free.saturating_sub(table.free_for_logs() as u64)
 }
 
 impl Store {
@@ -77,23 +84,27 @@ impl Store {
 async fn care(local: &Local, store: &Store) -> Result<()> {
     let shared = store.shared();
     checkpoint::take(local, store).await?;
-    let wanted = |shared: &Shared, percent: u64| {
-        let table = shared.segments.lock();
-        (table.len() as u64 * percent / 100).saturating_sub(table.free_for_logs() as u64)
-    };
-    if wanted(shared, FREE_PERCENT[0]) == 0 {
+    if wanted(shared, 0) == 0 {
         return Ok(());
     }
     let capacity = shared.places.segment_bytes() * u64::from(shared.places.segment_count);
     let much_written = shared.counters.bytes_since_collection() * 100 >= capacity * WRITTEN_PERCENT;
-    clean::clean(local, store, wanted(shared, FREE_PERCENT[1])).await?;
-    if let Some(trace) = shared.trace.get()
-        && wanted(shared, FREE_PERCENT[0]) > 0
-        && (much_written || shared.segments.lock().free_for_logs() == 0)
-    {
+    if much_written {
+        collect_all(local, store).await?;
+    }
+    clean::clean(local, store, wanted(shared, 1)).await?;
+    if !much_written && shared.segments.lock().free_for_logs() == 0 {
+        collect_all(local, store).await?;
+        clean::clean(local, store, wanted(shared, 1)).await?;
+    }
+    Ok(())
+}
+
+/// Collects, if a layer above has said what extents refer to.
+async fn collect_all(local: &Local, store: &Store) -> Result<()> {
+    if let Some(trace) = store.shared().trace.get() {
         let collected = collect::collect(local, store, &**trace, false).await?;
         tracing::info!(store = store.name(), ?collected, "collected");
-        clean::clean(local, store, wanted(shared, FREE_PERCENT[1])).await?;
     }
     Ok(())
 }

@@ -337,3 +337,62 @@ fn cleaning_moves_what_lives() {
     let store = testing::open(&device, 2);
     all_there(&store, &kept);
 }
+
+/// Goal: cleaning comes to an end, and does not move again what it has just packed, however small extents are. Method:
+/// stores full of extents of one size, a third of them dead; clean as far as it goes, twice, in virtual time.
+#[test]
+fn cleaning_ends_and_leaves_packed_segments_alone() {
+    let trace = Arc::new(Lists);
+    for len in [16, 64, 900, 4096, 9000, 40_000] {
+        let device = testing::device(256 << 20);
+        let store = testing::create_driven(&device, 2, 7);
+        store.set_trace(trace.clone());
+        let count = (40 << 20) / (len as u64 + 128);
+        let mut kept = Vec::new();
+        for group in 0..count / 300 {
+            let mut batch = store.batch();
+            let numbers = group * 300..group * 300 + 300;
+            let extents: Vec<Extent> = numbers.map(|number| data(&content(9, number, len))).collect();
+            let node = list(
+                0,
+                &extents[100..].iter().map(|extent| extent.key).collect::<Vec<_>>(),
+            );
+            kept.extend(extents[100..].iter().map(|extent| extent.key));
+            let update = RootUpdate {
+                kind: RootKind::Branch,
+                name: group.to_le_bytes()[..].into(),
+                expect: Expect::Any,
+                change: RootChange::Set {
+                    target: Some(Target {
+                        kind: Kind::Node,
+                        id: node.key.id,
+                    }),
+                    data: Bytes::new(),
+                },
+            };
+            store.block_on(async {
+                batch.put(extents).await.unwrap();
+                batch.put(vec![node]).await.unwrap();
+                batch.set_root(update);
+                batch.submit().await.unwrap();
+            });
+        }
+        store.block_on(store.flush()).unwrap();
+        store.block_on(store.collect(trace.clone(), false)).unwrap();
+        let alive = store.space().live_bytes;
+        let first = store.block_on(store.clean(1000)).unwrap();
+        assert!(
+            first.moved_bytes <= 2 * alive,
+            "{len}: {first:?}, {alive} bytes live"
+        );
+        assert!(first.segments_freed > 0, "{len}: {first:?}");
+        let second = store.block_on(store.clean(1000)).unwrap();
+        assert!(
+            second.moved_bytes <= alive / 4,
+            "{len}: {second:?} after {first:?}"
+        );
+        audit(&store);
+        all_there(&store, &kept);
+        store.close().unwrap();
+    }
+}

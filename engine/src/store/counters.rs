@@ -58,6 +58,12 @@ counters!(
     swept_bytes,
     /// Bytes of extents that cleaning moved.
     moved_bytes,
+    /// Bytes of frames that cleaning wrote; part of `frame_bytes`.
+    moved_frame_bytes,
+    /// Bytes of headers and footers of segments.
+    footer_bytes,
+    /// Bytes zeroed ahead of frames.
+    zeroed_bytes,
     /// Segments that became free.
     segments_freed,
     /// Bytes of extents that the patrol has verified.
@@ -103,6 +109,11 @@ impl Counters {
         self.frames.fetch_add(1, Ordering::Relaxed);
         self.frame_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.batches.fetch_add(batches, Ordering::Relaxed);
+    }
+
+    /// The header or the footer of a segment was written.
+    pub fn segment_end(&self, bytes: u64) {
+        self.footer_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// A checkpoint begins: what is written from now on may lie beyond it.

@@ -296,3 +296,7 @@ fn is_farther(before: Slot, slot: Slot) -> bool {
 fn order(place: &Place) -> (SegmentId, u32, u32) {
     (place.segment, place.offset, place.len)
 }
+
+#[cfg(test)]
+#[path = "loading_tests.rs"]
+mod tests;

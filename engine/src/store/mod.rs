@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is the handle; [`Batch`] is the only way in and [`Store::get_many`] the only way out. The life of a
 //! batch: probe ([`index`]), admission by space and memory (`room`, `pending`), place and visibility (`log`), frame
-//! and acknowledgement (`log::writer`). Opening is `recovery`, `replay` and `take_over`, closing writes a checkpoint
+//! and acknowledgement (`log::writer`). Opening is `recovery`, `loading`, `replay` and `take_over`, closing writes a checkpoint
 //! (`checkpoint`). What runs beside them, as
 //! jobs (`maintenance`): checkpoints, collection (`collect`), cleaning (`clean`), and when (`care`).
 

@@ -67,6 +67,15 @@ pub struct Stats {
     pub swept_bytes: u64,
     /// Bytes of extents that cleaning moved.
     pub moved_bytes: u64,
+    /// Bytes of frames that cleaning wrote; part of `frame_bytes`.
+    #[serde(default)]
+    pub moved_frame_bytes: u64,
+    /// Bytes of headers and footers of segments.
+    #[serde(default)]
+    pub footer_bytes: u64,
+    /// Bytes zeroed ahead of frames.
+    #[serde(default)]
+    pub zeroed_bytes: u64,
     /// Segments that became free.
     pub segments_freed: u64,
     /// Writes of frames that failed; what they held was written anew elsewhere.
@@ -164,6 +173,9 @@ impl Store {
             swept: read(&counters.swept),
             swept_bytes: read(&counters.swept_bytes),
             moved_bytes: read(&counters.moved_bytes),
+            moved_frame_bytes: read(&counters.moved_frame_bytes),
+            footer_bytes: read(&counters.footer_bytes),
+            zeroed_bytes: read(&counters.zeroed_bytes),
             segments_freed: read(&counters.segments_freed),
             failed_writes: shared.fences.count(),
             patrolled_bytes: read(&counters.patrolled_bytes),

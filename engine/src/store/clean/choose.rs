@@ -4,10 +4,19 @@
 //! A segment with the fraction `u` alive costs `1 + u` to clean (read it, write what lives) and gives `1 - u`; what is
 //! old stays free of deaths for longer. So the score is `(1 - u) * age / (1 + u)`, where the age is that of the newest
 //! extent.
+//!
+//! What lives takes more room than its bytes: each extent has a descriptor in its frame and one in the footer, and the
+//! end of a segment stays empty where the next part does not fit. `u` counts all that, against what a segment surely
+//! holds. Without it a segment of small extents looks half empty when it has just been packed, and cleaning would pack
+//! it again for ever.
 
+use crate::format::frame::Descriptor;
+use crate::limits::UNIT_BYTES;
 use crate::store::segments::{SegmentState, SegmentUse};
 use crate::store::shared::Shared;
 
+/// Bytes that an extent takes besides its own: in its frame and in the footer.
+const DESCRIPTORS_BYTES: u64 = 2 * size_of::<Descriptor>() as u64;
 /// Segments with more alive than this are not worth moving, in percent.
 const ALIVE_MAX_PERCENT: u64 = 95;
 /// Segments' worth of survivors that one pass may move.
@@ -16,7 +25,7 @@ const SURVIVORS_MAX: u64 = 4;
 /// Victims of the next pass, the best first: enough to gain `wanted` segments, and with so few survivors that the
 /// cleaner's log has room for them.
 pub(super) fn victims(shared: &Shared, now_ns: u64, wanted: i64) -> Vec<SegmentUse> {
-    let segment_bytes = shared.places.segment_bytes();
+    let holds = holds(shared.places.segment_bytes());
     let usage = shared.usage.live();
     let (sealed, room) = {
         let table = shared.segments.lock();
@@ -24,41 +33,42 @@ pub(super) fn victims(shared: &Shared, now_ns: u64, wanted: i64) -> Vec<SegmentU
         (sealed, table.free_for_cleaning() as u64)
     };
     // One segment of the room is the one after the next, which frames have to name.
-    let survivors_max = room.saturating_sub(1).clamp(1, SURVIVORS_MAX) * segment_bytes;
+    let survivors_max = room.saturating_sub(1).clamp(1, SURVIVORS_MAX) * holds;
     let mut scored: Vec<(f64, SegmentUse, u64)> = sealed
         .into_iter()
         .filter_map(|at| {
             let alive = &usage[at.segment.0 as usize];
-            let worth = alive.live > 0 && alive.live_bytes * 100 <= segment_bytes * ALIVE_MAX_PERCENT;
-            worth.then(|| {
-                (
-                    score(alive.live_bytes, segment_bytes, alive.newest_ns, now_ns),
-                    at,
-                    alive.live_bytes,
-                )
-            })
+            let takes = alive.live_bytes + u64::from(alive.live) * DESCRIPTORS_BYTES;
+            let worth = alive.live > 0 && takes * 100 <= holds * ALIVE_MAX_PERCENT;
+            worth.then(|| (score(takes, holds, alive.newest_ns, now_ns), at, takes))
         })
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.segment.cmp(&b.1.segment)));
     let mut chosen = Vec::new();
     let mut survivors = 0;
-    for (_, at, live) in scored {
-        let gained = chosen.len() as i64 - (survivors / segment_bytes) as i64;
-        if gained > wanted || survivors + live > survivors_max {
+    for (_, at, takes) in scored {
+        let gained = chosen.len() as i64 - (survivors / holds) as i64;
+        if gained > wanted || survivors + takes > survivors_max {
             break;
         }
-        survivors += live;
+        survivors += takes;
         chosen.push(at);
     }
     // Less than a segment would be gained: moving would only cost.
-    if (chosen.len() as u64) * segment_bytes < survivors + segment_bytes / 2 {
+    if (chosen.len() as u64) * holds < survivors + holds / 2 {
         chosen.clear();
     }
     chosen
 }
 
-fn score(live_bytes: u64, segment_bytes: u64, newest_ns: u64, now_ns: u64) -> f64 {
-    let alive = live_bytes as f64 / segment_bytes as f64;
+/// Bytes that a segment takes of what cleaning moves, descriptors included: all but its header, the rounding of the
+/// footer, and the part that does not fit any more.
+pub(super) fn holds(segment_bytes: u64) -> u64 {
+    segment_bytes - 4 * UNIT_BYTES as u64 - super::PART_BYTES
+}
+
+fn score(takes: u64, holds: u64, newest_ns: u64, now_ns: u64) -> f64 {
+    let alive = takes as f64 / holds as f64;
     let age_s = now_ns.saturating_sub(newest_ns) as f64 / 1e9 + 1.0;
     (1.0 - alive) * age_s / (1.0 + alive)
 }

@@ -22,6 +22,7 @@ use super::pending::PendingExtent;
 use super::segments::SegmentUse;
 use super::usage::Place;
 use crate::error::{Error, Result};
+use crate::format::frame::Descriptor;
 use crate::reactor::Local;
 
 /// Bytes read and copied together.
@@ -63,13 +64,18 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
     let Some(log) = shared.cleaner_log().cloned() else {
         return Ok(cleaned);
     };
-    let mut gained = cleaned.segments_freed as i64;
-    while gained < segments as i64 {
-        let victims = choose::victims(shared, store.now_ns(), segments as i64 - gained);
+    let segment_bytes = shared.places.segment_bytes();
+    // Bytes of segments that became free, less those that copies took.
+    let mut gained = (cleaned.segments_freed * segment_bytes) as i64;
+    let wanted = segments.saturating_mul(segment_bytes).min(i64::MAX as u64) as i64;
+    while gained < wanted {
+        let missing = (wanted - gained) as u64 / segment_bytes;
+        let victims = choose::victims(shared, store.now_ns(), missing as i64);
         if victims.is_empty() {
             break;
         }
         let before = cleaned.moved_bytes;
+        let frames_before = shared.counters.moved_frame_bytes.load(Ordering::Relaxed);
         let mut pass = Pass {
             store,
             mover: Mover::new(shared, &log),
@@ -93,9 +99,12 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
             .counters
             .moved_bytes
             .fetch_add(cleaned.moved_bytes - before, Ordering::Relaxed);
-        let used = (cleaned.moved_bytes - before).div_ceil(shared.places.segment_bytes());
-        gained += freed as i64 - used as i64;
-        if full || freed == 0 {
+        let frames = shared.counters.moved_frame_bytes.load(Ordering::Relaxed) - frames_before;
+        let used = frames as f64 * segment_bytes as f64 / choose::holds(segment_bytes) as f64;
+        let gain = (freed * segment_bytes) as i64 - used as i64;
+        gained += gain;
+        // A pass that gains nothing would be followed by others of its kind, without end.
+        if full || gain <= 0 {
             break;
         }
     }
@@ -147,7 +156,8 @@ impl Pass<'_> {
             let fits = living
                 .iter()
                 .take_while(|(_, _, place)| {
-                    bytes += u64::from(place.len);
+                    // Small extents are mostly their descriptors, and those have to fit the frame too.
+                    bytes += u64::from(place.len) + size_of::<Descriptor>() as u64;
                     bytes <= PART_BYTES
                 })
                 .count();

@@ -213,3 +213,18 @@ fn figures_at_one_and_ten_million() {
 fn figures_at_fifty_million() {
     figures(50);
 }
+
+/// Goal: an index made for what it will hold keeps the bound, and splits few buckets. Method: sizes through one
+/// doubling, against an index that grows.
+#[test]
+fn an_index_made_to_measure_splits_little() {
+    let secret = secret();
+    for count in [1_000_000, 1_250_000, 1_500_000, 1_750_000] {
+        let (made, grown) = (Index::with_room(count), Index::new());
+        fill(&made, &secret, 0, count);
+        fill(&grown, &secret, 0, count);
+        check_memory(&made);
+        let (made, grown) = (made.work().splits, grown.work().splits);
+        assert!(made * 2 < grown, "{count}: {made} splits instead of {grown}");
+    }
+}

@@ -371,3 +371,44 @@ fn groups_are_like_single_changes() {
         assert_eq!(grouped.get(key), single.get(key), "{key:?}");
     }
 }
+
+/// Goal: setting many slots at once does what setting them one by one under the same rule does. Method: random entries,
+/// keys repeated within a group too, against a map; the larger offset wins.
+#[test]
+fn upserts_in_groups_are_upserts_one_by_one() {
+    let (index, secret) = (Index::with_room(5_000), secret());
+    let mut random = SmallRng::seed_from_u64(11);
+    let mut model: HashMap<u64, Slot> = HashMap::new();
+    let offset = |slot: Slot| match slot {
+        Slot::Stored { offset, .. } => offset,
+        Slot::Pending { .. } => unreachable!("none is made"),
+    };
+    let mut before = Vec::new();
+    for _ in 0..200 {
+        let numbers: Vec<(u64, Slot)> = (0..random.random_range(1..200))
+            .map(|_| {
+                let slot = Slot::Stored {
+                    segment: SegmentId(random.random_range(0..9)),
+                    offset: random.random_range(0..1 << 20),
+                    stored_len: 7,
+                };
+                (random.random_range(0..5_000), slot)
+            })
+            .collect();
+        let entries: Vec<(IndexKey, Slot)> = numbers
+            .iter()
+            .map(|(number, slot)| (key(&secret, *number), *slot))
+            .collect();
+        index.upsert_many_if(&entries, |old, new| offset(old) < offset(new), &mut before);
+        for ((number, slot), before) in numbers.iter().zip(&before) {
+            assert_eq!(model.get(number), before.as_ref());
+            if before.is_none_or(|before| offset(before) < offset(*slot)) {
+                model.insert(*number, *slot);
+            }
+        }
+    }
+    assert_eq!(index.len(), model.len() as u64);
+    for (number, slot) in &model {
+        assert_eq!(index.get(&key(&secret, *number)), Some(*slot));
+    }
+}

@@ -141,8 +141,7 @@ impl Directory {
     }
 }
 
-/// Depth at which a stripe with this many entries has buckets about half full to full. A guess may be up to twice
-/// too high, and memory per entry still is what it is after a round of splits.
+/// Depth at which the buckets of a stripe with this many entries are half full to full, as splits would have made them.
 pub(super) fn depth_for(entries: u64) -> u32 {
     let buckets = entries / (BUCKET_ENTRIES as u64 / 2);
     buckets.max(1).ilog2().min(DEPTH_MAX)

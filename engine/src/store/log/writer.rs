@@ -455,6 +455,10 @@ impl Writer {
         self.shared
             .counters
             .frame(bytes as u64, plan.batches.len() as u64);
+        if self.is_cleaner() {
+            let moved = &self.shared.counters.moved_frame_bytes;
+            moved.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
         for (log, sequence) in &plan.dependencies {
             self.shared.hurry(*log, *sequence);
         }

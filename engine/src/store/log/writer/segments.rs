@@ -63,6 +63,13 @@ impl Writer {
         }
     }
 
+    /// Whether this log takes what cleaning moves.
+    pub(super) fn is_cleaner(&self) -> bool {
+        self.shared
+            .cleaner_log()
+            .is_some_and(|cleaner| cleaner.id == self.log.id)
+    }
+
     fn seal(&mut self, full: OpenSegment) {
         let identity = (&self.shared.store, &self.shared.secret);
         let newest_ns = match self.shared.usage.newest_ns(full.id()) {
@@ -71,6 +78,7 @@ impl Writer {
         };
         let end = (self.log.last(), newest_ns);
         let (bytes, first_unit) = footer(&self.shared.places, identity, &full, self.log.id, end);
+        self.shared.counters.segment_end(bytes.len() as u64);
         let state = SegmentState::Sealed {
             log: self.log.id,
             end_unit: full.next_unit,
@@ -190,6 +198,8 @@ impl Writer {
         let (local, events, zeroing) = (self.local.clone(), self.events.clone(), self.zeroing.clone());
         zeroing.hold();
         self.background += 1;
+        let zeroed = &self.shared.counters.zeroed_bytes;
+        zeroed.fetch_add(to - from, Ordering::Relaxed);
         self.local.spawn(async move {
             // A failure only costs speed: the range stays allocated and unwritten.
             let _ = local.write_zeroes(offset, to - from).await;
@@ -216,6 +226,7 @@ async fn prepare(local: &Local, shared: &Shared, at: SegmentUse, log: LogId) -> 
     header.physical = U32::new(at.segment.0);
     header.units = U32::new(shared.places.segment_units);
     header.incarnation = U64::new(shared.incarnation);
+    shared.counters.segment_end(UNIT_BYTES as u64);
     write_bytes(
         local,
         shared.places.offset(at.segment, 0),
