@@ -25,11 +25,14 @@ pub enum Canary {
     EarlyReuse,
     /// Recovery takes extents that a collection has swept for living ones.
     ForgottenDeadSets,
+    /// Replay takes a frame of an earlier opening for one of the last. Only a write that lands late can show it, which
+    /// the simulation does not have; a test of its own does.
+    LateFrame,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 9] = [
+    pub const ALL: [Canary; 10] = [
         Canary::SkippedChecksum,
         Canary::EarlyAcknowledgement,
         Canary::TornReplay,
@@ -39,6 +42,7 @@ impl Canary {
         Canary::LostBarrier,
         Canary::EarlyReuse,
         Canary::ForgottenDeadSets,
+        Canary::LateFrame,
     ];
 
     /// Its name on command lines.
@@ -53,6 +57,7 @@ impl Canary {
             Canary::LostBarrier => "lost-barrier",
             Canary::EarlyReuse => "early-reuse",
             Canary::ForgottenDeadSets => "forgotten-dead-sets",
+            Canary::LateFrame => "late-frame",
         }
     }
 

@@ -6,8 +6,8 @@ use super::client::{Client, Stop};
 use super::content::Content;
 use super::model::{Files, MAIN, Number, Violation};
 use super::owned::BranchModel;
-use super::{history, quota};
 use super::plan::Edit;
+use super::{history, quota};
 use crate::error::{Error, Result};
 use crate::format::{ContentId, Domain};
 use crate::trees::{CommitOptions, EntryKind, ExpectHead, Trees, WorkingOptions, WorkingTree};
@@ -210,7 +210,8 @@ pub(super) async fn commit(
         let number = model.commit(Arc::new(files), base);
         model.begin(client.number, |owned| {
             let new = || BranchModel::new(number, None, true);
-            owned.branches.entry(slot).or_insert_with(new).head = number;
+            let branch = owned.branches.entry(slot).or_insert_with(new);
+            (branch.head, branch.stored) = (number, None);
         });
         number
     };
@@ -323,7 +324,10 @@ pub(super) async fn create(client: &mut Client, slot: u8, from: u64, durable: bo
         }
         made => made,
     };
-    let there = client.trees.branch(&source).is_ok_and(|branch| branch.commit == id);
+    let there = client
+        .trees
+        .branch(&source)
+        .is_ok_and(|branch| branch.commit == id);
     if made.is_ok() && there {
         client.stage.model.lock().reaches(client.number, slot, cut);
     }
@@ -331,7 +335,11 @@ pub(super) async fn create(client: &mut Client, slot: u8, from: u64, durable: bo
 }
 
 /// Waits as asked and tells the model.
-pub(super) async fn answered(client: &Client, made: Result<crate::store::Ack>, durable: bool) -> Result<(), Stop> {
+pub(super) async fn answered(
+    client: &Client,
+    made: Result<crate::store::Ack>,
+    durable: bool,
+) -> Result<(), Stop> {
     let done = match made {
         Ok(ack) if durable => ack.durable().await,
         made => made.map(drop),

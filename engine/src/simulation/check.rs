@@ -155,7 +155,9 @@ impl Checker<'_> {
     async fn history(&self, number: Number, branch: &Reference) -> Result<Option<Number>, Violation> {
         match history::read(&self.trees, &self.stage.model, number, branch).await {
             Ok(cut) => cut,
-            Err(error) => self.excuse(&format!("history of commit {number}"), &error).map(|()| None),
+            Err(error) => self
+                .excuse(&format!("history of commit {number}"), &error)
+                .map(|()| None),
         }
     }
 
@@ -263,7 +265,10 @@ impl Checker<'_> {
     async fn contents(&self) -> Result<BTreeSet<Held>, Violation> {
         let known: Vec<(Content, bool, bool)> = {
             let model = self.stage.model.lock();
-            let known = model.contents.iter().filter(|((domain, _), _)| *domain == self.domain);
+            let known = model
+                .contents
+                .iter()
+                .filter(|((domain, _), _)| *domain == self.domain);
             known
                 .map(|((_, content), known)| (*content, known.durable, known.gone))
                 .collect()
@@ -325,7 +330,9 @@ fn pin_bounds(model: &Model, found: &Found) -> BTreeMap<Held, BTreeMap<usize, (u
         let states = matching(client, found.clients.get(number).unwrap_or(&nothing));
         let shared = states.iter().flat_map(|state| state.pins.keys());
         for content in shared.filter(|content| content.owner().is_none()) {
-            let counts = states.iter().map(|state| state.pins.get(content).copied().unwrap_or(0));
+            let counts = states
+                .iter()
+                .map(|state| state.pins.get(content).copied().unwrap_or(0));
             let least = counts.clone().min().unwrap_or(0);
             let most = counts.max().unwrap_or(0);
             let held = (domain_of(*number), *content);
@@ -353,8 +360,14 @@ fn quotas(stage: &Stage, model: &Model, found: &Found) -> Result<(), Violation> 
     let nothing = Owned::default();
     let owned = found.clients.get(&quota.client).unwrap_or(&nothing);
     let client = model.clients.get(&quota.client).cloned().unwrap_or_default();
-    let stored: Vec<u64> = matching(&client, owned).iter().map(|state| state.stored()).collect();
-    quota::check(stage, model, &stored)
+    let stored: Option<Vec<u64>> = matching(&client, owned)
+        .iter()
+        .map(|state| state.stored())
+        .collect();
+    match stored {
+        Some(stored) => quota::check(stage, model, &stored),
+        None => Ok(()),
+    }
 }
 
 /// The shared branch has everything that was answered as durable among its history.
@@ -386,7 +399,9 @@ fn settle(model: &mut Model, mut found: Found, contents: &BTreeSet<Held>) {
     }
     model.main_visible.clear();
     model.main_durable = found.main.into_iter().collect();
-    model.temporaries.retain(|number, _| found.temporaries.contains(number));
+    model
+        .temporaries
+        .retain(|number, _| found.temporaries.contains(number));
     for known in model.temporaries.values_mut() {
         (known.visible, known.durable, known.swept, known.taken) = (true, true, false, false);
     }

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::content::Content;
-use super::owned::domain_of;
-use super::{branches, forget, maintenance, temporary};
 use super::model::{Model, Violation};
+use super::owned::domain_of;
 use super::plan::Operation;
 use super::tally::Tally;
+use super::{branches, forget, maintenance, temporary};
 use crate::device::sim::SimDevice;
 use crate::error::Error;
 use crate::format::Domain;
@@ -281,7 +281,9 @@ impl Client {
             Ok(bytes) if bytes == expected => Ok(()),
             Ok(_) => Ok(Violation::new(format!("{content} was read as other bytes"))?),
             // It may have been collected meanwhile.
-            Err(Error::NotFound { .. }) if !self.stage.model.lock().is_promised(self.domain(), content) => Ok(()),
+            Err(Error::NotFound { .. }) if !self.stage.model.lock().is_promised(self.domain(), content) => {
+                Ok(())
+            }
             Err(Error::Device { .. }) if self.stage.device.faults_injected() > 0 => Ok(()),
             Err(_) if self.stage.damaged => Ok(()),
             Err(error) => self.judge(&error),
@@ -289,7 +291,11 @@ impl Client {
     }
 
     async fn get(&mut self, which: u64) -> Result<(), Stop> {
-        let content = self.stage.model.lock().some_content(which, self.domain(), |_| true);
+        let content = self
+            .stage
+            .model
+            .lock()
+            .some_content(which, self.domain(), |_| true);
         let Some(content) = content else { return Ok(()) };
         let answer = self.objects.get(content.id()).await;
         self.compare(content, &content.bytes(), answer)
@@ -311,7 +317,11 @@ impl Client {
     }
 
     async fn range(&mut self, which: u64, from: u32, len: u32) -> Result<(), Stop> {
-        let content = self.stage.model.lock().some_content(which, self.domain(), |_| true);
+        let content = self
+            .stage
+            .model
+            .lock()
+            .some_content(which, self.domain(), |_| true);
         let Some(content) = content.filter(|content| content.len >= from) else {
             return Ok(());
         };

@@ -36,13 +36,24 @@ pub(super) async fn tag(
         });
         (number, id)
     };
-    let made = client.trees.create_tag(&tag_name(client.number, slot), id, true).await;
+    let made = client
+        .trees
+        .create_tag(&tag_name(client.number, slot), id, true)
+        .await;
     answered(client, made, durable).await?;
-    let visible = client.stage.model.lock().owned(client.number).tags.get(&slot).copied();
+    let visible = client
+        .stage
+        .model
+        .lock()
+        .owned(client.number)
+        .tags
+        .get(&slot)
+        .copied();
     match client.trees.tag(&tag_name(client.number, slot)) {
-        Ok(found) if visible == Some(number) && found.commit != id => {
-            client.astray(format!("tag {slot} is at {} instead of commit {number}", found.commit))
-        }
+        Ok(found) if visible == Some(number) && found.commit != id => client.astray(format!(
+            "tag {slot} is at {} instead of commit {number}",
+            found.commit
+        )),
         _ => Ok(()),
     }
 }
@@ -63,7 +74,12 @@ pub(super) async fn untag(client: &mut Client, slot: u8, durable: bool) -> Resul
 }
 
 /// What forgetting must do to a branch: the branch afterwards, how many commits stay and how many go.
-fn verdict(branch: &BranchModel, chain: &[Number], last: usize, tagged: &BTreeSet<Number>) -> (BranchModel, u64, u64) {
+fn verdict(
+    branch: &BranchModel,
+    chain: &[Number],
+    last: usize,
+    tagged: &BTreeSet<Number>,
+) -> (BranchModel, u64, u64) {
     let (stay, older) = chain.split_at(last.min(chain.len()));
     let below = older.iter().chain(&branch.kept);
     let (also, go): (BTreeSet<Number>, BTreeSet<Number>) = below.partition(|number| tagged.contains(number));

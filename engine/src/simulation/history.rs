@@ -18,7 +18,9 @@ pub(super) async fn read(
 ) -> Result<Result<Option<Number>, Violation>> {
     let expected = model.lock().ancestors(head);
     let cut = branch.floor_ns != 0;
-    let mut log = trees.log(branch.commit, Ancestors::First, 0).down_to(branch.floor_ns);
+    let mut log = trees
+        .log(branch.commit, Ancestors::First, 0)
+        .down_to(branch.floor_ns);
     let mut last = None;
     for (step, number) in expected.iter().enumerate() {
         if !cut && step == HISTORY_MAX {
@@ -28,7 +30,9 @@ pub(super) async fn read(
             if cut {
                 return Ok(Ok(last));
             }
-            return Ok(Violation::new(format!("the history of commit {head} ends before {number} of {expected:?}")));
+            return Ok(Violation::new(format!(
+                "the history of commit {head} ends before {number} of {expected:?}"
+            )));
         };
         let at: Option<Number> = logged.commit.message.parse().ok();
         if at != Some(*number) {

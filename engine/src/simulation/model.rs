@@ -185,8 +185,13 @@ impl Model {
 
     /// A commit on an own branch, not answered yet, has stored so many bytes.
     pub fn stored(&mut self, client: usize, slot: u8, bytes: u64) {
+        let visible = self.owned(client);
+        let before = visible
+            .branches
+            .get(&slot)
+            .map_or(Some(0), |branch| branch.stored);
         let branch = self.newest(client).branches.get_mut(&slot);
-        branch.expect("it was committed to").stored += bytes;
+        branch.expect("it was committed to").stored = before.map(|before| before + bytes);
     }
 
     /// The history of an own branch that was made, and not answered yet, goes back to this cut at least.
@@ -196,7 +201,10 @@ impl Model {
     }
 
     fn newest(&mut self, client: usize) -> &mut Owned {
-        self.client(client).states.last_mut().expect("the first is always there")
+        self.client(client)
+            .states
+            .last_mut()
+            .expect("the first is always there")
     }
 
     /// It was refused: nothing has changed.
@@ -294,7 +302,10 @@ impl Model {
 
     /// Where the history of a branch that is made at a commit may end at most: the latest cut of those it is in.
     pub fn cut_for(&self, number: Number) -> Option<Number> {
-        let owned = self.clients.values().flat_map(|client| &client.states[client.durable..]);
+        let owned = self
+            .clients
+            .values()
+            .flat_map(|client| &client.states[client.durable..]);
         let branches = owned.flat_map(|owned| owned.branches.values());
         let mut cuts: Vec<Option<Number>> = branches
             .filter(|branch| self.chain(branch).contains(&number))
@@ -338,8 +349,11 @@ impl Model {
     pub fn set_quota(&mut self, quota: Option<Quota>) {
         self.quota = quota;
         for client in self.clients.values_mut() {
-            let branches = client.states.iter_mut().flat_map(|state| state.branches.values_mut());
-            branches.for_each(|branch| branch.stored = 0);
+            let branches = client
+                .states
+                .iter_mut()
+                .flat_map(|state| state.branches.values_mut());
+            branches.for_each(|branch| branch.stored = Some(0));
         }
     }
 
@@ -369,7 +383,10 @@ impl Model {
                 .collect(),
             main: self.main_visible.clone(),
             contents: leased.map(|(held, known)| (*held, known.epoch)).collect(),
-            temporaries: [temporaries(|known| known.visible), temporaries(|known| known.taken)],
+            temporaries: [
+                temporaries(|known| known.visible),
+                temporaries(|known| known.taken),
+            ],
         }
     }
 

@@ -323,8 +323,7 @@ impl Run<'_> {
                     device.power_cut()
                 }
                 Err(error) => {
-                    let excused =
-                        device.is_dead() || device.faults_injected() > 0 || self.plan.fills_up();
+                    let excused = device.is_dead() || device.faults_injected() > 0 || self.plan.fills_up();
                     if !excused {
                         return Violation::new(format!("closing: {error}"));
                     }

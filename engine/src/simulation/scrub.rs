@@ -22,7 +22,10 @@ pub(super) struct Found {
 }
 
 /// Scrubs every segment; extents for which `wanted` is false are left out.
-pub(super) async fn scrub(store: &Store, wanted: impl Fn(&Key) -> bool + Clone + Send + 'static) -> Result<Found> {
+pub(super) async fn scrub(
+    store: &Store,
+    wanted: impl Fn(&Key) -> bool + Clone + Send + 'static,
+) -> Result<Found> {
     let mut found = Found::default();
     for segment in 0..store.segment_count() {
         if let Some(scrubbed) = store.scrub_segment(SegmentId(segment), wanted.clone()).await? {
@@ -70,7 +73,9 @@ async fn try_rot(stage: &Stage, random: &mut Random, count: u64) -> Result<Resul
             continue;
         };
         let bytes = store.get(key).await?;
-        stage.device.flip(place.start + random.below(place.end - place.start), 3);
+        stage
+            .device
+            .flip(place.start + random.below(place.end - place.start), 3);
         sources.push(Extent { key, bytes });
         if sources.len() as u64 == count {
             break;
@@ -83,14 +88,20 @@ async fn try_rot(stage: &Stage, random: &mut Random, count: u64) -> Result<Resul
     // Those in the cache are repaired at once.
     let whole = seen.is_subset(&done) && seen.len() as u64 + found.repaired == done.len() as u64;
     if !whole || found.footers_damaged > 0 {
-        return Ok(Violation::new(format!("{} extents were damaged, and scrub found {found:?}", done.len())));
+        return Ok(Violation::new(format!(
+            "{} extents were damaged, and scrub found {found:?}",
+            done.len()
+        )));
     }
     stage.tally.lock().add("extents rotten", done.len() as u64);
     stage.tally.lock().add("repaired from the cache", found.repaired);
     sources.retain(|extent| seen.contains(&name(&extent.key)));
     let repaired = store.repair(sources).await?;
     if repaired != seen.len() as u64 {
-        return Ok(Violation::new(format!("{repaired} of {} extents were repaired", seen.len())));
+        return Ok(Violation::new(format!(
+            "{repaired} of {} extents were repaired",
+            seen.len()
+        )));
     }
     Ok(judge(&scrub(store, |_| true).await?))
 }

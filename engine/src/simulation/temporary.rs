@@ -56,7 +56,11 @@ pub(super) async fn create(client: &mut Client, from: u64, life_us: u64, durable
         made => made.map(Some),
     };
     let seen = made.as_ref().is_ok_and(Option::is_some);
-    client.stage.model.lock().change_temporary(number, |known| known.visible = seen);
+    client
+        .stage
+        .model
+        .lock()
+        .change_temporary(number, |known| known.visible = seen);
     let done = match made {
         Ok(Some(ack)) if durable => ack.durable().await,
         made => made.map(drop),
@@ -64,7 +68,11 @@ pub(super) async fn create(client: &mut Client, from: u64, life_us: u64, durable
     match done {
         Ok(()) => {
             let durable = seen && durable;
-            client.stage.model.lock().change_temporary(number, |known| known.durable |= durable);
+            client
+                .stage
+                .model
+                .lock()
+                .change_temporary(number, |known| known.durable |= durable);
             Ok(())
         }
         Err(error) => client.judge(&error),
@@ -85,7 +93,11 @@ pub(super) async fn expire(client: &mut Client, durable: bool) -> Result<(), Sto
         let Some(number) = number_of(&branch.name).filter(|number| due.contains(number)) else {
             return client.astray(format!("the sweep took {}, which had not expired", branch.name));
         };
-        client.stage.model.lock().change_temporary(number, |known| known.taken = true);
+        client
+            .stage
+            .model
+            .lock()
+            .change_temporary(number, |known| known.taken = true);
         taken.push(number);
     }
     let left = client.trees.branches().unwrap_or_default();
@@ -94,7 +106,9 @@ pub(super) async fn expire(client: &mut Client, durable: bool) -> Result<(), Sto
         let known = client.stage.model.lock().temporaries[&number].clone();
         // One that became visible while the sweep was under way stays for the next.
         if visible && known.taken {
-            return Err(Stop::Wrong(Violation(format!("{NAME}{number} is there after it was swept"))));
+            return Err(Stop::Wrong(Violation(format!(
+                "{NAME}{number} is there after it was swept"
+            ))));
         }
     }
     if durable {
@@ -104,7 +118,11 @@ pub(super) async fn expire(client: &mut Client, durable: bool) -> Result<(), Sto
             }
         }
         for number in taken {
-            client.stage.model.lock().change_temporary(number, |known| known.gone = true);
+            client
+                .stage
+                .model
+                .lock()
+                .change_temporary(number, |known| known.gone = true);
         }
     }
     Ok(())

@@ -18,12 +18,13 @@ use super::superblocks::read;
 use crate::canary::{self, Canary};
 use crate::device::DmaBuffer;
 use crate::error::Result;
-use crate::format::checkpoint::Checkpoint;
+use crate::format::checkpoint::{Checkpoint, RESERVED, SegmentRecord};
 use crate::format::checksum::crc32c;
 use crate::format::frame::{
     Dependency, Descriptor, FrameHeader, Head, NO_SEGMENT, Place, decode_head, head_bytes_hint,
 };
 use crate::format::root_record::RootRecord;
+use crate::format::segment::footer_units;
 use crate::format::superblock::Superblock;
 use crate::format::{Kind, LogId, SegmentId};
 use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
@@ -67,12 +68,34 @@ struct Reader<'a> {
     superblock: &'a Superblock,
     places: Places,
     window: Option<(u64, usize, DmaBuffer)>,
+    /// Segments that the checkpoint lists, with the log for which one is reserved.
+    listed: HashMap<u32, Option<LogId>>,
 }
 
 /// Bytes read at once while following a log.
 const WINDOW_BYTES: usize = 256 << 10;
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(local: &'a Local, name: &'a str, superblock: &'a Superblock) -> Reader<'a> {
+        Reader {
+            local,
+            name,
+            superblock,
+            places: Places::of(superblock),
+            window: None,
+            listed: HashMap::new(),
+        }
+    }
+
+    /// Whether a log may have come to this segment since the checkpoint.
+    fn may_go_on(&self, log: LogId, segment: SegmentId) -> bool {
+        segment.0 < self.places.segment_count
+            && self
+                .listed
+                .get(&segment.0)
+                .is_none_or(|reserved| *reserved == Some(log))
+    }
+
     /// `len` bytes from a unit of a segment; short at the segment's end. Unreadable bytes read as zeroes, which no
     /// structure accepts.
     async fn bytes(&mut self, segment: SegmentId, unit: u32, len: usize) -> &[u8] {
@@ -177,14 +200,14 @@ pub(super) async fn replay(
     checkpoint: &Checkpoint,
     open: &mut HashMap<u32, Vec<Descriptor>>,
 ) -> Result<Replayed> {
-    let places = Places::of(superblock);
-    let mut reader = Reader {
-        local,
-        name,
-        superblock,
-        places,
-        window: None,
-    };
+    let mut reader = Reader::new(local, name, superblock);
+    let places = reader.places;
+    let reserved = |record: &SegmentRecord| (record.state == RESERVED).then_some(LogId(record.log.get()));
+    reader.listed = checkpoint
+        .segments
+        .iter()
+        .map(|record| (record.segment.get(), reserved(record)))
+        .collect();
     let mut damage = Vec::new();
     let mut logs = Vec::new();
     for record in &checkpoint.logs {
@@ -266,6 +289,8 @@ async fn follow(
         segments: Vec::new(),
     };
     let units = reader.places.segment_units;
+    // Descriptors that the footer of the present segment has to hold.
+    let mut listed = carried.len();
     if cursor.at.segment.0 >= reader.places.segment_count || cursor.unit > units || cursor.unit == 0 {
         return found;
     }
@@ -273,7 +298,7 @@ async fn follow(
     let incarnation = reader.superblock.incarnation;
     loop {
         let follows = |frame: &Found, cursor: &Cursor| {
-            frame.header.incarnation == incarnation
+            (frame.header.incarnation == incarnation || canary::is(Canary::LateFrame))
                 && frame.header.first == cursor.next
                 && frame.header.predecessor == cursor.predecessor
         };
@@ -281,9 +306,11 @@ async fn follow(
             .frame(log, cursor.at, cursor.unit)
             .await
             .filter(|frame| follows(frame, &cursor));
+        // Where the log was before, it never comes again.
+        let been = |at: SegmentId| found.segments.iter().any(|(been, ..)| been.segment == at);
         let following = cursor
             .following
-            .filter(|next| next.segment.0 < reader.places.segment_count);
+            .filter(|next| reader.may_go_on(log, next.segment) && !been(next.segment));
         if frame.is_none()
             && let Some(next) = following
         {
@@ -293,7 +320,7 @@ async fn follow(
                 .filter(|frame| follows(frame, &cursor));
         }
         if frame.is_none() {
-            frame = proof_beyond(reader, log, &cursor).await;
+            frame = proof_beyond(reader, log, &cursor, following).await;
             if let Some(proof) = &frame {
                 damage.push(Damage {
                     segment: cursor.at.segment,
@@ -309,6 +336,12 @@ async fn follow(
         let Some(frame) = frame else { return found };
         if frame.at != cursor.at {
             found.segments.push((frame.at, 1, Vec::new()));
+            listed = 0;
+        }
+        listed += frame.descriptors.len();
+        if frame.unit + frame.header.units.get() + footer_units(listed) > units {
+            // No writer leaves a segment without room for its footer.
+            return found;
         }
         let header = &frame.header;
         let next = SegmentUse {
@@ -333,7 +366,12 @@ async fn follow(
 ///
 /// Looks at every unit of the rest of the segment and at the segment after it. A head binds its own place, log and
 /// opening, so payload cannot pass for one.
-async fn proof_beyond(reader: &mut Reader<'_>, log: LogId, cursor: &Cursor) -> Option<Found> {
+async fn proof_beyond(
+    reader: &mut Reader<'_>,
+    log: LogId,
+    cursor: &Cursor,
+    following: Option<SegmentUse>,
+) -> Option<Found> {
     let incarnation = reader.superblock.incarnation;
     let proves = |frame: &Found| {
         frame.header.incarnation == incarnation
@@ -341,11 +379,8 @@ async fn proof_beyond(reader: &mut Reader<'_>, log: LogId, cursor: &Cursor) -> O
             && (frame.header.acknowledged.get() >= cursor.next || canary::is(Canary::SkippedGap))
     };
     let mut places = vec![(cursor.at, cursor.unit + 1)];
-    places.extend(cursor.following.map(|next| (next, 1)));
+    places.extend(following.map(|next| (next, 1)));
     for (at, from) in places {
-        if at.segment.0 >= reader.places.segment_count {
-            continue;
-        }
         let mut unit = from;
         while unit < reader.places.segment_units {
             match reader.frame(log, at, unit).await {
@@ -416,14 +451,8 @@ pub(super) async fn scan_segment(
     end_unit: u32,
     damage: &mut Vec<Damage>,
 ) -> Result<Vec<Descriptor>> {
-    let places = Places::of(superblock);
-    let mut reader = Reader {
-        local,
-        name,
-        superblock,
-        places,
-        window: None,
-    };
+    let mut reader = Reader::new(local, name, superblock);
+    let places = reader.places;
     let mut descriptors = Vec::new();
     let mut unit = 1;
     let mut gap = false;
