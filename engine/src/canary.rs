@@ -29,11 +29,14 @@ pub enum Canary {
     MissedRewrite,
     /// Recovery takes extents that a collection has swept for living ones.
     ForgottenDeadSets,
+    /// Replay takes a frame of an earlier opening for one of the last. Only a write that lands late can show it, which
+    /// the simulation does not have; a test of its own does.
+    LateFrame,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 11] = [
+    pub const ALL: [Canary; 12] = [
         Canary::SkippedChecksum,
         Canary::EarlyAcknowledgement,
         Canary::TornReplay,
@@ -45,6 +48,7 @@ impl Canary {
         Canary::IgnoredFailure,
         Canary::MissedRewrite,
         Canary::ForgottenDeadSets,
+        Canary::LateFrame,
     ];
 
     /// Its name on command lines.
@@ -61,6 +65,7 @@ impl Canary {
             Canary::IgnoredFailure => "ignored-failure",
             Canary::MissedRewrite => "missed-rewrite",
             Canary::ForgottenDeadSets => "forgotten-dead-sets",
+            Canary::LateFrame => "late-frame",
         }
     }
 

@@ -59,6 +59,10 @@ pub const BRANCHES_AT_ONCE_MAX: u64 = 4096;
 
 const _: () = assert!(CHUNK_BYTES[0] < CHUNK_BYTES[1] && CHUNK_BYTES[1] < CHUNK_BYTES[2]);
 const _: () = assert!(CHUNK_BYTES[2] <= EXTENT_BYTES_MAX);
+/// Sequences, root ids and totals are below this, so that going on from one on a device cannot overflow.
+pub const NUMBERS_MAX: u64 = 1 << 62;
+/// Generations of a segment are below this, for the same reason.
+pub const GENERATIONS_MAX: u32 = 1 << 31;
 /// Smallest and largest segment, in bytes; both powers of two.
 pub const SEGMENT_BYTES: [u64; 2] = [4 << 20, 64 << 20];
 /// Size of a store whose maker gave none: sparse, so it only takes what it holds.

@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum::{Secret, seeded};
 use super::ids::{ContentId, Domain, Kind};
-use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
+use crate::limits::{FRAME_BYTES_MAX, GENERATIONS_MAX, NUMBERS_MAX, UNIT_BYTES};
 
 /// Marks a frame header.
 pub const MAGIC: [u8; 4] = *b"HFRM";
@@ -244,6 +244,8 @@ pub fn decode_head<'a>(
         && head <= bytes
         && header.first.get() <= header.last.get()
         && header.acknowledged.get() < header.first.get()
+        && header.last.get() < NUMBERS_MAX
+        && header.next_generation.get() < GENERATIONS_MAX
         && descriptors.iter().all(inside);
     if !sane {
         return Err(FrameError::Lengths);

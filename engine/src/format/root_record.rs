@@ -7,7 +7,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::ids::{ContentId, Domain, Kind, RootId};
-use crate::limits::{ROOT_DATA_BYTES_MAX, ROOT_NAME_BYTES_MAX};
+use crate::limits::{NUMBERS_MAX, ROOT_DATA_BYTES_MAX, ROOT_NAME_BYTES_MAX};
 
 /// `operation`: the root is what the record says.
 pub const SET: u8 = 1;
@@ -105,7 +105,8 @@ impl RootRecord {
             DELETE => true,
             _ => return None,
         };
-        if name.len() > ROOT_NAME_BYTES_MAX || data.len() > ROOT_DATA_BYTES_MAX {
+        let numbers = header.root.get() < NUMBERS_MAX && header.sequence.get() < NUMBERS_MAX;
+        if name.len() > ROOT_NAME_BYTES_MAX || data.len() > ROOT_DATA_BYTES_MAX || !numbers {
             return None;
         }
         let record = RootRecord {

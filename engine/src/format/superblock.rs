@@ -9,7 +9,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum::{Secret, crc32c};
-use crate::limits::UNIT_BYTES;
+use crate::limits::{NUMBERS_MAX, UNIT_BYTES};
 
 /// First bytes after the checksum.
 pub const MAGIC: [u8; 8] = *b"HELIOS\r\n";
@@ -99,8 +99,8 @@ pub enum SuperblockError {
     /// A valid superblock in the wrong place.
     #[error("superblock of another slot")]
     Misplaced,
-    /// Sizes contradict each other.
-    #[error("superblock with impossible sizes")]
+    /// Sizes contradict each other, or a number is too high to go on from.
+    #[error("superblock with impossible sizes or numbers")]
     Geometry,
 }
 
@@ -143,7 +143,10 @@ impl Superblock {
             && block.segment_count.get() >= 1
             && block.first_segment_unit.get() >= 1
             && end < block.capacity_units.get()
-            && block.capacity_units.get() <= u64::MAX / UNIT_BYTES as u64;
+            && block.capacity_units.get() <= u64::MAX / UNIT_BYTES as u64
+            && [block.sequence, block.incarnation, block.checkpoint_sequence]
+                .iter()
+                .all(|number| number.get() < NUMBERS_MAX);
         if !sane {
             return Err(SuperblockError::Geometry);
         }

@@ -9,15 +9,18 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::seeds::content;
 use crate::device::sim::{Image, SimDevice};
 use crate::error::Result;
+use crate::format::checkpoint::{PART_MAGIC, PartHeader};
 use crate::format::checksum::{Secret, crc32c, seeded};
 use crate::format::segment::{HEADER_MAGIC, SegmentHeader, TRAILER_MAGIC, Trailer};
 use crate::format::superblock::Superblock;
 use crate::format::{Domain, SegmentId, frame, superblock};
-use crate::limits::UNIT_BYTES;
+use crate::limits::{SEGMENT_BYTES, UNIT_BYTES};
 use crate::objects::{Durability, Objects};
 use crate::reactor::{Config, Runtime};
 use crate::store::{CreateOptions, OpenOptions, RootKind, Store};
@@ -236,8 +239,10 @@ fn change(base: &Base, image: &mut Image, changes: &mut Changes<'_>) {
     }
 }
 
-/// Makes the checksums of what starts in a unit right again. Not those of a checkpoint: recovery believes the offsets of
-/// open segments in one whose checksums hold.
+/// Units before a changed one in which the part of a checkpoint that it belongs to may begin.
+const PART_UNITS: u64 = 16;
+
+/// Makes the checksums of what starts in a unit right again, or of the part of a checkpoint it belongs to.
 fn seal(image: &mut Image, unit: u64, secret: &Secret) {
     let offset = unit * UNIT_BYTES as u64;
     let mut bytes = image.peek(offset, UNIT_BYTES);
@@ -254,6 +259,11 @@ fn seal(image: &mut Image, unit: u64, secret: &Secret) {
                 if bytes[start + 4..start + 8] == TRAILER_MAGIC {
                     let checksum = seeded(secret, &[&bytes[start + 4..]]);
                     image.poke(offset + start as u64, &checksum.to_le_bytes());
+                    return;
+                }
+                let mut before = (unit.saturating_sub(PART_UNITS)..=unit).rev();
+                if let Some(part) = before.find(|part| is_part(image, *part)) {
+                    seal_part(image, part, secret);
                 }
                 return;
             }
@@ -261,4 +271,28 @@ fn seal(image: &mut Image, unit: u64, secret: &Secret) {
     };
     bytes[..4].copy_from_slice(&checksum.to_le_bytes());
     image.poke(offset, &bytes[..sealed_len]);
+}
+
+fn is_part(image: &Image, unit: u64) -> bool {
+    image.peek(unit * UNIT_BYTES as u64 + 4, PART_MAGIC.len()) == PART_MAGIC
+}
+
+/// Makes the checksums of a checkpoint of one part right again, as far as its length lies within the device.
+fn seal_part(image: &mut Image, unit: u64, secret: &Secret) {
+    let offset = unit * UNIT_BYTES as u64;
+    let bytes = image.peek(offset, size_of::<PartHeader>());
+    let Ok(mut header) = PartHeader::read_from_bytes(&bytes) else {
+        return;
+    };
+    let body = offset + bytes.len() as u64;
+    let len = header
+        .part_bytes
+        .get()
+        .min(image.capacity() - body)
+        .min(SEGMENT_BYTES[0]);
+    let checksum = crc32c(&image.peek(body, usize::try_from(len).unwrap_or(0)));
+    header.part_checksum = U32::new(checksum);
+    header.body_checksum = U32::new(checksum);
+    header.checksum = U32::new(seeded(secret, &[&header.as_bytes()[4..]]));
+    image.poke(offset, header.as_bytes());
 }

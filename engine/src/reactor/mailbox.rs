@@ -11,14 +11,12 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::task::{Context, Poll, Waker};
 
-use crossbeam::queue::ArrayQueue;
-use parking_lot::Mutex;
-
+use super::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use super::handle::Handle;
 use super::receiving::Receiving;
+use super::{ArrayQueue, Mutex};
 
 /// A message that was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

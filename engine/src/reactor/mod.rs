@@ -36,8 +36,11 @@ mod slab;
 mod thread;
 mod timer;
 
-// Under this name `doze` and `receiving` find either these or, in a model, `loom`'s.
+// Under these names `doze`, `receiving`, `mailbox` and `oneshot` find either these or, in a model, `loom`'s.
 use std::sync::atomic;
+
+use crossbeam::queue::ArrayQueue;
+use parking_lot::Mutex;
 
 pub use block_on::block_on;
 pub use clock::{Clock, Nanos};

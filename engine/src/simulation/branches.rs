@@ -210,7 +210,8 @@ pub(super) async fn commit(
         let number = model.commit(Arc::new(files), base);
         model.begin(client.number, |owned| {
             let new = || BranchModel::new(number, None, true);
-            owned.branches.entry(slot).or_insert_with(new).head = number;
+            let branch = owned.branches.entry(slot).or_insert_with(new);
+            (branch.head, branch.stored) = (number, None);
         });
         number
     };

@@ -360,11 +360,14 @@ fn quotas(stage: &Stage, model: &Model, found: &Found) -> Result<(), Violation> 
     let nothing = Owned::default();
     let owned = found.clients.get(&quota.client).unwrap_or(&nothing);
     let client = model.clients.get(&quota.client).cloned().unwrap_or_default();
-    let stored: Vec<u64> = matching(&client, owned)
+    let stored: Option<Vec<u64>> = matching(&client, owned)
         .iter()
         .map(|state| state.stored())
         .collect();
-    quota::check(stage, model, &stored)
+    match stored {
+        Some(stored) => quota::check(stage, model, &stored),
+        None => Ok(()),
+    }
 }
 
 /// The shared branch has everything that was answered as durable among its history.

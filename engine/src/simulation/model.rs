@@ -185,8 +185,13 @@ impl Model {
 
     /// A commit on an own branch, not answered yet, has stored so many bytes.
     pub fn stored(&mut self, client: usize, slot: u8, bytes: u64) {
+        let visible = self.owned(client);
+        let before = visible
+            .branches
+            .get(&slot)
+            .map_or(Some(0), |branch| branch.stored);
         let branch = self.newest(client).branches.get_mut(&slot);
-        branch.expect("it was committed to").stored += bytes;
+        branch.expect("it was committed to").stored = before.map(|before| before + bytes);
     }
 
     /// The history of an own branch that was made, and not answered yet, goes back to this cut at least.
@@ -348,7 +353,7 @@ impl Model {
                 .states
                 .iter_mut()
                 .flat_map(|state| state.branches.values_mut());
-            branches.for_each(|branch| branch.stored = 0);
+            branches.for_each(|branch| branch.stored = Some(0));
         }
     }
 

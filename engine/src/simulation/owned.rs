@@ -32,8 +32,8 @@ pub(super) struct BranchModel {
     pub exact: bool,
     /// Older commits that stay all the same.
     pub kept: BTreeSet<Number>,
-    /// Bytes stored by commits on it since quotas were measured.
-    pub stored: u64,
+    /// Bytes stored by commits on it since quotas were measured; none: a commit was not answered.
+    pub stored: Option<u64>,
 }
 
 impl BranchModel {
@@ -44,7 +44,7 @@ impl BranchModel {
             cut,
             exact,
             kept: BTreeSet::new(),
-            stored: 0,
+            stored: Some(0),
         }
     }
 
@@ -96,8 +96,8 @@ impl Owned {
         found
     }
 
-    /// Bytes stored on all its branches.
-    pub fn stored(&self) -> u64 {
+    /// Bytes stored on all its branches, if they are known.
+    pub fn stored(&self) -> Option<u64> {
         self.branches.values().map(|branch| branch.stored).sum()
     }
 }

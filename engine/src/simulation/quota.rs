@@ -5,9 +5,13 @@
 
 use super::client::{Client, Stage, Stop};
 use super::model::{Model, Violation};
-use super::owned::{DOMAINS, domain_of};
+use super::owned::domain_of;
 use crate::error::Error;
+use crate::format::Domain;
 use crate::trees::Trees;
+
+/// The domain whose clients may have quotas.
+const DOMAIN: Domain = Domain(0);
 
 /// A quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +20,13 @@ pub struct Quota {
     pub client: usize,
     /// Most that they may store, in bytes.
     pub limit_bytes: u64,
+}
+
+impl Quota {
+    /// A quota for a client, if it may have one.
+    pub fn new(client: usize, limit_bytes: u64) -> Option<Quota> {
+        (domain_of(client) == DOMAIN).then_some(Quota { client, limit_bytes })
+    }
 }
 
 fn prefix(client: usize) -> String {
@@ -27,26 +38,24 @@ pub(super) async fn set(stage: &Stage, quota: Option<Quota>) -> Result<(), Viola
     if stage.model.lock().quota.is_none() && quota.is_none() {
         return Ok(());
     }
-    for domain in DOMAINS {
-        let ours = quota.filter(|quota| domain_of(quota.client) == domain);
-        let ours: Vec<(String, u64)> = ours
-            .map(|quota| (prefix(quota.client), quota.limit_bytes))
-            .into_iter()
-            .collect();
-        let trees = Trees::new(stage.store.clone(), domain);
-        let set = trees
-            .set_quotas(&ours, |prefixes| Ok(vec![0; prefixes.len()]))
-            .await;
-        let set = match set {
-            Ok(ack) => ack.durable().await,
-            Err(error) => Err(error),
-        };
-        match set {
-            Ok(()) => {}
-            Err(_) if stage.damaged => return Ok(()),
-            Err(Error::Full { .. } | Error::DiskFull { .. }) => return Ok(()),
-            Err(error) => return Violation::new(format!("setting a quota: {error}")),
-        }
+    let ours: Vec<(String, u64)> = quota
+        .map(|quota| (prefix(quota.client), quota.limit_bytes))
+        .into_iter()
+        .collect();
+    let trees = Trees::new(stage.store.clone(), DOMAIN);
+    let set = trees
+        .set_quotas(&ours, |prefixes| Ok(vec![0; prefixes.len()]))
+        .await;
+    let set = match set {
+        Ok(ack) => ack.durable().await,
+        Err(error) => Err(error),
+    };
+    match set {
+        Ok(()) => {}
+        // The one before is still in force.
+        Err(Error::Full { .. } | Error::DiskFull { .. }) => return Ok(()),
+        Err(_) if stage.damaged => return Ok(()),
+        Err(error) => return Violation::new(format!("setting a quota: {error}")),
     }
     stage.model.lock().set_quota(quota);
     Ok(())
@@ -55,7 +64,7 @@ pub(super) async fn set(stage: &Stage, quota: Option<Quota>) -> Result<(), Viola
 /// What the store says of quotas after an opening. `stored` are the bytes that the states a client may be in have.
 pub(super) fn check(stage: &Stage, model: &Model, stored: &[u64]) -> Result<(), Violation> {
     let Some(quota) = model.quota else { return Ok(()) };
-    let trees = Trees::new(stage.store.clone(), domain_of(quota.client));
+    let trees = Trees::new(stage.store.clone(), DOMAIN);
     let all = trees
         .quotas()
         .map_err(|error| Violation(format!("listing quotas: {error}")))?;
@@ -80,7 +89,12 @@ pub(super) fn judge(client: &Client, answer: Result<u64, &Error>) -> Result<(), 
     let (quota, used) = {
         let mut model = client.stage.model.lock();
         let quota = model.quota.filter(|quota| quota.client == client.number);
-        (quota, model.owned(client.number).stored())
+        let used = model.owned(client.number).stored();
+        // After a commit that was not answered and a quota that could not be replaced nothing is known.
+        match (quota, used) {
+            (Some(_), None) => return Ok(()),
+            (quota, used) => (quota, used.unwrap_or(0)),
+        }
     };
     match (quota, answer) {
         (Some(quota), Ok(stored)) if used + stored > quota.limit_bytes => client.astray(format!(

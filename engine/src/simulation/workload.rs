@@ -94,10 +94,13 @@ impl Drawing {
                 Weather::Calm | Weather::Slow if !self.small && random.chance(0.1) => 1 + random.below(6),
                 _ => 0,
             },
-            quota: random.chance(0.15).then(|| Quota {
-                client: pick(random, usize::try_from(people).unwrap_or(1)),
-                limit_bytes: [2_000, 20_000, 200_000][pick(random, 3)],
-            }),
+            quota: match random.chance(0.2) {
+                true => Quota::new(
+                    pick(random, usize::try_from(people).unwrap_or(1)),
+                    [2_000, 20_000, 200_000][pick(random, 3)],
+                ),
+                false => None,
+            },
             zero_ahead: random.chance(0.2),
             clients,
             faults: weather.rules(random),

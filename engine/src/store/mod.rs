@@ -9,6 +9,7 @@
 mod api;
 mod audit;
 mod batch;
+mod budget;
 pub mod cache;
 mod care;
 mod checkpoint;
@@ -67,7 +68,9 @@ pub use stats::{Health, Space, Stats};
 use crate::error::Result;
 use crate::format::superblock::Superblock;
 use crate::reactor::{Runtime, mailbox};
+// Under this name `budget` and `room` find either this or, in a model, `loom`'s.
 use index::{IndexKey, Slot};
+use parking_lot::Mutex;
 use read::ReadRequest;
 use shared::Shared;
 
@@ -243,5 +246,9 @@ mod collect_tests;
 mod crash_tests;
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod handshake_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod store_tests;

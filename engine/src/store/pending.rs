@@ -1,6 +1,6 @@
 //! Batches that are visible and not yet durable: readers are served from memory until the device has them.
 //!
-//! Owns a bounded set of slots, one per batch with extents, and the count of bytes held. The index names
+//! Owns a bounded set of slots, one per batch with extents; `budget` counts them and their bytes. The index names
 //! (slot, item); a slot is reused only after the index stopped naming it, and a reader that comes late finds another
 //! key there and looks again.
 //! Invariant: a slot is filled before the index names it and emptied after.
@@ -8,14 +8,13 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Poll, Waker};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use crossbeam::queue::ArrayQueue;
 use parking_lot::Mutex;
 
 use super::api::Key;
+use super::budget::Budget;
 use super::index::{IndexKey, Slot};
 use super::usage::Place;
 use crate::format::LogId;
@@ -61,69 +60,33 @@ pub(super) const NO_SLOT: u32 = u32::MAX;
 /// The pending table of a store.
 pub(super) struct PendingTable {
     slots: Vec<Mutex<Option<Arc<PendingBatch>>>>,
-    free: ArrayQueue<u32>,
-    bytes: AtomicUsize,
-    bytes_max: usize,
-    waiters: Mutex<Vec<Waker>>,
+    budget: Budget,
     waits: AtomicU64,
-    closed: AtomicBool,
 }
 
 impl PendingTable {
     /// Room for `slots` batches of together about `bytes_max` bytes.
     pub fn new(slots: u32, bytes_max: usize) -> PendingTable {
-        let free = ArrayQueue::new(slots as usize);
-        for slot in 0..slots {
-            free.push(slot).expect("sized for all of them");
-        }
         PendingTable {
             slots: (0..slots).map(|_| Mutex::new(None)).collect(),
-            free,
-            bytes: AtomicUsize::new(0),
-            bytes_max,
-            waiters: Mutex::default(),
+            budget: Budget::new(slots, bytes_max),
             waits: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
         }
-    }
-
-    fn try_reserve(&self, bytes: usize) -> Option<u32> {
-        // One batch always fits, however small the table.
-        let before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        if before > 0 && before + bytes > self.bytes_max {
-            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-            return None;
-        }
-        let slot = self.free.pop();
-        if slot.is_none() {
-            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        }
-        slot
     }
 
     /// A slot for a batch of that many bytes; waits while the table is full, and counts the wait. `None` once the
     /// table is closed.
     pub async fn reserve(&self, bytes: usize) -> Option<u32> {
-        if let Some(slot) = self.try_reserve(bytes) {
+        if let Some(slot) = self.budget.try_take(bytes) {
             return Some(slot);
         }
         self.waits.fetch_add(1, Ordering::Relaxed);
-        poll_fn(|context| {
-            self.waiters.lock().push(context.waker().clone());
-            if self.closed.load(Ordering::SeqCst) {
-                return Poll::Ready(None);
-            }
-            self.try_reserve(bytes)
-                .map_or(Poll::Pending, |slot| Poll::Ready(Some(slot)))
-        })
-        .await
+        poll_fn(|context| self.budget.poll_take(bytes, context)).await
     }
 
     /// Gives back a slot that was never filled.
     pub fn cancel(&self, slot: u32, bytes: usize) {
-        self.free.push(slot).expect("a slot is given back once");
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.wake();
+        self.budget.give_back(slot, bytes);
     }
 
     /// Fills a slot, before the index names it.
@@ -144,13 +107,7 @@ impl PendingTable {
 
     /// Nothing will become durable any more: whoever waits for room waits in vain.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        let waiters = std::mem::take(&mut *self.waiters.lock());
-        waiters.into_iter().for_each(Waker::wake);
+        self.budget.close();
     }
 
     /// The batch in a slot if its item is the extent `key`; `None` when the slot has moved on.
@@ -161,7 +118,7 @@ impl PendingTable {
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed) as u64
+        self.budget.bytes()
     }
 
     /// How often a batch had to wait for room.

@@ -21,12 +21,13 @@ use super::superblocks::read;
 use crate::canary::{self, Canary};
 use crate::device::DmaBuffer;
 use crate::error::Result;
-use crate::format::checkpoint::Checkpoint;
+use crate::format::checkpoint::{Checkpoint, RESERVED, SegmentRecord};
 use crate::format::checksum::crc32c;
 use crate::format::frame::{
     Dependency, Descriptor, FrameHeader, Head, NO_SEGMENT, Place, decode_head, head_bytes_hint,
 };
 use crate::format::root_record::RootRecord;
+use crate::format::segment::footer_units;
 use crate::format::superblock::Superblock;
 use crate::format::{Kind, LogId, SegmentId};
 use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
@@ -72,12 +73,34 @@ struct Reader<'a> {
     superblock: &'a Superblock,
     places: Places,
     window: Option<(u64, usize, DmaBuffer)>,
+    /// Segments that the checkpoint lists, with the log for which one is reserved.
+    listed: HashMap<u32, Option<LogId>>,
 }
 
 /// Bytes read at once while following a log.
 const WINDOW_BYTES: usize = 256 << 10;
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(local: &'a Local, name: &'a str, superblock: &'a Superblock) -> Reader<'a> {
+        Reader {
+            local,
+            name,
+            superblock,
+            places: Places::of(superblock),
+            window: None,
+            listed: HashMap::new(),
+        }
+    }
+
+    /// Whether a log may have come to this segment since the checkpoint.
+    fn may_go_on(&self, log: LogId, segment: SegmentId) -> bool {
+        segment.0 < self.places.segment_count
+            && self
+                .listed
+                .get(&segment.0)
+                .is_none_or(|reserved| *reserved == Some(log))
+    }
+
     /// `len` bytes from a unit of a segment; short at the segment's end. Unreadable bytes read as zeroes, which no
     /// structure accepts.
     async fn bytes(&mut self, segment: SegmentId, unit: u32, len: usize) -> &[u8] {
@@ -182,14 +205,14 @@ pub(super) async fn replay(
     checkpoint: &Checkpoint,
     open: &mut HashMap<u32, Vec<Descriptor>>,
 ) -> Result<Replayed> {
-    let places = Places::of(superblock);
-    let mut reader = Reader {
-        local,
-        name,
-        superblock,
-        places,
-        window: None,
-    };
+    let mut reader = Reader::new(local, name, superblock);
+    let places = reader.places;
+    let reserved = |record: &SegmentRecord| (record.state == RESERVED).then_some(LogId(record.log.get()));
+    reader.listed = checkpoint
+        .segments
+        .iter()
+        .map(|record| (record.segment.get(), reserved(record)))
+        .collect();
     let mut damage = Vec::new();
     let mut logs = Vec::new();
     for record in &checkpoint.logs {
@@ -271,11 +294,16 @@ struct Cursor {
 /// Finds the frames of a log from the cursor on.
 async fn follow(reader: &mut Reader<'_>, found: &mut FoundLog, mut cursor: Cursor, damage: &mut Vec<Damage>) {
     let log = found.log;
+    let units = reader.places.segment_units;
+    // Descriptors that the footer of the present segment has to hold.
+    let mut listed = found.listed();
     loop {
         let mut next = found.follow_up(reader.frame(log, cursor.at, cursor.unit).await);
+        // Where the log was before, it never comes again.
+        let been = |at: SegmentId| found.segments.iter().any(|(been, ..)| been.segment == at);
         let following = cursor
             .following
-            .filter(|next| next.segment.0 < reader.places.segment_count);
+            .filter(|next| reader.may_go_on(log, next.segment) && !been(next.segment));
         if next.is_none()
             && let Some(at) = following
         {
@@ -285,9 +313,18 @@ async fn follow(reader: &mut Reader<'_>, found: &mut FoundLog, mut cursor: Curso
             next = look_beyond(reader, found, &cursor, following, damage).await;
         }
         let Some((frame, kept)) = next else { return };
-        found.frames.truncate(kept);
         if frame.at != cursor.at {
             found.segments.push((frame.at, 1, Vec::new()));
+            listed = 0;
+        }
+        if kept < found.frames.len() {
+            found.frames.truncate(kept);
+            listed = found.listed();
+        }
+        listed += frame.descriptors.len();
+        if frame.unit + frame.header.units.get() + footer_units(listed) > units {
+            // No writer leaves a segment without room for its footer.
+            return;
         }
         let header = &frame.header;
         let next = SegmentUse {
@@ -314,7 +351,8 @@ impl FoundLog {
         let header = &frame.header;
         let before = header.first.get().checked_sub(1)?;
         // What is known to be acknowledged is never written anew.
-        if header.incarnation != self.incarnation || before < self.acknowledged.min(self.last()) {
+        let is_of_this_opening = header.incarnation == self.incarnation || canary::is(Canary::LateFrame);
+        if !is_of_this_opening || before < self.acknowledged.min(self.last()) {
             return None;
         }
         let count = self
@@ -338,6 +376,14 @@ impl FoundLog {
         let frame = frame?;
         let kept = self.place_of(&frame)?;
         Some((frame, kept))
+    }
+
+    /// Descriptors in the last of its segments.
+    fn listed(&self) -> usize {
+        self.segments.last().map_or(0, |(at, _, carried)| {
+            let here = self.frames.iter().rev().take_while(|frame| frame.at == *at);
+            carried.len() + here.map(|frame| frame.descriptors.len()).sum::<usize>()
+        })
     }
 
     /// Highest sequence found.
@@ -462,14 +508,8 @@ pub(super) async fn scan_segment(
     end_unit: u32,
     damage: &mut Vec<Damage>,
 ) -> Result<Vec<Descriptor>> {
-    let places = Places::of(superblock);
-    let mut reader = Reader {
-        local,
-        name,
-        superblock,
-        places,
-        window: None,
-    };
+    let mut reader = Reader::new(local, name, superblock);
+    let places = reader.places;
     let mut descriptors = Vec::new();
     // Last sequences of the frames so far, and how many descriptors came before each.
     let mut frames: Vec<(u64, usize)> = Vec::new();

@@ -3,14 +3,14 @@
 //! Owns the count of bytes a log can still take in the segments attached to it. Space comes before visibility: what
 //! was admitted can always be written, so a full store refuses at the door and keeps everything it took.
 //! Invariant: `bytes` never counts the part of a segment that a frame may leave unused at its end, nor its header
-//! and footer. That unused part of a log's last segment is what removals may still use when the store is full.
+//! and footer. That unused part of a log's last segment is what removals may still use when the store is full; a log
+//! that never had a segment has none to give.
 //! Rejected: one count for all logs; frames cannot be shared between logs, so it would promise too much.
 
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
-use parking_lot::Mutex;
-
+use super::Mutex;
 use crate::error::Error;
 use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
 
@@ -21,6 +21,8 @@ pub(super) struct Room(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     bytes: i64,
+    /// There is a segment, so there is its unused part.
+    attached: bool,
     /// No further segment can be had.
     exhausted: Option<Exhausted>,
     /// Somebody waits, or was refused: another segment is wanted.
@@ -82,7 +84,7 @@ impl Room {
         let cost = i64::try_from(cost).expect("a batch is far below 2^63 bytes");
         poll_fn(|context| {
             let mut state = self.0.lock();
-            let beyond = if removal && state.exhausted.is_some() {
+            let beyond = if removal && state.attached && state.exhausted.is_some() {
                 FRAME_BYTES_MAX as i64
             } else {
                 0
@@ -106,7 +108,15 @@ impl Room {
         .await
     }
 
-    /// Adds the room of a segment, or gives back what a batch did not use.
+    /// The log goes on in a segment that has this room left.
+    pub fn go_on(&self, bytes: i64) {
+        self.change(|state| {
+            state.bytes += bytes;
+            state.attached = true;
+        });
+    }
+
+    /// Gives back what a batch did not use.
     pub fn add(&self, bytes: i64) {
         self.change(|state| state.bytes += bytes);
     }
@@ -115,6 +125,7 @@ impl Room {
     pub fn attach(&self, bytes: i64) {
         self.change(|state| {
             state.bytes += bytes;
+            state.attached = true;
             state.set_exhausted(None);
             state.wanted = false;
         });
@@ -157,7 +168,3 @@ impl Room {
         u64::try_from(self.0.lock().bytes).unwrap_or(0)
     }
 }
-
-#[cfg(test)]
-#[path = "room_tests.rs"]
-mod tests;

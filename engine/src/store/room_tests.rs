@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use super::*;
+use super::room::*;
 
 /// Goal: nobody waits for the room of a fenced log. Method: a batch waits, the log is fenced, and the segment that was
 /// being attached, or offered, arrives only then; it is too small for the batch.
@@ -26,4 +26,19 @@ fn a_segment_that_comes_after_the_fence_gives_no_hope() {
         };
         assert_eq!(refused.reason, Exhausted::Fenced);
     }
+}
+
+/// Goal: a removal that is admitted can be written. Method: a log that could get no segment is asked for the room of a
+/// removal, before and after it has had one.
+#[test]
+fn removals_need_a_segment() {
+    let room = Room::default();
+    let mut context = Context::from_waker(Waker::noop());
+    room.exhaust(Exhausted::Store);
+    let refused = pin!(room.take(100, true, || ())).poll(&mut context);
+    assert!(matches!(refused, Poll::Ready(Err(_))), "{refused:?}");
+    room.attach(10);
+    room.exhaust(Exhausted::Store);
+    let taken = pin!(room.take(100, true, || ())).poll(&mut context);
+    assert_eq!(taken, Poll::Ready(Ok(())));
 }

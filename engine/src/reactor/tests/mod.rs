@@ -3,6 +3,7 @@
 mod driver;
 mod handshake;
 mod mailbox;
+mod messages;
 mod threads;
 
 use std::cell::Cell;

@@ -6,6 +6,7 @@
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
 
+use super::sane;
 use crate::error::{Error, Result};
 use crate::format::SegmentId;
 use crate::format::checkpoint::{Checkpoint, PartHeader};
@@ -36,7 +37,10 @@ pub(in crate::store) async fn load(local: &Local, name: &str, block: &Superblock
     for copy in 0..2 {
         match load_copy(local, name, block, &places, copy).await {
             Ok(body) => match Checkpoint::decode(&body) {
-                Ok(checkpoint) => return Ok(checkpoint),
+                Ok(checkpoint) => match sane::contradiction(&checkpoint, &places) {
+                    None => return Ok(checkpoint),
+                    Some(what) => reasons.push(format!("copy {copy}: {what}")),
+                },
                 Err(reason) => reasons.push(format!("copy {copy}: {reason}")),
             },
             Err(reason) => reasons.push(format!("copy {copy}: {reason}")),

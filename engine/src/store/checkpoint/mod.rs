@@ -7,6 +7,7 @@
 mod compose;
 mod copies;
 mod online;
+mod sane;
 
 pub(super) use compose::{Contents, store_checkpoint};
 pub(super) use copies::{load, parts, verify_copy};

@@ -157,7 +157,7 @@ impl Writer {
     pub fn new(shared: Arc<Shared>, log: Arc<Log>, local: Local, bells: Bells, end: LogEnd) -> Writer {
         if let Some(open) = &end.current {
             let left = i64::try_from(open.left_bytes()).expect("below 2 GiB");
-            log.room.add(left - FRAME_BYTES_MAX as i64);
+            log.room.go_on(left - FRAME_BYTES_MAX as i64);
         }
         Writer {
             shared,
