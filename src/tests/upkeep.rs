@@ -69,6 +69,26 @@ fn a_store_that_fills_up_collects_by_itself() {
     assert_eq!(checked["damage"], serde_json::json!([]), "{checked}");
 }
 
+/// Goal: branches whose time is over make room by themselves. Method: as above, but none is ever deleted.
+#[test]
+fn a_store_that_fills_up_lets_expired_branches_go() {
+    let sandbox = Sandbox::bare();
+    sandbox.run(["init", "--size", "64M", "-q"]);
+    sandbox.write("small", "stays");
+    sandbox.run(["commit", "-b", "main", "-m", "x"]);
+    for round in 0..16 {
+        sandbox.write("large", pattern(10 << 20, round));
+        let branch = format!("agent-{round}");
+        sandbox.run(["commit", "-b", &branch, "-m", "x"]);
+        sandbox.run(["branch", &branch, "--expires", "0s"]);
+    }
+    let left = sandbox.json(["branch"]);
+    assert!(left["references"].as_array().expect("a list").len() < 12, "{left}");
+    assert_eq!(sandbox.run(["cat", "main:small"]), "stays");
+    let checked = sandbox.json(["check", "--read-data"]);
+    assert_eq!(checked["damage"], serde_json::json!([]), "{checked}");
+}
+
 /// Goal: scrub names a damaged extent and the path to it, exits with its own code, and mends it from a directory that
 /// has the file. Method: a flipped byte of a small file and of a chunk of a large one.
 #[test]

@@ -44,6 +44,8 @@ pub struct Batch {
     roots: Vec<RootUpdate>,
     counts: BatchCounts,
     lease: Lease,
+    /// A store that is full makes room first.
+    makes_room: bool,
     last: Option<u64>,
     /// When `submit` was called.
     started: Nanos,
@@ -96,6 +98,7 @@ impl Batch {
             roots: Vec::new(),
             counts: BatchCounts::default(),
             lease,
+            makes_room: true,
             last: None,
             started: Nanos(0),
         }
@@ -104,6 +107,12 @@ impl Batch {
     /// The domain that roots made by this batch get (0 unless set).
     pub fn in_domain(mut self, domain: Domain) -> Batch {
         self.domain = domain;
+        self
+    }
+
+    /// Is refused by a store that is full, rather than wait until it has made room: for what is itself part of that.
+    pub fn without_making_room(mut self) -> Batch {
+        self.makes_room = false;
         self
     }
 
@@ -282,7 +291,11 @@ impl Batch {
         for _ in 0..ROOM_ATTEMPTS_MAX {
             // What one attempt makes may go to others.
             match asked {
-                Err(no_room) if no_room.reason == Exhausted::Store && self.store.make_room(&log).await? => {
+                Err(no_room)
+                    if no_room.reason == Exhausted::Store
+                        && self.makes_room
+                        && self.store.make_room(&log).await? =>
+                {
                     asked = log.room.take(cost, removal, || log.hurry()).await;
                 }
                 _ => break,

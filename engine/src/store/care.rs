@@ -103,6 +103,10 @@ async fn care(local: &Local, store: &Store) -> Result<()> {
 /// Collects, if a layer above has said what extents refer to.
 async fn collect_all(local: &Local, store: &Store) -> Result<()> {
     if let Some(trace) = store.shared().trace.get() {
+        if let Err(error) = trace.prune(store).await {
+            // What is left of them costs space and nothing else.
+            tracing::warn!(store = store.name(), %error, "removing what has expired");
+        }
         let collected = collect::collect(local, store, &**trace, false).await?;
         tracing::info!(store = store.name(), ?collected, "collected");
     }

@@ -1,9 +1,11 @@
 //! Branches that go by themselves: each may say when.
 //!
 //! An expired branch is a branch like any other until somebody sweeps: it can be read, moved, kept. So nothing has to
-//! look at the clock when it reads a name, and a sweep is an ordinary removal, done by whoever writes and has time.
+//! look at the clock when it reads a name, and a sweep is an ordinary removal: on demand, by `gc`, and by a store that is
+//! about to collect because space runs low.
 //! Invariant: a sweep removes exactly the state it has seen, so a branch whose expiry is put off meanwhile stays.
-//! Rejected: hiding expired branches from readers; what keeps content alive would depend on the clock.
+//! Rejected: hiding expired branches from readers; what keeps content alive would depend on the clock. Sweeping
+//! whenever a store is opened; whoever comes to put an expiry off, or to go on with the branch, would come too late.
 
 use super::branches::is_race;
 use super::{Reference, Trees};
@@ -54,7 +56,8 @@ impl Trees {
             if expires_ns == 0 || expires_ns > now_ns {
                 continue;
             }
-            let mut batch = self.batch();
+            // This may be part of making room.
+            let mut batch = self.batch().without_making_room();
             batch.set_root(RootUpdate {
                 kind: RootKind::Branch,
                 name: head.root.name.clone(),

@@ -4,15 +4,16 @@
 //! lease) keeps, if it is a commit, as much of its history as is there: a branch may be made at it before the lease
 //! ends, and must find the history it had.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Histories, extent_references};
+use super::{Histories, Trees, extent_references};
 use crate::error::Result;
-use crate::format::{ContentId, Kind};
-use crate::store::{Found, Key, Root, Store, Trace, Tracing};
+use crate::format::{ContentId, Domain, Kind};
+use crate::store::{Found, Key, Root, RootKind, Store, Trace, Tracing};
 
 /// What the trees and contents of a store refer to.
 pub struct TreeTrace;
@@ -20,6 +21,17 @@ pub struct TreeTrace;
 impl Trace for TreeTrace {
     fn begin(&self, store: &Store) -> Arc<dyn Tracing> {
         Arc::new(Histories::new(store.clone()))
+    }
+
+    fn prune<'a>(&'a self, store: &'a Store) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>> {
+        Box::pin(async move {
+            let roots = store.roots(RootKind::Branch);
+            let domains: BTreeSet<Domain> = roots.iter().map(|root| root.domain).collect();
+            for domain in domains {
+                Trees::new(store.clone(), domain).expire().await?;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -66,18 +66,9 @@ impl Engine {
         }
         let store = Store::open(&address, &wanted)?;
         store.set_trace(Arc::new(TreeTrace));
-        let trees = Trees::new(store.clone(), Domain::default());
-        if access == Access::Write {
-            // A sweep that fails is no reason to refuse what was asked for: the next one does it.
-            match store.block_on(trees.expire()) {
-                Ok((removed, _)) if removed.is_empty() => {}
-                Ok((removed, _)) => tracing::info!(branches = removed.len(), "branches have expired"),
-                Err(error) => tracing::warn!(%error, "sweeping expired branches"),
-            }
-        }
         Ok(Engine {
             objects: Objects::new(store.clone()),
-            trees,
+            trees: Trees::new(store.clone(), Domain::default()),
             opened: store.runtime().clock().now(),
             store,
             access,

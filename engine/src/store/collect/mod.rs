@@ -37,6 +37,13 @@ pub type Found = Vec<(Kind, ContentId)>;
 pub trait Trace: Send + Sync {
     /// Begins the trace of one collection.
     fn begin(&self, store: &Store) -> Arc<dyn Tracing>;
+
+    /// Removes roots that nobody needs any more, before a collection that the store does by itself. Part of a
+    /// maintenance job: its batches do not have room made ([`Batch::without_making_room`](super::Batch)).
+    fn prune<'a>(&'a self, store: &'a Store) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>> {
+        let _ = store;
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// The trace of one collection; may remember what it has been asked.
