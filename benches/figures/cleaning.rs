@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use helios_engine::device::Address;
+use helios_engine::error::{Error, Result};
 use helios_engine::format::{ContentId, Domain, Kind};
 use helios_engine::hash;
 use helios_engine::store::{
@@ -48,7 +49,7 @@ pub fn run() {
         SEGMENT_BYTES >> 20,
         BYTES >> 10
     );
-    for alive_percent in [50, 80] {
+    for alive_percent in [50, 70, 80] {
         let sandbox = Sandbox::new();
         overwrite(&sandbox, alive_percent);
     }
@@ -64,22 +65,16 @@ impl Trace for Lists {
 }
 
 impl Tracing for Lists {
-    fn root(
-        self: Arc<Self>,
-        root: Root,
-    ) -> Pin<Box<dyn Future<Output = helios_engine::error::Result<Found>> + Send>> {
+    fn root(self: Arc<Self>, root: Root) -> Pin<Box<dyn Future<Output = Result<Found>> + Send>> {
         let found = root.target.map(|target| (target.kind, target.id));
         Box::pin(async move { Ok(found.into_iter().collect()) })
     }
 
-    fn held(
-        self: Arc<Self>,
-        _: Key,
-    ) -> Pin<Box<dyn Future<Output = helios_engine::error::Result<Found>> + Send>> {
+    fn held(self: Arc<Self>, _: Key) -> Pin<Box<dyn Future<Output = Result<Found>> + Send>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    fn references(&self, _: Kind, bytes: &Bytes, found: &mut Found) -> helios_engine::error::Result<()> {
+    fn references(&self, _: Kind, bytes: &Bytes, found: &mut Found) -> Result<()> {
         let ids = bytes.chunks_exact(32);
         found.extend(ids.map(|id| (Kind::Data, ContentId(id.try_into().expect("32 bytes")))));
         Ok(())
@@ -110,8 +105,8 @@ impl Leaves {
         extent(Kind::Data, id, bytes)
     }
 
-    /// Puts these leaves as they are now, with the new data they list.
-    fn put(&self, store: &Store, leaves: &[usize], mut extents: Vec<Extent>) {
+    /// Puts these leaves as they are now, with the new data they list; false if the store is full.
+    fn put(&self, store: &Store, leaves: &[usize], mut extents: Vec<Extent>) -> bool {
         let mut batch = store.batch();
         let mut updates = Vec::with_capacity(leaves.len());
         for leaf in leaves {
@@ -129,18 +124,17 @@ impl Leaves {
                 },
             });
         }
-        store.block_on(async {
-            batch.put(extents).await.expect("room");
+        let done = store.block_on(async {
+            batch.put(extents).await?;
             // After what they refer to, which may go to the log in parts.
             updates.into_iter().for_each(|update| batch.set_root(update));
-            batch
-                .submit()
-                .await
-                .expect("room")
-                .durable()
-                .await
-                .expect("durable");
+            batch.submit().await?.durable().await
         });
+        match done {
+            Ok(()) => true,
+            Err(Error::Full { .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn fill(&mut self, store: &Store, count: usize) {
@@ -148,12 +142,12 @@ impl Leaves {
             let extents: Vec<Extent> = (0..LEAF).map(|_| self.data()).collect();
             let ids = std::array::from_fn(|place| extents[place].key.id);
             self.ids.push(ids);
-            self.put(store, &[leaf], extents);
+            assert!(self.put(store, &[leaf], extents), "filling up finds room");
         }
     }
 
-    /// Overwrites random extents until so many bytes of data were written.
-    fn overwrite(&mut self, store: &Store, bytes: u64) {
+    /// Overwrites random extents until so many bytes of data were written; false if the store is full before.
+    fn overwrite(&mut self, store: &Store, bytes: u64) -> bool {
         let end = self.data_bytes + bytes;
         while self.data_bytes < end {
             let mut leaves = Vec::with_capacity(AT_ONCE);
@@ -169,8 +163,11 @@ impl Leaves {
                 leaves.push(leaf);
                 extents.push(data);
             }
-            self.put(store, &leaves, extents);
+            if !self.put(store, &leaves, extents) {
+                return false;
+            }
         }
+        true
     }
 }
 
@@ -203,14 +200,22 @@ fn overwrite(sandbox: &Sandbox, alive_percent: u64) {
         data_bytes: 0,
     };
     model.fill(&store, usize::try_from(leaves).expect("few"));
-    model.overwrite(&store, (alive as f64 * TURNS[0]) as u64);
+    if !model.overwrite(&store, (alive as f64 * TURNS[0]) as u64) {
+        println!("\n  {alive_percent} % alive: the store says that it is full");
+        return;
+    }
     let (before, data_before, device_before) = (store.stats(), model.data_bytes, device_bytes());
-    let (took, ()) = time(|| model.overwrite(&store, (alive as f64 * TURNS[1]) as u64));
+    let (took, went_on) = time(|| model.overwrite(&store, (alive as f64 * TURNS[1]) as u64));
     let data = model.data_bytes - data_before;
     println!(
-        "\n  {alive_percent} % alive: {} MiB overwritten in {:.1} s",
+        "\n  {alive_percent} % alive: {} MiB overwritten in {:.1} s{}",
         data >> 20,
-        took as f64 / 1e9
+        took as f64 / 1e9,
+        if went_on {
+            ""
+        } else {
+            ", then the store said that it is full"
+        }
     );
     report_classes(&before, &store.stats(), data, device_bytes() - device_before);
     let whole = predicted(100.0 / alive_percent as f64);

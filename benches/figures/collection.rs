@@ -111,6 +111,10 @@ fn collect(store: &Store) -> Collected {
 }
 
 /// Gets at half of the rate the store can do, with collection and cleaning beside them and without, in turns.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "whoever collects is a client like any other"
+)]
 fn gets_beside(store: &Store, trees: &Trees, main: &WorkingTree, files: u64, seed: &mut u64) {
     let keys: Arc<[Key]> = (0..files)
         .map(|number| Key {
