@@ -34,9 +34,11 @@ impl Mapping {
     /// Maps `len` zeroed bytes.
     pub fn new(len: usize) -> io::Result<Mapping> {
         let mut memory = MmapMut::map_anon(len)?;
-        // Huge pages are a gain, not a need: kernels without them refuse the advice.
-        let _ = memory.advise(Advice::HugePage);
-        if memory.advise(Advice::PopulateWrite).is_err() {
+        // Huge pages are a gain, not a need: kernels without them refuse the advice. Miri knows none.
+        if !cfg!(miri) {
+            let _ = memory.advise(Advice::HugePage);
+        }
+        if cfg!(miri) || memory.advise(Advice::PopulateWrite).is_err() {
             // Before Linux 5.14: fault every page in by writing to it.
             for page in memory.chunks_mut(4096) {
                 page[0] = 0;

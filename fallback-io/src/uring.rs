@@ -37,7 +37,6 @@ use std::time::Duration;
 
 use io_uring::squeue::Entry;
 use io_uring::{IoUring, SubmissionQueue, opcode, types};
-use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use crate::command::{Admission, Command, Completion};
@@ -48,6 +47,8 @@ use crate::{Error, Result};
 use setup::{REGIONS_MAX, SETUPS, Setup};
 use task::{LANES, Region, Task};
 
+/// `POLLIN`: the same number on every Linux; bindings disagree about its type.
+const POLLIN: u32 = 1;
 /// Largest queue.
 const DEPTH_MAX: u32 = 4096;
 /// Completions given out by one poll.
@@ -158,8 +159,7 @@ impl<B: Buffer> Uring<B> {
         }
         self.doorbell.generation += 1;
         let tag = TAG_DOORBELL | self.doorbell.generation;
-        let events = u32::from(PollFlags::IN.bits());
-        let entry = opcode::PollAdd::new(types::Fd(doorbell.as_raw_fd()), events).build();
+        let entry = opcode::PollAdd::new(types::Fd(doorbell.as_raw_fd()), POLLIN).build();
         self.give(entry.user_data(tag));
         self.doorbell.armed = Some(doorbell.clone());
     }

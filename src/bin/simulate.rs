@@ -54,6 +54,9 @@ struct Arguments {
     #[arg(long, value_name = "OPERATIONS", num_args = 0..=1, default_missing_value = "3",
           conflicts_with_all = ["seed", "seconds", "hours", "seeds"])]
     exhaustive: Option<usize>,
+    /// Crash the recoveries as well, after every write of theirs
+    #[arg(long, requires = "exhaustive")]
+    crash_recovery: bool,
     /// Let a planted bug live, which must be found (needs `--features canaries`)
     #[arg(long, value_name = "NAME", value_parser = canary_named)]
     canary: Option<Canary>,
@@ -103,7 +106,7 @@ fn threads(arguments: &Arguments) -> usize {
 
 /// Crashes every short workload everywhere.
 fn exhaust(arguments: &Arguments, length: usize) -> ExitCode {
-    let base = match Base::new() {
+    let base = match Base::new(arguments.crash_recovery) {
         Ok(base) => base,
         Err(violation) => {
             println!("FAILED before the first workload: {}", violation.0);
@@ -130,17 +133,19 @@ fn exhaust(arguments: &Arguments, length: usize) -> ExitCode {
                 total.workloads += own.workloads;
                 total.crashes += own.crashes;
                 total.survivors += own.survivors;
+                total.recoveries += own.recoveries;
                 total.violation = total.violation.take().or(own.violation);
             });
         }
     });
     let total = total.into_inner().expect("nobody panicked with it");
     println!(
-        "{} of {} workloads, {} crashes, {} survivors opened and compared in {:.1} s",
+        "{} of {} workloads, {} crashes, {} survivors and {} after a cut recovery opened and compared in {:.1} s",
         total.workloads,
         workloads.len(),
         total.crashes,
         total.survivors,
+        total.recoveries,
         began.elapsed().as_secs_f64()
     );
     match total.violation {

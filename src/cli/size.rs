@@ -116,6 +116,39 @@ mod tests {
         }
     }
 
+    /// Goal: nothing typed panics or is misread. Method: every text of up to five of the characters that mean something;
+    /// what is understood is what its digits and unit say, as fractions.
+    #[test]
+    fn short_texts() {
+        const CHARACTERS: [char; 10] = ['0', '9', '.', 'k', 'M', 'p', 'i', 'B', ' ', 'é'];
+        let mut understood = 0;
+        for number in 0..CHARACTERS.len().pow(5) {
+            let mut rest = number;
+            let mut text = String::new();
+            while rest > 0 {
+                text.push(CHARACTERS[rest % CHARACTERS.len()]);
+                rest /= CHARACTERS.len();
+            }
+            let Ok(bytes) = parse(&text) else { continue };
+            understood += 1;
+            let plain = text.trim().to_ascii_lowercase();
+            let unit = plain.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+            let (whole, fraction) = plain[..plain.len() - unit.len()]
+                .split_once('.')
+                .unwrap_or((&plain[..plain.len() - unit.len()], ""));
+            let scale: u128 = match unit.trim().chars().next() {
+                Some('k') => 1 << 10,
+                Some('m') => 1 << 20,
+                Some('p') => 1 << 50,
+                _ => 1,
+            };
+            let digits: u128 = format!("{whole}{fraction}").parse().expect("digits");
+            let expected = digits * scale / 10u128.pow(u32::try_from(fraction.len()).expect("few"));
+            assert_eq!(u128::from(bytes), expected, "{text:?}");
+        }
+        assert!(understood > 1000, "{understood}");
+    }
+
     /// Goal: three significant digits, never "1024 MiB".
     #[test]
     fn shown() {

@@ -71,7 +71,7 @@ pub(super) async fn check(stage: &Stage) -> Result<(), Violation> {
         quotas(stage, &model, &found)?;
     }
     let pins = std::mem::take(&mut found.shared_pins);
-    settle(&mut model, found, &contents);
+    settle(&mut model, found, &contents, stage.damaged);
     match model.share_pins(&pins, &bounds) {
         Err(violation) if !stage.damaged => Err(violation),
         _ => Ok(()),
@@ -389,7 +389,7 @@ fn shared(model: &Model, found: &Found) -> Result<(), Violation> {
 }
 
 /// What was found is where the next opening goes on.
-fn settle(model: &mut Model, mut found: Found, contents: &BTreeSet<Held>) {
+fn settle(model: &mut Model, mut found: Found, contents: &BTreeSet<Held>, damaged: bool) {
     for (number, client) in &mut model.clients {
         let owned = found.clients.remove(number).unwrap_or_default();
         let known = matching(client, &owned).pop().cloned().unwrap_or_default();
@@ -399,9 +399,9 @@ fn settle(model: &mut Model, mut found: Found, contents: &BTreeSet<Held>) {
     }
     model.main_visible.clear();
     model.main_durable = found.main.into_iter().collect();
-    model
-        .temporaries
-        .retain(|number, _| found.temporaries.contains(number));
+    // Where media are damaged, what is not found now may be later.
+    let stays = |number: &u64| damaged || found.temporaries.contains(number);
+    model.temporaries.retain(|number, _| stays(number));
     for known in model.temporaries.values_mut() {
         (known.visible, known.durable, known.swept, known.taken) = (true, true, false, false);
     }

@@ -3,6 +3,7 @@
 //!
 //! Seeds find deep states; this finds every shallow one, and says so: what it has passed needs no luck.
 //! Writes at risk before the last four survive. Torn writes are left to the seeds.
+//! Asked for, recovery is crashed as well, after each of its changes, and the store opened once more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub struct Exhausted {
     pub crashes: u64,
     /// Devices that were opened and compared afterwards.
     pub survivors: u64,
+    /// Openings that lost power, each followed by another one that was compared.
+    pub recoveries: u64,
     /// Where and how the first failed.
     pub violation: Option<(String, Violation)>,
 }
@@ -100,6 +103,7 @@ fn alphabet(place: usize) -> Vec<Operation> {
 pub struct Base {
     image: Image,
     model: Model,
+    crash_recovery: bool,
 }
 
 fn open(runtime: &Runtime) -> Result<Store> {
@@ -138,11 +142,11 @@ fn wrong(what: &str) -> impl Fn(crate::Error) -> Violation {
 }
 
 impl Base {
-    /// Makes it.
+    /// Makes it. `crash_recovery`: openings after a crash lose power, too.
     ///
     /// # Errors
     /// The engine cannot even do this.
-    pub fn new() -> Result<Base, Violation> {
+    pub fn new(crash_recovery: bool) -> Result<Base, Violation> {
         let device = SimDevice::new(1, DEVICE_BYTES);
         let runtime = start(&device);
         let options = CreateOptions {
@@ -161,6 +165,7 @@ impl Base {
         Ok(Base {
             image: device.image(),
             model,
+            crash_recovery,
         })
     }
 
@@ -245,6 +250,14 @@ impl Base {
             exhausted.survivors += 1;
             let compared = panics::catch(|| compare(&survivor, model));
             let compared = compared.unwrap_or_else(|panic| Err(Violation(panic)));
+            let extreme = subset == 0 || subset == (1 << (count - first)) - 1;
+            let compared = compared.and_then(|()| match self.crash_recovery && extreme {
+                true => {
+                    let again = panics::catch(|| recoveries(device, &keeps, model, at, exhausted));
+                    again.unwrap_or_else(|panic| Err(Violation(panic)))
+                }
+                false => Ok(()),
+            });
             if compared.is_err() {
                 let kept: Vec<usize> = (0..count).filter(|number| keeps(*number)).collect();
                 at.push_str(&format!(", {count} writes at risk, kept {kept:?}"));
@@ -253,6 +266,42 @@ impl Base {
         }
         Ok(())
     }
+}
+
+/// Cuts the power after each change of an opening, keeps all or none of its last writes, and opens once more.
+fn recoveries(
+    device: &Arc<SimDevice>,
+    keeps: impl Fn(usize) -> bool,
+    model: &Model,
+    at: &mut String,
+    exhausted: &mut Exhausted,
+) -> Result<(), Violation> {
+    for changes in 0.. {
+        let survivor = device.power_cut_keeping(&keeps);
+        survivor.crash_after(changes);
+        let runtime = start(&survivor);
+        let opened = open(&runtime);
+        runtime.shutdown();
+        match opened {
+            // It was over before the power was cut.
+            Ok(_) if !survivor.is_dead() => return Ok(()),
+            Err(error) if !survivor.is_dead() => {
+                return Violation::new(format!("opening again: {error}"));
+            }
+            _ => {}
+        }
+        for all in [true, false] {
+            exhausted.recoveries += 1;
+            if let Err(violation) = compare(&survivor.power_cut_keeping(|_| all), model) {
+                let word = if all { "all" } else { "none" };
+                at.push_str(&format!(
+                    ", recovery cut after {changes} changes, {word} of its last writes kept"
+                ));
+                return Err(violation);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn compare(device: &Arc<SimDevice>, model: &Model) -> Result<(), Violation> {

@@ -21,6 +21,9 @@
 //!   was only visible is there or not, but of each client only as the state after some number of its operations, and
 //!   with everything it reaches; nothing deleted comes back; what one opening found the next finds again. No
 //!   operation is answered with an error that neither the device nor its space explains.
+//! - Also without media damage: what forgetting leaves of a history is there, and no more is listed; a sweep takes what
+//!   has expired and nothing else; a quota refuses exactly the commits that go beyond it; what a collection swept stays
+//!   gone; scrub finds nothing, and after the media were damaged on purpose exactly that, which is then repaired.
 //! - With media damage: errors instead of answers, or older states.
 //!
 //! # How

@@ -33,16 +33,17 @@ fn a_seed_always_does_the_same() {
 }
 
 /// Goal: P1, P3: no crash of a short workload loses what was acknowledged. Method: every workload of one operation, every
-/// crash, every subset of the last writes; `simulate --exhaustive` does those of three.
+/// crash, every subset of the last writes, and every crash of the recovery; `simulate --exhaustive` does those of three.
 #[test]
 fn short_workloads_survive_every_crash() {
-    let base = exhaustive::Base::new().expect("a store with one branch");
+    let base = exhaustive::Base::new(true).expect("a store with one branch");
     let mut exhausted = exhaustive::Exhausted::default();
     for workload in exhaustive::workloads(1) {
         base.exhaust(&workload, &mut exhausted);
     }
     assert_eq!(exhausted.violation, None);
     assert!(exhausted.survivors > exhausted.crashes && exhausted.crashes > exhausted.workloads);
+    assert!(exhausted.recoveries > exhausted.survivors);
 }
 
 /// Goal: the simulation finds what it is there for. Method: each planted bug lives on its own, and some of the first
@@ -71,7 +72,7 @@ const PLANTED: [(Canary, u64); 11] = [
     (Canary::SkippedGap, 1500),
     (Canary::ForgottenIncarnation, 200),
     (Canary::DroppedDependency, 100),
-    (Canary::LostBarrier, 300),
+    (Canary::LostBarrier, 3000),
     (Canary::EarlyReuse, 5000),
     (Canary::IgnoredFailure, 50),
     (Canary::MissedRewrite, 1500),

@@ -31,6 +31,7 @@ pub fn draw(seed: u64) -> Plan {
         durable: [0.1, 0.3, 0.8][pick(&mut random, 3)],
         random: random.fork(),
         small,
+        tidy: random.chance(0.2),
     };
     Plan {
         seed,
@@ -58,6 +59,8 @@ struct Drawing {
     durable: f64,
     /// The device is.
     small: bool,
+    /// Upkeep never rests.
+    tidy: bool,
 }
 
 impl Drawing {
@@ -112,7 +115,11 @@ impl Drawing {
     fn operation(&mut self, client: usize) -> Operation {
         let durable = self.random.chance(self.durable);
         let slot = self.slot();
+        let tidy = self.tidy && self.random.chance(0.25);
         match self.random.below(100) {
+            _ if tidy => {
+                Operation::Maintain(Maintenance::ALL[pick(&mut self.random, Maintenance::ALL.len())])
+            }
             0..=12 => {
                 let count = 1 + self.random.below(5);
                 Operation::Put((0..count).map(|_| self.content(client)).collect(), durable)

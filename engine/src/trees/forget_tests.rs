@@ -211,3 +211,16 @@ fn refusals_and_rehearsals() {
     let unknown = block_on(trees.forget("nope", &mut rules, true));
     assert!(matches!(unknown, Err(Error::NotFound { .. })));
 }
+
+/// Goal: a branch that moves back within its history keeps the rest of it, whatever was forgotten on others. Method:
+/// another branch at the commit it moves to has forgotten everything before.
+#[test]
+fn moving_back_keeps_what_is_before() {
+    let trees = trees();
+    let ids = ten(&trees);
+    block_on(trees.create_branch("other", ids[6])).unwrap();
+    forget(&trees, "other", last(1));
+    block_on(trees.move_branch("main", ids[6], crate::trees::ExpectHead::Any)).unwrap();
+    assert_eq!(log(&trees, "main").len(), 7);
+    assert_eq!(log(&trees, "other").len(), 1);
+}

@@ -254,9 +254,14 @@ impl Trees {
             }
         }
         starts.sort_by_key(|start| start.floor_ns);
-        let at_a_head = starts.iter().find(|start| start.id == commit);
-        if let Some(start) = at_a_head.filter(|start| start.floor_ns != NO_HISTORY) {
-            return Ok(start.floor_ns);
+        // A head may be in a longer history than its own.
+        let lowest_ns = starts.first().map_or(NO_HISTORY, |start| start.floor_ns);
+        if starts
+            .iter()
+            .any(|start| start.id == commit && start.floor_ns == lowest_ns)
+            && lowest_ns != NO_HISTORY
+        {
+            return Ok(lowest_ns);
         }
         let histories = Histories::new(self.store.clone());
         let mut found = Vec::new();

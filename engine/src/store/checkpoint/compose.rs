@@ -114,8 +114,11 @@ fn compose(table: &SegmentTable, usage: &Usage, contents: &Contents, old: &[Segm
         .iter()
         .map(|record| (record.segment.get(), record.generation.get()))
         .collect();
+    // A segment that is freed and given to a log at once begins that use without dead extents: with those of the last
+    // one, recovery would leave out what the log writes to their places.
+    let stays = |segment: &SegmentId| !contents.freed.contains(segment);
     let dead = usage.dead().into_iter().filter_map(|(segment, offsets)| {
-        let generation = *listed.get(&segment.0)?;
+        let generation = *listed.get(&segment.0).filter(|_| stays(&segment))?;
         Some((segment.0, generation, offsets))
     });
     Checkpoint {
@@ -161,4 +164,64 @@ fn log_record(end: &LogEnd, offers: &[(LogId, SegmentUse)]) -> Option<LogRecord>
         next_generation: U32::new(following.map_or(0, |next| next.generation)),
         reserved_too: U32::new(0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::checkpoint::{RESERVED, SEALED};
+    use crate::store::usage::Place;
+
+    /// Goal: what was dead in a segment is forgotten with its use, so that recovery does not take the next use's extents
+    /// for dead (P1). Method: a sealed segment with a dead extent, kept; then freed and offered to a log at once.
+    #[test]
+    fn a_freed_segment_begins_its_next_use_without_dead_extents() {
+        let log = LogId(0);
+        let mut table = SegmentTable::new(8);
+        let at = table.reserve_for(log).expect("all are free");
+        table.open(at.segment, log, 1);
+        table.set(
+            at.segment,
+            SegmentState::Sealed {
+                log,
+                end_unit: 2,
+                footer_unit: 1000,
+            },
+        );
+        let usage = Usage::new(8);
+        let place = Place {
+            segment: at.segment,
+            offset: 4096,
+            len: 10,
+        };
+        usage.born([(place, 1)]);
+        usage.died([place]);
+        let end = LogEnd {
+            log,
+            current: None,
+            next: None,
+            predecessor: 0,
+            next_sequence: 5,
+        };
+        let mut contents = Contents {
+            ends: vec![end],
+            roots: Vec::new(),
+            counters: Counters::default(),
+            freed: BTreeSet::new(),
+            offers: Vec::new(),
+        };
+        let kept = compose(&table, &usage, &contents, &[]);
+        assert_eq!(kept.segments[0].state, SEALED);
+        assert_eq!(kept.dead, [(at.segment.0, at.generation, vec![4096])]);
+        let next = SegmentUse {
+            segment: at.segment,
+            generation: at.generation + 1,
+        };
+        contents.freed.insert(at.segment);
+        contents.offers.push((log, next));
+        let freed = compose(&table, &usage, &contents, &[]);
+        assert_eq!(freed.segments[0].state, RESERVED);
+        assert_eq!(freed.segments[0].generation.get(), next.generation);
+        assert_eq!(freed.dead, []);
+    }
 }

@@ -104,7 +104,7 @@ fn dead_hold(checkpoint: &Checkpoint, segments: &Segments<'_>, places: &Places) 
         let of = segments
             .get(segment)
             .is_some_and(|record| record.generation.get() == *generation);
-        let rising = offsets.is_sorted_by(|a, b| a < b);
+        let rising = offsets.is_sorted();
         let last = offsets.last().copied().unwrap_or(0);
         seen.insert(*segment) && of && rising && u64::from(last) < places.segment_bytes()
     })

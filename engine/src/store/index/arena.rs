@@ -257,8 +257,10 @@ impl Arena {
 fn map_chunk() -> MmapMut {
     match MmapOptions::new().len(CHUNK_BYTES + TAIL_BYTES).map_anon() {
         Ok(map) => {
-            // Only speed depends on it; kernels without huge pages say no.
-            let _ = map.advise(memmap2::Advice::HugePage);
+            // Only speed depends on it; kernels without huge pages say no. Miri knows no advice.
+            if !cfg!(miri) {
+                let _ = map.advise(memmap2::Advice::HugePage);
+            }
             map
         }
         // Out of memory ends the process, as it does for any other allocation.
@@ -269,12 +271,12 @@ fn map_chunk() -> MmapMut {
 /// Asks the processor to bring a line near.
 #[inline]
 pub(super) fn prefetch<T>(place: &T) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: prefetching has no effect but on caches, whatever the address; every x86-64 has the instruction.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = place;
 }
