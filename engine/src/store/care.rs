@@ -89,10 +89,14 @@ async fn care(local: &Local, store: &Store) -> Result<()> {
     }
     let capacity = shared.places.segment_bytes() * u64::from(shared.places.segment_count);
     let much_written = shared.counters.bytes_since_collection() * 100 >= capacity * WRITTEN_PERCENT;
-    if much_written {
-        collect_all(local, store).await?;
-    }
+    let collected = if much_written {
+        collect_all(local, store).await
+    } else {
+        Ok(())
+    };
+    // Where damage keeps a collection from its end, cleaning still makes room.
     clean::clean(local, store, wanted(shared, 1)).await?;
+    collected?;
     if !much_written && shared.segments.lock().free_for_logs() == 0 {
         collect_all(local, store).await?;
         clean::clean(local, store, wanted(shared, 1)).await?;
