@@ -83,7 +83,10 @@ fn a_store_that_fills_up_lets_expired_branches_go() {
         sandbox.run(["branch", &branch, "--expires", "0s"]);
     }
     let left = sandbox.json(["branch"]);
-    assert!(left["references"].as_array().expect("a list").len() < 12, "{left}");
+    assert!(
+        left["references"].as_array().expect("a list").len() < 12,
+        "{left}"
+    );
     assert_eq!(sandbox.run(["cat", "main:small"]), "stays");
     let checked = sandbox.json(["check", "--read-data"]);
     assert_eq!(checked["damage"], serde_json::json!([]), "{checked}");

@@ -120,17 +120,25 @@ fn record(
     }
 }
 
+/// Free segments whose space is kept, in percent of all, and at least.
+const FILLED_PERCENT: usize = 8;
+const FILLED_MIN: usize = 2;
+
 struct Slot {
     generation: u32,
     state: SegmentState,
     /// First sequence of its log in it; 0 if it was opened in an earlier incarnation.
     first: u64,
+    /// Its space was filled in this opening and not given back: no need to claim it or to zero it.
+    filled: bool,
 }
 
 /// All segments of the store.
 pub(crate) struct SegmentTable {
     slots: Vec<Slot>,
     free: BTreeSet<u32>,
+    /// Free segments that are filled: the next ones to be used.
+    filled: BTreeSet<u32>,
     checkpoint_reserve: usize,
     cleaner: Option<LogId>,
 }
@@ -143,11 +151,13 @@ impl SegmentTable {
                 generation: 0,
                 state: SegmentState::Free,
                 first: 0,
+                filled: false,
             })
             .collect();
         SegmentTable {
             slots,
             free: (0..count).collect(),
+            filled: BTreeSet::new(),
             checkpoint_reserve: 2,
             cleaner: None,
         }
@@ -174,6 +184,7 @@ impl SegmentTable {
                 generation: record.generation.get(),
                 state,
                 first: 0,
+                filled: false,
             };
             true
         } else {
@@ -217,7 +228,8 @@ impl SegmentTable {
     }
 
     fn take(&mut self, state: SegmentState) -> Option<SegmentUse> {
-        let number = self.free.pop_first()?;
+        let number = self.filled.pop_first().or_else(|| self.free.first().copied())?;
+        self.free.remove(&number);
         let slot = &mut self.slots[number as usize];
         slot.generation += 1;
         slot.state = state;
@@ -295,6 +307,34 @@ impl SegmentTable {
         );
         slot.state = SegmentState::Free;
         self.free.insert(segment.0);
+        if slot.filled {
+            self.filled.insert(segment.0);
+        }
+    }
+
+    /// Whether a segment's space was filled and not given back.
+    pub fn is_filled(&self, segment: SegmentId) -> bool {
+        self.slots[segment.0 as usize].filled
+    }
+
+    /// Of segments that are about to become free, those whose space goes back to the device: what is filled is kept for
+    /// the next to be written, up to a reserve. A file system serves reads of a file late while it gives space back or
+    /// takes it, and durable writes are faster where something was written before.
+    pub fn give_back(&mut self, freed: impl Iterator<Item = SegmentId>) -> Vec<SegmentId> {
+        let most = (self.slots.len() * FILLED_PERCENT / 100).max(FILLED_MIN);
+        let mut kept = self.filled.len();
+        let mut given = Vec::new();
+        for segment in freed {
+            let slot = &mut self.slots[segment.0 as usize];
+            let sealed = matches!(slot.state, SegmentState::Sealed { .. });
+            slot.filled = sealed && kept < most;
+            if slot.filled {
+                kept += 1;
+            } else {
+                given.push(segment);
+            }
+        }
+        given
     }
 
     /// Turns a reserved segment into the one its log fills, from this sequence on.
@@ -327,7 +367,9 @@ impl SegmentTable {
             "segment {} is in use already",
             at.segment
         );
+        self.filled.remove(&at.segment.0);
         self.slots[at.segment.0 as usize] = Slot {
+            filled: self.slots[at.segment.0 as usize].filled,
             generation: at.generation,
             state,
             first: 0,

@@ -55,10 +55,11 @@ pub(in crate::store) async fn store_checkpoint(
     })
     .await?;
     let places = Places::of(block);
-    for segment in &contents.freed {
+    let given_back = table.lock().give_back(contents.freed.iter().copied());
+    for segment in given_back {
         // A failure only costs space below the store.
         let _ = local
-            .discard(places.offset(*segment, 0), places.segment_bytes())
+            .discard(places.offset(segment, 0), places.segment_bytes())
             .await;
     }
     let mut table = table.lock();

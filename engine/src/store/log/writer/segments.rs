@@ -160,7 +160,9 @@ impl Writer {
                 let next = self.next.as_mut().filter(|next| next.at == at);
                 let next = next.expect("the segment being attached is the next one");
                 let units = self.shared.places.segment_units;
-                next.ready = Some(OpenSegment::new(at, units, 1, 1, Vec::new()));
+                let filled = self.shared.segments.lock().is_filled(at.segment);
+                let ready_unit = if filled { units } else { 1 };
+                next.ready = Some(OpenSegment::new(at, units, 1, ready_unit, Vec::new()));
                 self.log
                     .room
                     .attach(room::usable_bytes(self.shared.places.segment_bytes()));
@@ -209,14 +211,12 @@ impl Writer {
     }
 }
 
-/// Claims the space of a segment and writes its header.
+/// Claims the space of a segment, unless it still has it, and writes its header.
 async fn prepare(local: &Local, shared: &Shared, at: SegmentUse, log: LogId) -> std::io::Result<()> {
-    crate::store::superblocks::claim_space(
-        local,
-        shared.places.offset(at.segment, 0),
-        shared.places.segment_bytes(),
-    )
-    .await?;
+    if !shared.segments.lock().is_filled(at.segment) {
+        let start = shared.places.offset(at.segment, 0);
+        crate::store::superblocks::claim_space(local, start, shared.places.segment_bytes()).await?;
+    }
     let mut header = SegmentHeader::new_zeroed();
     header.holds = HOLDS_LOG;
     header.store = shared.store;
