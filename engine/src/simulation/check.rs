@@ -6,7 +6,7 @@ use super::branches::{compare, owner_of, read_number};
 use super::client::Stage;
 use super::content::Content;
 use super::maintenance::judge_audit;
-use super::model::{ClientModel, Held, MAIN, Model, Number, Violation};
+use super::model::{ClientModel, Held, MAIN, Model, Number, PinBounds, Violation};
 use super::owned::{BranchModel, DOMAINS, Owned, domain_of};
 use super::{history, quota, temporary};
 use crate::error::Error;
@@ -227,7 +227,7 @@ impl Checker<'_> {
                 for (slot, branch) in states.iter().flatten().flat_map(|state| &state.branches) {
                     let stays = |number: &&Number| {
                         let kept = |state: &&Owned| state.branches[slot].kept.contains(number);
-                        states.iter().flatten().all(|state| kept(&state))
+                        states.iter().flatten().all(kept)
                     };
                     wanted.extend(branch.kept.iter().filter(stays));
                 }
@@ -323,9 +323,9 @@ fn owners(model: &Model, found: &Found) -> Result<(), Violation> {
 }
 
 /// How many pins of contents that all put each client may have.
-fn pin_bounds(model: &Model, found: &Found) -> BTreeMap<Held, BTreeMap<usize, (u64, u64)>> {
+fn pin_bounds(model: &Model, found: &Found) -> PinBounds {
     let nothing = Owned::default();
-    let mut bounds: BTreeMap<Held, BTreeMap<usize, (u64, u64)>> = BTreeMap::new();
+    let mut bounds = PinBounds::new();
     for (number, client) in &model.clients {
         let states = matching(client, found.clients.get(number).unwrap_or(&nothing));
         let shared = states.iter().flat_map(|state| state.pins.keys());

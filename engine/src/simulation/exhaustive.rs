@@ -253,7 +253,7 @@ impl Base {
             let extreme = subset == 0 || subset == (1 << (count - first)) - 1;
             let compared = compared.and_then(|()| match self.crash_recovery && extreme {
                 true => {
-                    let again = panics::catch(|| recoveries(device, &keeps, model, at, exhausted));
+                    let again = panics::catch(|| recoveries(device, keeps, model, at, exhausted));
                     again.unwrap_or_else(|panic| Err(Violation(panic)))
                 }
                 false => Ok(()),

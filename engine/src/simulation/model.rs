@@ -62,6 +62,9 @@ pub(super) struct ClientModel {
 /// A content in a domain.
 pub(super) type Held = (Domain, Content);
 
+/// The least and the most pins each client may have of contents that all put.
+pub(super) type PinBounds = BTreeMap<Held, BTreeMap<usize, (u64, u64)>>;
+
 /// One content.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ContentModel {
@@ -413,11 +416,7 @@ impl Model {
 
     /// Shares the pins of contents that all put, as found, among the clients of a domain: shares between the least and
     /// the most each may have. Answers what cannot be shared so.
-    pub fn share_pins(
-        &mut self,
-        found: &BTreeMap<Held, u64>,
-        bounds: &BTreeMap<(Domain, Content), BTreeMap<usize, (u64, u64)>>,
-    ) -> Result<(), Violation> {
+    pub fn share_pins(&mut self, found: &BTreeMap<Held, u64>, bounds: &PinBounds) -> Result<(), Violation> {
         for held in found.keys().chain(bounds.keys()) {
             let total = found.get(held).copied().unwrap_or(0);
             let nobody = BTreeMap::new();

@@ -71,7 +71,7 @@ const PLANTED: [(Canary, u64); 11] = [
     (Canary::TornReplay, 50),
     (Canary::SkippedGap, 1500),
     (Canary::ForgottenIncarnation, 200),
-    (Canary::DroppedDependency, 100),
+    (Canary::DroppedDependency, 400),
     (Canary::LostBarrier, 3000),
     (Canary::EarlyReuse, 5000),
     (Canary::IgnoredFailure, 50),
