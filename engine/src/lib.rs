@@ -13,6 +13,8 @@ pub mod format;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(test)]
+mod golden_tests;
 pub mod hash;
 pub mod limits;
 pub mod objects;

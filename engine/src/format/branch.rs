@@ -17,7 +17,7 @@ use super::ContentId;
 use crate::limits::{BRANCH_JUMPS_MAX, BRANCH_KEPT_MAX, ROOT_DATA_BYTES_MAX};
 
 /// Version of the encoding.
-pub const BRANCH_VERSION: u8 = 2;
+pub const BRANCH_VERSION: u8 = 1;
 
 /// First bytes of a branch's root data. Little-endian, no padding.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -11,6 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::checksum::{Secret, crc32c, seeded};
 use super::frame::Descriptor;
 use super::root_record::RootRecord;
+use super::superblock::VERSION;
 
 /// Marks a part.
 pub const PART_MAGIC: [u8; 4] = *b"HCKP";
@@ -77,6 +78,7 @@ impl PartHeader {
     /// The header's bytes followed by `part`, padded by the caller.
     pub fn encode(mut self, part: &[u8], secret: &Secret) -> Vec<u8> {
         self.magic = PART_MAGIC;
+        self.version = U16::new(VERSION);
         self.part_checksum = U32::new(crc32c(part));
         self.checksum = U32::new(seeded(secret, &[&self.as_bytes()[4..]]));
         [self.as_bytes(), part].concat()
@@ -86,6 +88,7 @@ impl PartHeader {
     pub fn decode(bytes: &[u8], secret: &Secret) -> Option<PartHeader> {
         let (header, _) = PartHeader::read_from_prefix(bytes).ok()?;
         let holds = header.magic == PART_MAGIC
+            && header.version == VERSION
             && header.checksum.get() == seeded(secret, &[&header.as_bytes()[4..]])
             && header.part_bytes.get() <= header.body_bytes.get();
         holds.then_some(header)

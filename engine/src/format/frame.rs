@@ -11,6 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum::{Secret, seeded};
 use super::ids::{ContentId, Domain, Kind};
+use super::superblock::VERSION;
 use crate::limits::{FRAME_BYTES_MAX, GENERATIONS_MAX, NUMBERS_MAX, UNIT_BYTES};
 
 /// Marks a frame header.
@@ -165,7 +166,7 @@ pub fn head_bytes(dependencies: usize, descriptors: usize) -> usize {
 /// Bytes of the head that starts `unit`, told from its first unit alone; `None` where no head can start.
 pub fn head_bytes_hint(unit: &[u8]) -> Option<usize> {
     let (header, _) = FrameHeader::read_from_prefix(unit).ok()?;
-    if header.magic != MAGIC {
+    if header.magic != MAGIC || header.version != VERSION {
         return None;
     }
     let bytes = head_bytes(
@@ -184,7 +185,7 @@ pub fn encode_head(
     frame: &mut [u8],
 ) -> u32 {
     header.magic = MAGIC;
-    header.version = U16::new(super::superblock::VERSION);
+    header.version = U16::new(VERSION);
     header.dependencies = U16::new(u16::try_from(dependencies.len()).expect("at most one per log"));
     header.descriptors = U32::new(u32::try_from(descriptors.len()).expect("bounded by the frame"));
     header.checksum = U32::new(seeded(
@@ -212,7 +213,7 @@ pub fn decode_head<'a>(
     secret: &Secret,
 ) -> Result<Head<'a>, FrameError> {
     let (header, rest) = FrameHeader::read_from_prefix(bytes).map_err(|_| FrameError::Torn)?;
-    if header.magic != MAGIC {
+    if header.magic != MAGIC || header.version != VERSION {
         return Err(FrameError::Torn);
     }
     let vector = usize::from(header.dependencies.get()) * size_of::<Dependency>();

@@ -28,7 +28,7 @@ use crate::limits::{CONTENT_BYTES_MAX, EXTENT_BYTES_MAX};
 /// First bytes of every manifest.
 pub const MANIFEST_MAGIC: [u8; 8] = *b"HeliosMa";
 /// Version of the layout.
-pub const MANIFEST_VERSION: u16 = 0;
+pub const MANIFEST_VERSION: u16 = 1;
 /// Most records one manifest holds; the largest takes 655,424 bytes.
 pub const MANIFEST_RECORDS_MAX: usize = 16_384;
 /// Fewest records of a part that is not the last of its level.

@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum::{Secret, crc32c, seeded};
 use super::frame::Descriptor;
+use super::superblock::VERSION;
 use crate::limits::UNIT_BYTES;
 
 /// Marks a segment header.
@@ -57,6 +58,7 @@ impl SegmentHeader {
     /// The header's unit.
     pub fn encode(mut self, secret: &Secret) -> Box<[u8]> {
         self.magic = HEADER_MAGIC;
+        self.version = U16::new(VERSION);
         self.checksum = U32::new(seeded(secret, &[&self.as_bytes()[4..]]));
         let mut unit = vec![0; UNIT_BYTES];
         unit[..size_of::<Self>()].copy_from_slice(self.as_bytes());
@@ -67,6 +69,7 @@ impl SegmentHeader {
     pub fn decode(unit: &[u8], secret: &Secret) -> Option<SegmentHeader> {
         let (header, _) = SegmentHeader::read_from_prefix(unit).ok()?;
         let holds = header.magic == HEADER_MAGIC
+            && header.version == VERSION
             && header.checksum.get() == seeded(secret, &[&header.as_bytes()[4..]]);
         holds.then_some(header)
     }
@@ -123,6 +126,7 @@ pub fn encode_footer(
     let mut bytes = vec![0; units as usize * UNIT_BYTES];
     bytes[..body.len()].copy_from_slice(body);
     trailer.magic = TRAILER_MAGIC;
+    trailer.version = U16::new(VERSION);
     trailer.count = U32::new(u32::try_from(descriptors.len()).expect("bounded by the segment"));
     trailer.first_unit = U32::new(segment_units - units);
     trailer.body_checksum = U32::new(crc32c(body));
@@ -137,6 +141,7 @@ impl Trailer {
     pub fn decode(last_unit: &[u8], segment_units: u32, secret: &Secret) -> Option<Trailer> {
         let (_, trailer) = Trailer::read_from_suffix(last_unit).ok()?;
         let holds = trailer.magic == TRAILER_MAGIC
+            && trailer.version == VERSION
             && trailer.checksum.get() == seeded(secret, &[&trailer.as_bytes()[4..]])
             && u64::from(trailer.count.get()) * size_of::<Descriptor>() as u64
                 <= u64::from(segment_units) * UNIT_BYTES as u64

@@ -13,8 +13,8 @@ use crate::limits::{NUMBERS_MAX, UNIT_BYTES};
 
 /// First bytes after the checksum.
 pub const MAGIC: [u8; 8] = *b"HELIOS\r\n";
-/// Version of the whole format; 0 promises nothing between releases.
-pub const VERSION: u16 = 0;
+/// Version of the whole format.
+pub const VERSION: u16 = 1;
 /// Incompatible features this program knows; a store with others is not opened.
 pub const INCOMPATIBLE_KNOWN: u64 = 0;
 /// Features that a program must know to write; a store with others is opened read-only.
@@ -130,7 +130,8 @@ impl Superblock {
         if block.checksum.get() != crc32c(&unit[4..]) {
             return Err(SuperblockError::Damaged);
         }
-        if block.version.get() > VERSION {
+        // Version 0 was never promised to anybody.
+        if block.version.get() != VERSION {
             return Err(SuperblockError::Version(block.version.get()));
         }
         if block.copy.get() != copy {

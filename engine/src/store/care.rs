@@ -59,6 +59,7 @@ impl Store {
     /// Makes room for a batch that found none in its log; true if there may be some now.
     pub(super) async fn make_room(&self, log: &Arc<Log>) -> Result<bool> {
         let log = log.clone();
+        let _waiting = Waiting::begin(self.shared());
         self.maintain(move |local, store| async move {
             let shared = store.shared();
             // A checkpoint gives a log a segment when there is one, so free segments alone say nothing.
@@ -78,6 +79,22 @@ impl Store {
             Ok(made)
         })
         .await
+    }
+}
+
+/// A batch that waits for room: maintenance does not rest meanwhile.
+struct Waiting<'a>(&'a Shared);
+
+impl Waiting<'_> {
+    fn begin(shared: &Shared) -> Waiting<'_> {
+        shared.waiting_for_room.fetch_add(1, Ordering::Relaxed);
+        Waiting(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting_for_room.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

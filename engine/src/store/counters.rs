@@ -116,6 +116,12 @@ impl Counters {
         self.footer_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Grows with everything that is asked of the store: reads of the device, offers, commits.
+    pub fn asked(&self) -> u64 {
+        let asked = [&self.reads, &self.offered, &self.commits];
+        asked.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
     /// A checkpoint begins: what is written from now on may lie beyond it.
     pub fn checkpoint_begins(&self) {
         let written = self.frame_bytes.load(Ordering::Relaxed);

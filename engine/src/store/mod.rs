@@ -28,6 +28,7 @@ mod log;
 mod maintenance;
 mod open;
 pub mod owner;
+mod pace;
 mod pending;
 mod read;
 mod recovery;
@@ -244,8 +245,6 @@ impl Store {
 mod collect_tests;
 #[cfg(test)]
 mod crash_tests;
-#[cfg(test)]
-mod golden_tests;
 #[cfg(test)]
 mod handshake_tests;
 #[cfg(test)]

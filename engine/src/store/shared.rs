@@ -66,6 +66,8 @@ pub(super) struct Shared {
     closing: AtomicBool,
     /// Somebody should look after the store.
     pub care_due: AtomicBool,
+    /// Batches that wait until room is made.
+    pub waiting_for_room: AtomicU32,
     /// When an attempt to make room made none: log bytes written by then, and the time.
     pub made_room_in_vain: Mutex<Option<(u64, Nanos)>>,
     /// What extents refer to, once a layer above has said it.
@@ -117,6 +119,7 @@ impl Shared {
             logs: OnceLock::new(),
             closing: AtomicBool::new(false),
             care_due: AtomicBool::new(false),
+            waiting_for_room: AtomicU32::new(0),
             made_room_in_vain: Mutex::default(),
             trace: OnceLock::new(),
         }

@@ -103,9 +103,12 @@ pub(super) async fn load(local: &Local, name: &str) -> Result<Superblock> {
         }
         (Ok(block), _) | (Err(_), Ok(block)) => block,
         (Err(SuperblockError::Version(version)), _) | (_, Err(SuperblockError::Version(version))) => {
-            return Err(refuse(format!(
-                "format version {version}; this program knows up to {VERSION}; use a newer one"
-            )));
+            return Err(refuse(match version {
+                0 => "format version 0, which was made before the format was fixed; read it with the helios that wrote \
+                      it, and commit what it holds to a new store"
+                    .to_owned(),
+                _ => format!("format version {version}; this program knows {VERSION}; use a newer one"),
+            }));
         }
         (Err(SuperblockError::Foreign), Err(SuperblockError::Foreign)) => {
             return Err(refuse(

@@ -18,6 +18,7 @@ use super::api::Key;
 use super::checkpoint;
 use super::index::IndexKey;
 use super::living::living;
+use super::pace::Pace;
 use super::pending::PendingExtent;
 use super::segments::SegmentUse;
 use super::usage::Place;
@@ -27,6 +28,9 @@ use crate::reactor::Local;
 
 /// Bytes read and copied together.
 const PART_BYTES: u64 = 512 << 10;
+/// Steps that one of them counts for: each is followed by a turn for others.
+const STEPS_PER_PART: usize = 512;
+
 /// What cleaning did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cleaned {
@@ -65,6 +69,7 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
         return Ok(cleaned);
     };
     let segment_bytes = shared.places.segment_bytes();
+    let mut pace = Pace::new(local);
     // Bytes of segments that became free, less those that copies took.
     let mut gained = (cleaned.segments_freed * segment_bytes) as i64;
     let wanted = segments.saturating_mul(segment_bytes).min(i64::MAX as u64) as i64;
@@ -80,6 +85,7 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
             store,
             mover: Mover::new(shared, &log),
             cleaned: &mut cleaned,
+            pace: &mut pace,
         };
         let mut full = false;
         for victim in victims {
@@ -123,6 +129,7 @@ pub(super) async fn empty_segment(local: &Local, store: &Store, victim: SegmentU
         store,
         mover: Mover::new(shared, &log),
         cleaned: &mut cleaned,
+        pace: &mut Pace::new(local),
     };
     pass.empty(local, victim).await?;
     pass.mover.finish().await?;
@@ -139,6 +146,7 @@ struct Pass<'a> {
     store: &'a Store,
     mover: Mover<'a>,
     cleaned: &'a mut Cleaned,
+    pace: &'a mut Pace,
 }
 
 impl Pass<'_> {
@@ -149,9 +157,6 @@ impl Pass<'_> {
         };
         let mut living = living.extents;
         while !living.is_empty() {
-            if self.store.shared().is_closing() {
-                return Err(Error::Closed);
-            }
             let mut bytes = 0;
             let fits = living
                 .iter()
@@ -164,7 +169,9 @@ impl Pass<'_> {
             let rest = living.split_off(fits.max(1));
             self.copy(&living).await?;
             living = rest;
-            local.yield_now().await;
+            self.pace
+                .breathe(local, self.store.shared(), STEPS_PER_PART)
+                .await?;
         }
         Ok(())
     }

@@ -10,18 +10,18 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::barrier::Grey;
-use super::{Found, Phase, Trace, Tracing, go_on, keys_of};
+use super::{Found, Phase, Trace, Tracing, keys_of};
 use crate::error::{Error, Result};
 use crate::format::Domain;
 use crate::reactor::Local;
 use crate::store::Store;
 use crate::store::api::{Key, Root, RootKind};
 use crate::store::index::{Flag, Raised};
+use crate::store::pace::Pace;
 
-/// Extents read and followed between two turns of the reactor.
+/// Extents read and followed together, and while others use the store.
 const BATCH: usize = 64;
-/// Data extents marked between two turns.
-const MARKS: usize = 2048;
+const BATCH_SHARED: usize = 8;
 /// Grey extents that are followed while everybody waits, to come to an end at all under load.
 const FINISH_MAX: usize = 256;
 
@@ -31,7 +31,9 @@ struct Marker<'a> {
     /// Marked, and their references not followed yet.
     grey: Vec<Key>,
     marked: u64,
-    since_yield: usize,
+    /// Marks since the last breath.
+    steps: usize,
+    pace: Pace,
     failed: Option<Error>,
     /// Answers about roots and about what is held, that did not come at once.
     asked: Vec<(Domain, String, Asked)>,
@@ -49,7 +51,8 @@ pub(super) async fn mark(local: &Local, store: &Store, trace: &dyn Trace, after:
         tracing: trace.begin(store),
         grey: Vec::new(),
         marked: 0,
-        since_yield: 0,
+        steps: 0,
+        pace: Pace::new(local),
         failed: None,
         asked: Vec::new(),
         found: Vec::new(),
@@ -81,7 +84,7 @@ impl Marker<'_> {
     /// Marks an extent if it is there; one with references is to be followed. False if it is not there.
     fn shade(&mut self, key: Key) -> bool {
         let shared = self.store.shared();
-        self.since_yield += 1;
+        self.steps += 1;
         match shared.index.raise(&shared.index_key(&key), Flag::Marked) {
             Raised::Absent => false,
             Raised::Already => true,
@@ -174,24 +177,24 @@ impl Marker<'_> {
     /// Follows references until none is left.
     async fn follow(&mut self, local: &Local) -> Result<()> {
         while !self.grey.is_empty() {
-            let batch = self.grey.split_off(self.grey.len().saturating_sub(BATCH));
+            let together = if self.pace.is_shared() {
+                BATCH_SHARED
+            } else {
+                BATCH
+            };
+            let batch = self.grey.split_off(self.grey.len().saturating_sub(together));
             let read = self.store.get_many(&batch).await;
             for (key, bytes) in batch.iter().zip(read) {
                 self.references(key, &bytes?)?;
+                self.breathe(local).await?;
             }
-            self.since_yield = MARKS;
-            self.breathe(local).await?;
         }
         Ok(())
     }
 
     async fn breathe(&mut self, local: &Local) -> Result<()> {
-        if self.since_yield >= MARKS {
-            self.since_yield = 0;
-            local.yield_now().await;
-            go_on(self.store)?;
-        }
-        Ok(())
+        let steps = std::mem::take(&mut self.steps);
+        self.pace.breathe(local, self.store.shared(), steps).await
     }
 }
 

@@ -26,7 +26,8 @@ use super::Store;
 use super::api::{Key, Root};
 use super::checkpoint;
 use super::index::Flag;
-use crate::error::{Error, Result};
+use super::pace::Pace;
+use crate::error::Result;
 use crate::format::{ContentId, Kind};
 use crate::reactor::Local;
 
@@ -61,6 +62,9 @@ pub trait Tracing: Send + Sync {
     /// If its bytes make no sense.
     fn references(&self, kind: Kind, bytes: &Bytes, found: &mut Found) -> Result<()>;
 }
+
+/// Steps that a stripe of the index counts for.
+const STRIPE_STEPS: usize = 16;
 
 /// What a collection did, or would do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -107,11 +111,10 @@ pub(super) async fn collect(
     let clock = local.clock();
     let began = clock.now();
     let written = shared.counters.frame_bytes.load(Ordering::Relaxed);
+    let mut pace = Pace::new(local);
     for stripe in 0..super::index::STRIPES {
         shared.index.lower(stripe, Flag::Marked);
-        if stripe % 32 == 0 {
-            local.yield_now().await;
-        }
+        pace.breathe(local, shared, STRIPE_STEPS).await?;
     }
     shared
         .barrier
@@ -142,14 +145,6 @@ pub(super) async fn collect(
         collected.segments_freed = checkpoint::take(local, store).await?.segments_freed;
     }
     Ok(collected)
-}
-
-/// Ends a job at its next step when the store is being closed.
-fn go_on(store: &Store) -> Result<()> {
-    if store.shared().is_closing() {
-        return Err(Error::Closed);
-    }
-    Ok(())
 }
 
 /// The keys of what an extent or root of a domain refers to.

@@ -3,11 +3,15 @@
 //! What is still on its way to the device is left for the next collection, and so are extents without bytes: they
 //! cannot be in a dead set (`usage`).
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::reactor::Local;
 use crate::store::index::STRIPES;
+use crate::store::pace::Pace;
 use crate::store::shared::Shared;
 use crate::store::usage::Place;
+
+/// Entries between two breaths.
+const ENTRIES: usize = 64;
 
 /// What was swept.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,9 +23,17 @@ pub(super) struct Swept {
 /// Forgets what is not marked, or only counts it.
 pub(super) async fn sweep(local: &Local, shared: &Shared, dry_run: bool) -> Result<Swept> {
     let mut swept = Swept::default();
+    let mut pace = Pace::new(local);
     for stripe in 0..STRIPES {
         let mut died = Vec::new();
-        for entry in shared.index.entries(stripe) {
+        for (number, entry) in (1..).zip(shared.index.entries(stripe)) {
+            if number % ENTRIES == 0
+                && let Err(closed) = pace.breathe(local, shared, ENTRIES).await
+            {
+                // They are forgotten already.
+                shared.usage.died(died);
+                return Err(closed);
+            }
             let Some(place) = Place::of(entry.slot).filter(|place| !entry.marked && place.len > 0) else {
                 continue;
             };
@@ -36,12 +48,7 @@ pub(super) async fn sweep(local: &Local, shared: &Shared, dry_run: bool) -> Resu
             swept.bytes += u64::from(place.len);
         }
         shared.usage.died(died);
-        if stripe % 16 == 0 {
-            local.yield_now().await;
-            if shared.is_closing() {
-                return Err(Error::Closed);
-            }
-        }
+        pace.breathe(local, shared, ENTRIES).await?;
     }
     Ok(swept)
 }

@@ -14,6 +14,7 @@ pub(super) use patrol::{Patrol, patrol};
 use super::api::{Extent, Key};
 use super::clean::{self, Mover};
 use super::living::living;
+use super::pace::Pace;
 use super::pending::PendingExtent;
 use super::usage::Place;
 use super::{Store, verify};
@@ -23,6 +24,9 @@ use crate::reactor::Local;
 
 /// Bytes verified together.
 const PART_BYTES: u64 = 1 << 20;
+
+/// Steps that one of them counts for: each is followed by a turn for others.
+const STEPS_PER_PART: usize = 512;
 
 /// A damaged extent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,11 +104,9 @@ async fn scrub(
         footer_damaged: living.footer_damaged,
         ..Scrubbed::default()
     };
+    let mut pace = Pace::new(local);
     let mut rest = &living.extents[..];
     while !rest.is_empty() {
-        if shared.is_closing() {
-            return Err(Error::Closed);
-        }
         let mut bytes = 0;
         let fits = rest.iter().take_while(|(_, _, place)| {
             bytes += u64::from(place.len);
@@ -137,7 +139,7 @@ async fn scrub(
         if !mend.is_empty() {
             scrubbed.repaired += repair(store, mend).await?;
         }
-        local.yield_now().await;
+        pace.breathe(local, shared, STEPS_PER_PART).await?;
     }
     if scrubbed.footer_damaged && shared.check_writable().is_ok() {
         match clean::empty_segment(local, store, living.at).await {

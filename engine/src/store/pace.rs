@@ -1,0 +1,87 @@
+//! The pace of maintenance: short steps, and rests between them while somebody else uses the store.
+//!
+//! A job shares a reactor and a device with everybody's reads and commits. It works for a slice, gives the others a
+//! turn, and rests several times as long as the slice took, its waiting for the device included, if others are busy.
+//! Whether they are is seen in the rest: then nobody but them asks for anything. In a store that nobody uses, and while a
+//! batch waits for room, a job goes at full speed, but for a look round now and then.
+//! Rejected: a fixed rate (it is too fast for one machine and too slow for another); a priority in the queue of the
+//! device (what is with the device already cannot be overtaken).
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::shared::Shared;
+use crate::error::{Error, Result};
+use crate::reactor::{Local, Nanos};
+
+/// Work between two turns of the reactor.
+const SLICE: Duration = Duration::from_micros(50);
+/// The same in steps, for a clock that stands still while work is done.
+const STEPS: usize = 512;
+/// A rest, in lengths of the slice before it.
+const REST: u32 = 6;
+/// Longest rest.
+const REST_MAX: Duration = Duration::from_millis(20);
+/// Slices between two looks round while nobody was seen, and how long a look takes.
+const SLICES_PER_LOOK: u32 = 16;
+const LOOK: Duration = Duration::from_micros(100);
+
+/// The pace of one job.
+pub(super) struct Pace {
+    began: Nanos,
+    steps: usize,
+    slices: u32,
+    /// Others were seen in the last rest.
+    is_shared: bool,
+}
+
+impl Pace {
+    /// Of a job that begins now.
+    pub fn new(local: &Local) -> Pace {
+        Pace {
+            began: local.clock().now(),
+            steps: 0,
+            // The first look comes soon.
+            slices: SLICES_PER_LOOK,
+            is_shared: false,
+        }
+    }
+
+    /// Whether others use the store, so that steps had better be small.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// So many steps were done: lets others have their turn when it is time.
+    ///
+    /// # Errors
+    /// `Closed` when the store is being closed: the job ends here.
+    pub async fn breathe(&mut self, local: &Local, shared: &Shared, steps: usize) -> Result<()> {
+        self.steps += steps;
+        let took = local.clock().now().since(self.began);
+        if took < SLICE && self.steps < STEPS {
+            return Ok(());
+        }
+        if shared.is_closing() {
+            return Err(Error::Closed);
+        }
+        self.slices += 1;
+        let rest = match shared.waiting_for_room.load(Ordering::Relaxed) > 0 {
+            true => Duration::ZERO,
+            false if self.is_shared => (took * REST).min(REST_MAX),
+            false if self.slices >= SLICES_PER_LOOK => LOOK,
+            false => Duration::ZERO,
+        };
+        if rest.is_zero() {
+            local.yield_now().await;
+        } else {
+            let before = shared.counters.asked();
+            local.sleep(rest).await;
+            self.is_shared = shared.counters.asked() != before;
+            self.slices = 0;
+        }
+        self.steps = 0;
+        self.began = local.clock().now();
+        Ok(())
+    }
+}
