@@ -24,7 +24,7 @@ use helios_engine::store::{
 use crate::report;
 use crate::sandbox::{Sandbox, content, open, time};
 
-const STORE_BYTES: u64 = 1 << 30;
+const STORE_BYTES: u64 = 4 << 30;
 /// The smallest there is.
 const SEGMENT_BYTES: u64 = 4 << 20;
 /// Bytes of each extent of data.
@@ -253,7 +253,7 @@ fn report_classes(before: &Stats, after: &Stats, data: u64, device: u64) {
     row("nodes", nodes);
     row("records, heads and padding", frames - moved_frames - data - nodes);
     row("cleaner's copies", copies);
-    row("cleaner's heads and padding", moved_frames - copies);
+    row("cleaner's heads and padding", moved_frames.saturating_sub(copies));
     row("segment headers and footers", of(|stats| stats.footer_bytes));
     row("checkpoints, both copies", 2 * of(|stats| stats.checkpoint_bytes));
     let all = frames + of(|stats| stats.footer_bytes) + 2 * of(|stats| stats.checkpoint_bytes);

@@ -15,18 +15,20 @@ use super::Store;
 use super::log::Log;
 use super::shared::Shared;
 use super::{checkpoint, clean, collect};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::reactor::{Local, Nanos};
 
 /// Log bytes after which a checkpoint is taken: bounds replay.
 const REPLAY_BYTES_MAX: u64 = 256 << 20;
 /// Free space below which cleaning begins, and up to which it goes, in percent of the store. What is kept free is
 /// room that dead extents cannot fill before they have to be cleaned away: it costs amplification.
-const FREE_PERCENT: [u64; 2] = [5, 8];
+const FREE_PERCENT: [u64; 2] = [2, 3];
 /// The same in segments, for small stores.
-const FREE_SEGMENTS: [u64; 2] = [1, 2];
-/// Part of the store that must have been written since the last collection for another to begin, in percent.
-const WRITTEN_PERCENT: u64 = 10;
+const FREE_SEGMENTS: [u64; 2] = [1, 3];
+/// Part of the store that must have been written since the last collection for another to begin.
+const WRITTEN_PART: u64 = 100;
+/// And how many times what that collection had to read.
+const WRITTEN_PER_READ: u64 = 4;
 
 /// After an attempt to make room that made none, the next one waits this long unless something was written.
 const PAUSE_IN_VAIN: Duration = Duration::from_secs(1);
@@ -100,36 +102,42 @@ impl Drop for Waiting<'_> {
 
 async fn care(local: &Local, store: &Store) -> Result<()> {
     let shared = store.shared();
-    checkpoint::take(local, store).await?;
     if wanted(shared, 0) == 0 {
+        checkpoint::take(local, store).await?;
         return Ok(());
     }
-    let capacity = shared.places.segment_bytes() * u64::from(shared.places.segment_count);
-    let much_written = shared.counters.bytes_since_collection() * 100 >= capacity * WRITTEN_PERCENT;
-    let collected = if much_written {
-        collect_all(local, store).await
-    } else {
-        Ok(())
-    };
-    // Where damage keeps a collection from its end, cleaning still makes room.
+    if much_written(shared) {
+        collect_all(local, store).await?;
+    }
     clean::clean(local, store, wanted(shared, 1)).await?;
-    collected?;
-    if !much_written && shared.segments.lock().free_for_logs() == 0 {
+    if shared.segments.lock().free_for_logs() == 0 && shared.counters.written_since_collection() > 0 {
         collect_all(local, store).await?;
         clean::clean(local, store, wanted(shared, 1)).await?;
     }
     Ok(())
 }
 
-/// Collects, if a layer above has said what extents refer to.
+/// Whether so much was written since the last collection that another one is worth it: cleaning moves what is dead and
+/// not known to be.
+fn much_written(shared: &Shared) -> bool {
+    let capacity = shared.places.segment_bytes() * u64::from(shared.places.segment_count);
+    let cost = shared.counters.collection_bytes.load(Ordering::Relaxed);
+    shared.counters.written_since_collection() >= (capacity / WRITTEN_PART).max(cost * WRITTEN_PER_READ)
+}
+
+/// Collects, if a layer above has said what extents refer to, as far as that can be done.
 async fn collect_all(local: &Local, store: &Store) -> Result<()> {
     if let Some(trace) = store.shared().trace.get() {
         if let Err(error) = trace.prune(store).await {
             // What is left of them costs space and nothing else.
             tracing::warn!(store = store.name(), %error, "removing what has expired");
         }
-        let collected = collect::collect(local, store, &**trace, false).await?;
-        tracing::info!(store = store.name(), ?collected, "collected");
+        match collect::collect(local, store, &**trace, false).await {
+            Ok(collected) => tracing::info!(store = store.name(), ?collected, "collected"),
+            Err(Error::Closed) => return Err(Error::Closed),
+            // Damage keeps it from its end; what is known to be dead can be cleaned away all the same.
+            Err(error) => tracing::warn!(store = store.name(), %error, "collecting"),
+        }
     }
     Ok(())
 }

@@ -48,8 +48,10 @@ counters!(
     checkpoint_bytes,
     /// `frame_bytes` at the time of the last checkpoint.
     checkpointed_at,
-    /// `frame_bytes` at the time of the last collection.
+    /// What was [`written`](Counters::written) when the last collection began.
     collected_at,
+    /// Bytes of the extents that the last collection had to read.
+    collection_bytes,
     /// Collections that came to their end.
     collections,
     /// Extents forgotten by collections.
@@ -143,10 +145,16 @@ impl Counters {
         self.collected_at.store(frame_bytes_before, Ordering::Relaxed);
     }
 
-    /// Bytes of frames written since the last collection of this opening began.
-    pub fn bytes_since_collection(&self) -> u64 {
-        let written = self.frame_bytes.load(Ordering::Relaxed);
-        written.saturating_sub(self.collected_at.load(Ordering::Relaxed))
+    /// Bytes of frames written in this opening, without those that hold what cleaning moves.
+    pub fn written(&self) -> u64 {
+        let moved = self.moved_frame_bytes.load(Ordering::Relaxed);
+        self.frame_bytes.load(Ordering::Relaxed).saturating_sub(moved)
+    }
+
+    /// How many of them since the last collection began.
+    pub fn written_since_collection(&self) -> u64 {
+        self.written()
+            .saturating_sub(self.collected_at.load(Ordering::Relaxed))
     }
 
     /// Bytes of frames written since the last checkpoint of this opening.

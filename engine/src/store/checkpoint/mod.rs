@@ -12,4 +12,4 @@ mod sane;
 pub(super) use compose::{Contents, store_checkpoint};
 pub(super) use copies::{load, parts, verify_copy};
 pub use online::CheckpointReport;
-pub(super) use online::{cut_all, lifeless, take};
+pub(super) use online::{cut_all, gives_room, lifeless, take};

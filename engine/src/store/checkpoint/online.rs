@@ -175,6 +175,17 @@ pub(in crate::store) fn lifeless(shared: &Shared, ends: &[LogEnd]) -> BTreeSet<S
         .collect()
 }
 
+/// Whether a checkpoint now would free segments, or give one to a log that has none to go on in.
+pub(in crate::store) fn gives_room(shared: &Shared) -> bool {
+    let live = shared.usage.live();
+    let sealed = shared
+        .segments
+        .lock()
+        .find(|state| matches!(state, SegmentState::Sealed { .. }));
+    let empty = |at: &SegmentUse| live[at.segment.0 as usize].live == 0;
+    sealed.iter().any(empty) || shared.logs().iter().any(|log| log.room.is_exhausted())
+}
+
 /// Next segments for logs that had to do without, from what is free or becomes free with the checkpoint.
 fn offers(
     shared: &Shared,

@@ -16,7 +16,7 @@ use crate::store::segments::{SegmentState, SegmentUse};
 use crate::store::shared::Shared;
 
 /// Bytes that an extent takes besides its own: in its frame and in the footer.
-const DESCRIPTORS_BYTES: u64 = 2 * size_of::<Descriptor>() as u64;
+pub(super) const DESCRIPTORS_BYTES: u64 = 2 * size_of::<Descriptor>() as u64;
 /// Segments with more alive than this are not worth moving, in percent.
 const ALIVE_MAX_PERCENT: u64 = 95;
 /// Segments' worth of survivors that one pass may move.
@@ -53,10 +53,6 @@ pub(super) fn victims(shared: &Shared, now_ns: u64, wanted: i64) -> Vec<SegmentU
         }
         survivors += takes;
         chosen.push(at);
-    }
-    // Less than a segment would be gained: moving would only cost.
-    if (chosen.len() as u64) * holds < survivors + holds / 2 {
-        chosen.clear();
     }
     chosen
 }

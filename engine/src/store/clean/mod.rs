@@ -23,7 +23,6 @@ use super::pending::PendingExtent;
 use super::segments::SegmentUse;
 use super::usage::Place;
 use crate::error::{Error, Result};
-use crate::format::frame::Descriptor;
 use crate::reactor::Local;
 
 /// Bytes read and copied together.
@@ -60,11 +59,11 @@ impl Store {
 /// Cleaning, as part of a maintenance job.
 pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result<Cleaned> {
     let shared = store.shared();
-    let mut cleaned = Cleaned {
+    let mut cleaned = Cleaned::default();
+    if checkpoint::gives_room(shared) {
         // What is empty costs nothing.
-        segments_freed: checkpoint::take(local, store).await?.segments_freed,
-        ..Cleaned::default()
-    };
+        cleaned.segments_freed = checkpoint::take(local, store).await?.segments_freed;
+    }
     let Some(log) = shared.cleaner_log().cloned() else {
         return Ok(cleaned);
     };
@@ -80,7 +79,7 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
             break;
         }
         let before = cleaned.moved_bytes;
-        let frames_before = shared.counters.moved_frame_bytes.load(Ordering::Relaxed);
+        let moved_before = cleaned.moved;
         let mut pass = Pass {
             store,
             mover: Mover::new(shared, &log),
@@ -105,8 +104,8 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
             .counters
             .moved_bytes
             .fetch_add(cleaned.moved_bytes - before, Ordering::Relaxed);
-        let frames = shared.counters.moved_frame_bytes.load(Ordering::Relaxed) - frames_before;
-        let used = frames as f64 * segment_bytes as f64 / choose::holds(segment_bytes) as f64;
+        let takes = cleaned.moved_bytes - before + (cleaned.moved - moved_before) * choose::DESCRIPTORS_BYTES;
+        let used = takes as f64 * segment_bytes as f64 / choose::holds(segment_bytes) as f64;
         let gain = (freed * segment_bytes) as i64 - used as i64;
         gained += gain;
         // A pass that gains nothing would be followed by others of its kind, without end.
@@ -161,8 +160,8 @@ impl Pass<'_> {
             let fits = living
                 .iter()
                 .take_while(|(_, _, place)| {
-                    // Small extents are mostly their descriptors, and those have to fit the frame too.
-                    bytes += u64::from(place.len) + size_of::<Descriptor>() as u64;
+                    // Of small extents descriptors are most, and what does not fit a segment any more is lost.
+                    bytes += u64::from(place.len) + choose::DESCRIPTORS_BYTES;
                     bytes <= PART_BYTES
                 })
                 .count();

@@ -31,6 +31,7 @@ struct Marker<'a> {
     /// Marked, and their references not followed yet.
     grey: Vec<Key>,
     marked: u64,
+    read_bytes: u64,
     /// Marks since the last breath.
     steps: usize,
     pace: Pace,
@@ -43,14 +44,21 @@ struct Marker<'a> {
 
 type Asked = Pin<Box<dyn Future<Output = Result<Found>> + Send>>;
 
-/// Marks everything alive and turns the barrier to `after`; returns how many extents were marked.
-pub(super) async fn mark(local: &Local, store: &Store, trace: &dyn Trace, after: Phase) -> Result<u64> {
+/// Marks everything alive and turns the barrier to `after`; returns how many extents were marked, and the bytes of those
+/// that were read for it.
+pub(super) async fn mark(
+    local: &Local,
+    store: &Store,
+    trace: &dyn Trace,
+    after: Phase,
+) -> Result<(u64, u64)> {
     let shared = store.shared();
     let mut marker = Marker {
         store,
         tracing: trace.begin(store),
         grey: Vec::new(),
         marked: 0,
+        read_bytes: 0,
         steps: 0,
         pace: Pace::new(local),
         failed: None,
@@ -72,7 +80,7 @@ pub(super) async fn mark(local: &Local, store: &Store, trace: &dyn Trace, after:
         marker.answers().await?;
         marker.follow(local).await?;
         if shared.barrier.end_marking(after, |grey| marker.finish(grey)) {
-            return Ok(marker.marked);
+            return Ok((marker.marked, marker.read_bytes));
         }
         if let Some(error) = marker.failed.take() {
             return Err(error);
@@ -134,6 +142,7 @@ impl Marker<'_> {
     /// Marks what an extent refers to.
     fn references(&mut self, key: &Key, bytes: &Bytes) -> Result<()> {
         let mut found = std::mem::take(&mut self.found);
+        self.read_bytes += bytes.len() as u64;
         self.tracing.references(key.kind, bytes, &mut found)?;
         for reference in keys_of(key.domain, &mut found) {
             if !self.shade(reference) {

@@ -71,6 +71,8 @@ const STRIPE_STEPS: usize = 16;
 pub struct Collected {
     /// Extents that are alive.
     pub marked: u64,
+    /// Bytes of the living extents that refer to others: those had to be read.
+    pub read_bytes: u64,
     /// Extents that were forgotten.
     pub swept: u64,
     /// Their bytes.
@@ -110,7 +112,7 @@ pub(super) async fn collect(
     checkpoint::cut_all(store).await?;
     let clock = local.clock();
     let began = clock.now();
-    let written = shared.counters.frame_bytes.load(Ordering::Relaxed);
+    let written = shared.counters.written();
     let mut pace = Pace::new(local);
     for stripe in 0..super::index::STRIPES {
         shared.index.lower(stripe, Flag::Marked);
@@ -127,7 +129,11 @@ pub(super) async fn collect(
     };
     let swept = match marked {
         Ok(marked) => {
-            collected.marked = marked;
+            (collected.marked, collected.read_bytes) = marked;
+            shared
+                .counters
+                .collection_bytes
+                .store(collected.read_bytes, Ordering::Relaxed);
             sweep::sweep(local, shared, dry_run).await
         }
         Err(error) => Err(error),
