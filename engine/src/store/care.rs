@@ -103,7 +103,11 @@ impl Drop for Waiting<'_> {
 async fn care(local: &Local, store: &Store) -> Result<()> {
     let shared = store.shared();
     if wanted(shared, 0) == 0 {
-        checkpoint::take(local, store).await?;
+        // Jobs may have queued up meanwhile; the first has done what was due.
+        let long = shared.counters.bytes_to_replay() >= REPLAY_BYTES_MAX;
+        if long || checkpoint::gives_room(shared) {
+            checkpoint::take(local, store).await?;
+        }
         return Ok(());
     }
     if much_written(shared) {

@@ -108,8 +108,9 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
         let used = takes as f64 * segment_bytes as f64 / choose::holds(segment_bytes) as f64;
         let gain = (freed * segment_bytes) as i64 - used as i64;
         gained += gain;
-        // A pass that gains nothing would be followed by others of its kind, without end.
-        if full || gain <= 0 {
+        // A pass that gains nothing would be followed by others of its kind, without end. One that found its own log full
+        // may go on if the checkpoint has given that log another segment.
+        if gain <= 0 || (full && log.room.is_exhausted()) {
             break;
         }
     }
