@@ -25,6 +25,7 @@ fn a_store_outlives_any_number_of_kills() {
     let mut random: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut last = 0;
     let mut killed = 0;
+    let mut pause_max = 60;
     for round in 1..=kills {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -38,12 +39,15 @@ fn a_store_outlives_any_number_of_kills() {
             _ => &["commit", "-m", &message],
         };
         let mut child = sandbox.spawn(arguments);
-        // Up to twice what a commit takes, so that it dies in every phase, and sometimes not at all.
-        pause((random >> 33) % 120);
+        // Up to about twice what a command takes, so that it dies in every phase, and sometimes not at all.
+        pause((random >> 33) % pause_max);
         let ended = child.try_wait().expect("its state").is_some();
-        if !ended {
+        if ended {
+            pause_max = (pause_max * 3 / 4).max(4);
+        } else {
             child.kill().expect("it was running");
             killed += 1;
+            pause_max = (pause_max * 4 / 3).min(400);
         }
         let status = child.wait().expect("it has ended");
         let log = sandbox.json(["log", "-n", "1"]);

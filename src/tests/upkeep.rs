@@ -73,7 +73,7 @@ fn a_store_that_fills_up_collects_by_itself() {
 #[test]
 fn a_store_that_fills_up_lets_expired_branches_go() {
     let sandbox = Sandbox::bare();
-    sandbox.run(["init", "--size", "64M", "-q"]);
+    sandbox.run(["init", "--size", "96M", "-q"]);
     sandbox.write("small", "stays");
     sandbox.run(["commit", "-b", "main", "-m", "x"]);
     for round in 0..16 {

@@ -208,13 +208,6 @@ impl Run<'_> {
                 self.count("openings refused: full");
                 return Ok(None);
             }
-            // Footers for what was replayed may not find the space they were promised on a disk that others fill.
-            Err(Error::Device { source, .. })
-                if self.plan.space.is_some() && source.kind() == std::io::ErrorKind::StorageFull =>
-            {
-                self.count("openings refused: full");
-                return Ok(None);
-            }
             Err(error) => return Violation::new(format!("opening: {error}")),
         };
         self.count("openings");

@@ -114,7 +114,10 @@ async fn care(local: &Local, store: &Store) -> Result<()> {
         collect_all(local, store).await?;
     }
     clean::clean(local, store, wanted(shared, 1)).await?;
-    if shared.segments.lock().free_for_logs() == 0 && shared.counters.written_since_collection() > 0 {
+    // What earlier openings left behind is unknown.
+    let first = shared.counters.collections.load(Ordering::Relaxed) == 0;
+    let something_new = first || shared.counters.written_since_collection() > 0;
+    if something_new && shared.segments.lock().free_for_logs() == 0 {
         collect_all(local, store).await?;
         clean::clean(local, store, wanted(shared, 1)).await?;
     }

@@ -124,10 +124,10 @@ impl Counters {
         asked.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
 
-    /// A checkpoint begins: what is written from now on may lie beyond it.
-    pub fn checkpoint_begins(&self) {
+    /// A checkpoint begins: what is written from now on may lie beyond it. Answers where the one before began.
+    pub fn checkpoint_begins(&self) -> u64 {
         let written = self.frame_bytes.load(Ordering::Relaxed);
-        self.checkpointed_at.store(written, Ordering::Relaxed);
+        self.checkpointed_at.swap(written, Ordering::Relaxed)
     }
 
     /// A checkpoint of that many bytes a copy was written and freed that many segments.

@@ -53,6 +53,24 @@ pub(super) async fn claim_space(local: &Local, offset: u64, len: u64) -> std::io
     }
 }
 
+/// The error of a write of `len` bytes that the device refused: a disk without space says what is to be done.
+pub(super) fn refused(name: &str, offset: u64, len: u64, source: std::io::Error) -> Error {
+    let device = name.to_owned();
+    match source.kind() {
+        std::io::ErrorKind::StorageFull => Error::DiskFull {
+            device,
+            needed: len,
+            free: 0,
+        },
+        _ => Error::Device {
+            device,
+            operation: "write",
+            offset,
+            source,
+        },
+    }
+}
+
 /// Whether the device holds anything that looks like a store, and whether it holds anything at all.
 pub(super) async fn probe(local: &Local, name: &str) -> Result<(bool, bool)> {
     let capacity = local.device().geometry().capacity;

@@ -14,7 +14,7 @@ use super::log::{LogEnd, footer, write_bytes};
 use super::recovery::Recovered;
 use super::segments::{Places, SegmentState, SegmentTable};
 use super::superblocks;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::LogId;
 use crate::limits::UNIT_BYTES;
 use crate::reactor::Local;
@@ -74,14 +74,10 @@ pub(super) async fn take_over(
             (0, recovered.usage.newest_ns(open.id())),
         );
         let offset = places.offset(open.id(), u64::from(first_unit) * UNIT_BYTES as u64);
-        let failed = |source| Error::Device {
-            device: name.to_owned(),
-            operation: "write",
-            offset,
-            source,
-        };
+        let len = bytes.len() as u64;
+        let failed = |source| superblocks::refused(name, offset, len, source);
         // The end of a segment that was never filled may not be allocated yet.
-        superblocks::claim_space(local, offset, bytes.len() as u64)
+        superblocks::claim_space(local, offset, len)
             .await
             .map_err(failed)?;
         write_bytes(local, offset, &bytes).await.map_err(failed)?;

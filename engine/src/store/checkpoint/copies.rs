@@ -167,12 +167,6 @@ pub(super) async fn store(
     build: impl Fn(&SegmentTable, &[SegmentId]) -> Checkpoint,
 ) -> Result<u64> {
     let places = Places::of(block);
-    let failed = |source| Error::Device {
-        device: name.to_owned(),
-        operation: "write",
-        offset: 0,
-        source,
-    };
     let old = table.lock().checkpoint_segments();
     let (body, segments) = {
         let mut table = table.lock();
@@ -192,7 +186,13 @@ pub(super) async fn store(
     if let Err(error) = store_both(local, block, &places, &segments, &body).await {
         let mut table = table.lock();
         segments.iter().for_each(|at| table.release(at.segment));
-        return Err(failed(error));
+        let len = 2 * body.len() as u64;
+        return Err(superblocks::refused(
+            name,
+            places.offset(segments[0].segment, 0),
+            len,
+            error,
+        ));
     }
     block.sequence = U64::new(block.sequence.get() + 1);
     superblocks::store(local, name, block).await?;

@@ -55,7 +55,7 @@ pub(in crate::store) async fn take(local: &Local, store: &Store) -> Result<Check
         let records = table.all().map(|root| root.record(false)).collect();
         (records, shared.counters.record(table.next_root()), cuts)
     };
-    shared.counters.checkpoint_begins();
+    let before = shared.counters.checkpoint_begins();
     let ends = await_cuts(shared, cuts).await?;
     shared.usage.settle_rivals(&shared.index);
     let freed = lifeless(shared, &ends);
@@ -81,7 +81,7 @@ pub(in crate::store) async fn take(local: &Local, store: &Store) -> Result<Check
                 table.unreserve(at);
             }
             drop(table);
-            failed(store, &error);
+            failed(store, &error, before);
             return Err(error);
         }
         Err(error) => {
@@ -90,7 +90,7 @@ pub(in crate::store) async fn take(local: &Local, store: &Store) -> Result<Check
             known.sequence = block.sequence;
             known.checkpoint_sequence = block.checkpoint_sequence;
             drop(known);
-            failed(store, &error);
+            failed(store, &error, before);
             return Err(error);
         }
     };
@@ -111,15 +111,18 @@ pub(in crate::store) async fn take(local: &Local, store: &Store) -> Result<Check
 const FAILED_MAX: u32 = 4;
 
 /// A checkpoint has failed; the next one that is due tries again, but not for ever: each may leave less room.
-fn failed(store: &Store, error: &Error) {
+fn failed(store: &Store, error: &Error, checkpointed_at: u64) {
     let shared = store.shared();
-    let before = shared.failed_checkpoints.load(Ordering::Relaxed);
-    if before == 0 && matches!(error, Error::Full { .. }) {
+    // Replay still begins at the last good one.
+    let known = &shared.counters.checkpointed_at;
+    known.store(checkpointed_at, Ordering::Relaxed);
+    let failed = shared.failed_checkpoints.load(Ordering::Relaxed);
+    if failed == 0 && matches!(error, Error::Full { .. } | Error::DiskFull { .. }) {
         // That is no fault of the device.
         return;
     }
-    shared.failed_checkpoints.store(before + 1, Ordering::Relaxed);
-    if before + 1 >= FAILED_MAX {
+    shared.failed_checkpoints.store(failed + 1, Ordering::Relaxed);
+    if failed + 1 >= FAILED_MAX {
         shared.fence_all(&format!(
             "writing a checkpoint, {FAILED_MAX} times in a row: {error}"
         ));

@@ -17,7 +17,7 @@ use super::living::living;
 use super::pace::Pace;
 use super::pending::PendingExtent;
 use super::usage::Place;
-use super::{Store, verify};
+use super::{Store, checkpoint, verify};
 use crate::error::{Error, Result};
 use crate::format::SegmentId;
 use crate::reactor::Local;
@@ -84,7 +84,7 @@ impl Store {
     /// # Errors
     /// `Full`, `ReadOnly`, or that of the device.
     pub async fn repair(&self, extents: Vec<Extent>) -> Result<u64> {
-        self.maintain(move |_, store| async move { repair(&store, extents).await })
+        self.maintain(move |local, store| async move { repair(&local, &store, extents).await })
             .await
     }
 }
@@ -137,7 +137,7 @@ async fn scrub(
             }
         }
         if !mend.is_empty() {
-            scrubbed.repaired += repair(store, mend).await?;
+            scrubbed.repaired += repair(local, store, mend).await?;
         }
         pace.breathe(local, shared, STEPS_PER_PART).await?;
     }
@@ -151,7 +151,7 @@ async fn scrub(
     Ok(Some(scrubbed))
 }
 
-async fn repair(store: &Store, extents: Vec<Extent>) -> Result<u64> {
+async fn repair(local: &Local, store: &Store, extents: Vec<Extent>) -> Result<u64> {
     let shared = store.shared();
     shared.check_writable()?;
     let Some(log) = shared.cleaner_log() else {
@@ -178,6 +178,10 @@ async fn repair(store: &Store, extents: Vec<Extent>) -> Result<u64> {
         mover.copy(store.runtime().clock().now(), vec![copy]).await?;
     }
     mover.finish().await?;
+    if repaired > 0 {
+        // Else an opening after a crash would find two copies, and could take the damaged one.
+        checkpoint::take(local, store).await?;
+    }
     Ok(repaired)
 }
 
