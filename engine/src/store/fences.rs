@@ -57,9 +57,4 @@ impl Fences {
     pub fn newest(&self) -> Vec<Fence> {
         self.newest.lock().iter().cloned().collect()
     }
-
-    /// Whether one of the newest is of this log.
-    pub fn concern(&self, log: LogId) -> bool {
-        self.newest.lock().iter().any(|fence| fence.log == log)
-    }
 }

@@ -145,6 +145,8 @@ pub(in crate::store) struct Writer {
     attaching: bool,
     /// Failed writes since the last acknowledged frame.
     failures_in_row: u32,
+    /// A write has failed before: more room was used than was admitted.
+    wrote_anew: bool,
     /// Something durable names the next segment: replay finds it even if no further frame gets into this one.
     next_is_named: bool,
     zeroing: Latch,
@@ -178,6 +180,7 @@ impl Writer {
             cut: None,
             attaching: false,
             failures_in_row: 0,
+            wrote_anew: false,
             next_is_named: true,
             zeroing: Latch::default(),
             background: 0,

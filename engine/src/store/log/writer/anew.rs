@@ -62,6 +62,7 @@ impl Writer {
             "a write failed; what it held is written anew elsewhere"
         );
         self.failures_in_row += 1;
+        self.wrote_anew = true;
         if self.failures_in_row >= IN_ROW_MAX {
             let reason = format!(
                 "writing a frame of log {}, {IN_ROW_MAX} times in a row: {error}",
@@ -106,7 +107,7 @@ impl Writer {
     /// room for one place only.
     pub(super) fn check_place_for_anew(&self) {
         let stays_unnamed = !self.next_is_named && self.in_flight.is_empty();
-        if (self.next.is_none() || stays_unnamed) && self.shared.fences.concern(self.log.id) {
+        if (self.next.is_none() || stays_unnamed) && self.wrote_anew {
             let reason = format!("after failed writes no place is left for log {}", self.log.id);
             self.shared.fence_all(&reason);
         }
