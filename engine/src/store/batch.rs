@@ -285,9 +285,15 @@ impl Batch {
         let updates = std::mem::take(&mut self.roots);
         let cost = std::mem::replace(&mut self.cost, cost_of(std::iter::empty(), std::iter::empty()));
         let bytes: usize = extents.iter().map(|extent| extent.bytes.len()).sum();
-        let removal = extents.is_empty() && updates.iter().all(|update| keeps_no_more(&shared, update));
         let log = self.log.clone().ok_or(Error::Closed)?;
-        let mut asked = log.room.take(cost, removal, || log.hurry()).await;
+        let mut asked = log.room.take(cost, false, || log.hurry()).await;
+        // Looked at only when it matters: most batches find room.
+        let removal = asked.is_err()
+            && extents.is_empty()
+            && updates.iter().all(|update| keeps_no_more(&shared, update));
+        if removal {
+            asked = log.room.take(cost, true, || log.hurry()).await;
+        }
         for _ in 0..ROOM_ATTEMPTS_MAX {
             // What one attempt makes may go to others.
             match asked {

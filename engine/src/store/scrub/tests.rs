@@ -57,6 +57,14 @@ fn offset_of(store: &Store, key: &Key) -> u64 {
     shared.places.offset(place.segment, place.offset.into())
 }
 
+fn is_whole_after_a_power_cut(store: Store, device: &SimDevice, keys: &[Key]) {
+    testing::abandon(store);
+    let store = open(&device.power_cut(), None);
+    assert_eq!(store.health().damage, []);
+    let read = store.block_on(store.get_many(keys));
+    assert!(read.into_iter().all(|bytes| bytes.is_ok()));
+}
+
 /// Goal: a damaged superblock or copy of the checkpoint is named and written anew, before the other one is lost too.
 /// Method: one bit of each of the four, one after the other; then the store lives from what was written anew.
 #[test]
@@ -88,15 +96,7 @@ fn anchors_are_written_anew() {
             "{found:?}"
         );
         assert_eq!(store.block_on(store.scrub_anchors()).expect("readable"), [""; 0]);
-        testing::abandon(store);
-        let store = open(&device.power_cut(), None);
-        assert_eq!(store.health().damage, []);
-        assert!(
-            store
-                .block_on(store.get_many(&keys))
-                .into_iter()
-                .all(|bytes| bytes.is_ok())
-        );
+        is_whole_after_a_power_cut(store, &device, &keys);
     }
 }
 
@@ -125,15 +125,7 @@ fn what_has_no_footer_moves() {
             "segment {segment}"
         );
     }
-    testing::abandon(store);
-    let store = open(&device.power_cut(), None);
-    assert_eq!(store.health().damage, []);
-    assert!(
-        store
-            .block_on(store.get_many(&keys))
-            .into_iter()
-            .all(|bytes| bytes.is_ok())
-    );
+    is_whole_after_a_power_cut(store, &device, &keys);
 }
 
 /// Goal: a store that stays open finds damage by itself, in the time given, says so, and goes on where it was in the
