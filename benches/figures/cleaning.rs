@@ -24,9 +24,9 @@ use helios_engine::store::{
 use crate::report;
 use crate::sandbox::{Sandbox, content, open, time};
 
-const STORE_BYTES: u64 = 4 << 30;
-/// The smallest there is.
-const SEGMENT_BYTES: u64 = 4 << 20;
+/// Bytes of the store, unless `HELIOS_STORE_GIB` says more: what is kept free is a part of all segments, and at least a
+/// few of them.
+const STORE_GIB: u64 = 4;
 /// Bytes of each extent of data.
 const BYTES: usize = 32 << 10;
 /// Extents that one node lists.
@@ -44,15 +44,21 @@ pub fn run() {
         "at most twice the model at 80 % alive, 1.3 times at 50 %",
     );
     println!(
-        "  store {} MiB, segments of {} MiB, extents of {} KiB, {LEAF} to a node, {AT_ONCE} overwritten together",
-        STORE_BYTES >> 20,
-        SEGMENT_BYTES >> 20,
+        "  store {} GiB, extents of {} KiB, {LEAF} to a node, {AT_ONCE} overwritten together",
+        store_bytes() >> 30,
         BYTES >> 10
     );
     for alive_percent in [50, 70, 80] {
         let sandbox = Sandbox::new();
         overwrite(&sandbox, alive_percent);
     }
+}
+
+fn store_bytes() -> u64 {
+    let said = std::env::var("HELIOS_STORE_GIB").ok();
+    said.map_or(STORE_GIB, |gib| {
+        gib.parse().expect("HELIOS_STORE_GIB is a number")
+    }) << 30
 }
 
 /// A node is a list of ids of data; a root names a node.
@@ -182,16 +188,15 @@ fn extent(kind: Kind, id: ContentId, bytes: Bytes) -> Extent {
 fn overwrite(sandbox: &Sandbox, alive_percent: u64) {
     let path = sandbox.path("cleaning.helios");
     let options = CreateOptions {
-        size: STORE_BYTES,
+        size: store_bytes(),
         force: true,
-        segment_bytes: Some(SEGMENT_BYTES),
         ..CreateOptions::default()
     };
     Store::create(&Address::Path(path.clone()), &options).expect("a store for the bench");
     let store = open(&path, 1, 0);
     store.set_trace(Arc::new(Lists));
     let leaf_bytes = (LEAF * (BYTES + 32)) as u64;
-    let leaves = STORE_BYTES * alive_percent / 100 / leaf_bytes;
+    let leaves = store_bytes() * alive_percent / 100 / leaf_bytes;
     let alive = leaves * leaf_bytes;
     let mut model = Leaves {
         ids: Vec::new(),
@@ -219,12 +224,18 @@ fn overwrite(sandbox: &Sandbox, alive_percent: u64) {
     );
     report_classes(&before, &store.stats(), data, device_bytes() - device_before);
     let whole = predicted(100.0 / alive_percent as f64);
-    let pays = STORE_BYTES as f64 * 0.90 / alive as f64;
-    println!(
-        "  model: {whole:.2} with all room used; {:.2} with a tenth of it kept free",
-        predicted(pays)
-    );
     let space = store.space();
+    let filled = filled(&before, &store.stats(), space.segment_bytes);
+    println!(
+        "  segments were filled to {:.1} % before they were sealed",
+        100.0 * filled
+    );
+    let kept = space.segments_free as f64 / space.segments as f64;
+    let room = store_bytes() as f64 * filled * (1.0 - kept) / alive as f64;
+    println!(
+        "  model: {whole:.2} with all room used; {:.2} with that part of it used and what is free at the end kept free",
+        predicted(room)
+    );
     println!(
         "  at the end {} of {} segments free, {} MiB known to live ({} MiB do)",
         space.segments_free,
@@ -266,6 +277,12 @@ fn report_classes(before: &Stats, after: &Stats, data: u64, device: u64) {
         of(|stats| stats.checkpoints),
         of(|stats| stats.segments_freed)
     );
+}
+
+/// The part of a segment that frames and footers take: as many segments were filled as became free.
+fn filled(before: &Stats, after: &Stats, segment_bytes: u64) -> f64 {
+    let written = after.frame_bytes + after.footer_bytes - before.frame_bytes - before.footer_bytes;
+    written as f64 / ((after.segments_freed - before.segments_freed) * segment_bytes) as f64
 }
 
 /// Bytes this process has had written to devices.

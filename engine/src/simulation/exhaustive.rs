@@ -21,7 +21,7 @@ use super::tally::Tally;
 use crate::device::sim::{Image, SimDevice};
 use crate::error::Result;
 use crate::reactor::{Config, Runtime};
-use crate::store::{CreateOptions, OpenOptions, Store};
+use crate::store::{CreateOptions, MemoryLimit, OpenOptions, Store};
 
 /// Writes at risk of which every subset is tried.
 const SUBSET_WRITES: usize = 4;
@@ -110,6 +110,7 @@ fn open(runtime: &Runtime) -> Result<Store> {
     let options = OpenOptions {
         cache_bytes: 0,
         zero_ahead: false,
+        memory_limit: MemoryLimit::None,
         ..OpenOptions::default()
     };
     Store::open_on(runtime, NAME, &options)

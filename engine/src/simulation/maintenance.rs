@@ -8,7 +8,7 @@ use super::model::Violation;
 use super::owned::DOMAINS;
 use super::scrub;
 use crate::error::Error;
-use crate::store::Audit;
+use crate::store::{Audit, Scope};
 use crate::trees::TreeTrace;
 
 /// What can be done.
@@ -18,6 +18,8 @@ pub enum Maintenance {
     Checkpoint,
     /// A collection.
     Collect,
+    /// A collection of what is young.
+    CollectYoung,
     /// Cleaning until this many segments more are free.
     Clean(u8),
     /// Scrub of the whole store.
@@ -26,9 +28,10 @@ pub enum Maintenance {
 
 impl Maintenance {
     /// What a plan may draw from.
-    pub const ALL: [Maintenance; 5] = [
+    pub const ALL: [Maintenance; 6] = [
         Maintenance::Checkpoint,
         Maintenance::Collect,
+        Maintenance::CollectYoung,
         Maintenance::Clean(1),
         Maintenance::Clean(20),
         Maintenance::Scrub,
@@ -46,6 +49,7 @@ impl Maintenance {
         match self {
             Maintenance::Checkpoint => "checkpoint",
             Maintenance::Collect => "collect",
+            Maintenance::CollectYoung => "collect young",
             Maintenance::Clean(_) => "clean",
             Maintenance::Scrub => "scrub",
         }
@@ -60,16 +64,24 @@ pub(super) async fn maintain(client: &mut Client, what: Maintenance) -> Result<(
         Maintenance::Checkpoint => store.checkpoint().await.map(|report| {
             tally.lock().add("segments freed", report.segments_freed);
         }),
-        Maintenance::Collect => {
+        Maintenance::Collect | Maintenance::CollectYoung => {
             client.stage.model.lock().collection_begins();
-            let collected = store.collect(Arc::new(TreeTrace), false).await;
+            let trace = Arc::new(TreeTrace);
+            let collected = match what {
+                Maintenance::Collect => store.collect(trace, false).await,
+                _ => store.collect_young(trace).await,
+            };
             if collected.is_ok() {
                 note_swept(client);
             }
             client.stage.model.lock().collection_ends();
             collected.map(|collected| {
                 let mut tally = tally.lock();
-                tally.add("extents swept", collected.swept);
+                let swept = match collected.scope {
+                    Scope::All => "extents swept",
+                    Scope::Young => "young extents swept",
+                };
+                tally.add(swept, collected.swept);
                 tally.add("segments freed", collected.segments_freed);
             })
         }

@@ -18,7 +18,7 @@ use crate::device::sim::{Faults, Options, Random, SimDevice};
 use crate::error::{Error, Result};
 use crate::limits::UNIT_BYTES;
 use crate::reactor::{Config, Runtime, oneshot};
-use crate::store::{self, CreateOptions, OpenOptions, Store};
+use crate::store::{self, CreateOptions, MemoryLimit, OpenOptions, Store};
 use crate::trees::TreeTrace;
 
 /// Whoever waits longer than this, in virtual time, waits for ever.
@@ -151,6 +151,11 @@ impl Run<'_> {
         let options = OpenOptions {
             cache_bytes: round.cache_bytes,
             zero_ahead: round.zero_ahead,
+            // Never the host's memory: a run is a function of its seed.
+            memory_limit: match round.by_itself && self.plan.seed.is_multiple_of(2) {
+                true => MemoryLimit::IndexBytes(0),
+                false => MemoryLimit::None,
+            },
             ..DEFAULTS.clone()
         };
         let opened = Store::open_on(&runtime, NAME, &options);

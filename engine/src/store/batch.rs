@@ -25,8 +25,9 @@ use crate::format::{Domain, LogId, Sequence};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::reactor::Nanos;
 
-/// Cost at which a part goes to the log on its own.
-const PART_COST: u64 = 512 << 10;
+/// Cost at which a part goes to the log on its own. The writer puts several of them into one frame; what is smaller
+/// leaves less behind at the end of a segment.
+const PART_COST: u64 = 256 << 10;
 
 /// How often a batch has room made before it is refused.
 const ROOM_ATTEMPTS_MAX: u32 = 4;

@@ -3,6 +3,7 @@
 //! A log that seals a segment looks whether care is due; the next batch that is submitted starts it as a job, so a
 //! store that nobody writes to does nothing. A batch that finds the store full waits for one attempt to make room
 //! before it is refused.
+//! A collection is due as well when memory is short ([`memory`]).
 //! A checkpoint frees what is empty. A collection finds what nothing refers to any more; it reads every node, so it
 //! runs by itself only if much was written since the last one, but then before cleaning, which would else move what is
 //! dead already. Cleaning moves what is thin.
@@ -12,9 +13,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Store;
+use super::collect::{self, Scope};
 use super::log::Log;
 use super::shared::Shared;
-use super::{checkpoint, clean, collect};
+use super::{checkpoint, clean, memory};
 use crate::error::{Error, Result};
 use crate::reactor::{Local, Nanos};
 
@@ -22,7 +24,7 @@ use crate::reactor::{Local, Nanos};
 const REPLAY_BYTES_MAX: u64 = 256 << 20;
 /// Free space below which cleaning begins, and up to which it goes, in percent of the store. What is kept free is
 /// room that dead extents cannot fill before they have to be cleaned away: it costs amplification.
-const FREE_PERCENT: [u64; 2] = [2, 3];
+const FREE_PERCENT: [u64; 2] = [1, 2];
 /// The same in segments, for small stores.
 const FREE_SEGMENTS: [u64; 2] = [1, 3];
 /// Part of the store that must have been written since the last collection for another to begin.
@@ -35,7 +37,7 @@ const PAUSE_IN_VAIN: Duration = Duration::from_secs(1);
 
 /// Whether care is due.
 pub(super) fn is_due(shared: &Shared) -> bool {
-    shared.counters.bytes_to_replay() >= REPLAY_BYTES_MAX || wanted(shared, 0) > 0
+    shared.counters.bytes_to_replay() >= REPLAY_BYTES_MAX || wanted(shared, 0) > 0 || memory::is_due(shared)
 }
 
 /// Segments that are to become free: as many as cleaning begins at (0) or ends at (1), less those that are.
@@ -102,6 +104,9 @@ impl Drop for Waiting<'_> {
 
 async fn care(local: &Local, store: &Store) -> Result<()> {
     let shared = store.shared();
+    if memory::is_due(shared) {
+        collect_all(local, store).await?;
+    }
     if wanted(shared, 0) == 0 {
         // Jobs may have queued up meanwhile; the first has done what was due.
         let long = shared.counters.bytes_to_replay() >= REPLAY_BYTES_MAX;
@@ -132,19 +137,31 @@ fn much_written(shared: &Shared) -> bool {
     shared.counters.written_since_collection() >= (capacity / WRITTEN_PART).max(cost * WRITTEN_PER_READ)
 }
 
-/// Collects, if a layer above has said what extents refer to, as far as that can be done.
+/// Collects, if a layer above has said what extents refer to, as far as that can be done: of the young first, if that has
+/// paid lately.
 async fn collect_all(local: &Local, store: &Store) -> Result<()> {
-    if let Some(trace) = store.shared().trace.get() {
-        if let Err(error) = trace.prune(store).await {
-            // What is left of them costs space and nothing else.
-            tracing::warn!(store = store.name(), %error, "removing what has expired");
-        }
-        match collect::collect(local, store, &**trace, false).await {
-            Ok(collected) => tracing::info!(store = store.name(), ?collected, "collected"),
-            Err(Error::Closed) => return Err(Error::Closed),
-            // Damage keeps it from its end; what is known to be dead can be cleaned away all the same.
-            Err(error) => tracing::warn!(store = store.name(), %error, "collecting"),
-        }
+    let shared = store.shared();
+    let Some(trace) = shared.trace.get() else {
+        return Ok(());
+    };
+    if let Err(error) = trace.prune(store).await {
+        // What is left of them costs space and nothing else.
+        tracing::warn!(store = store.name(), %error, "removing what has expired");
+    }
+    let written = shared.counters.written_since_collection();
+    let wanted = shared.generations.wanted();
+    let mut collected = collect::collect(local, store, &**trace, wanted, false).await;
+    if let Ok(young) = &collected
+        && young.scope == Scope::Young
+        && !shared.generations.paid(young.swept_bytes, written)
+    {
+        collected = collect::collect(local, store, &**trace, Scope::All, false).await;
+    }
+    match collected {
+        Ok(collected) => tracing::info!(store = store.name(), ?collected, "collected"),
+        Err(Error::Closed) => return Err(Error::Closed),
+        // Damage keeps it from its end; what is known to be dead can be cleaned away all the same.
+        Err(error) => tracing::warn!(store = store.name(), %error, "collecting"),
     }
     Ok(())
 }

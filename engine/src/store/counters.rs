@@ -52,6 +52,8 @@ counters!(
     collected_at,
     /// Bytes of the extents that the last collection had to read.
     collection_bytes,
+    /// Entries of the index that the last collection left.
+    entries_left,
     /// Collections that came to their end.
     collections,
     /// Extents forgotten by collections.
@@ -62,6 +64,8 @@ counters!(
     moved_bytes,
     /// Bytes of frames that cleaning wrote; part of `frame_bytes`.
     moved_frame_bytes,
+    /// Bytes of segments filled with such frames that no frame took.
+    moved_lost_bytes,
     /// Bytes of headers and footers of segments.
     footer_bytes,
     /// Bytes zeroed ahead of frames.
@@ -149,6 +153,12 @@ impl Counters {
     pub fn written(&self) -> u64 {
         let moved = self.moved_frame_bytes.load(Ordering::Relaxed);
         self.frame_bytes.load(Ordering::Relaxed).saturating_sub(moved)
+    }
+
+    /// Bytes of segments that cleaning has used up for what it moves.
+    pub fn moved_room(&self) -> u64 {
+        let frames = self.moved_frame_bytes.load(Ordering::Relaxed);
+        frames + self.moved_lost_bytes.load(Ordering::Relaxed)
     }
 
     /// How many of them since the last collection began.

@@ -7,6 +7,7 @@ use super::cache::Cache;
 use super::checkpoint::{Contents, lifeless, store_checkpoint};
 use super::counters::Counters;
 use super::log::{Log, LogEnd, Writer};
+use super::memory::MemoryLimit;
 use super::owner::{Access, Owner, Subject};
 use super::pending::PendingTable;
 use super::recovery::recover;
@@ -37,6 +38,8 @@ pub struct OpenOptions {
     pub zero_ahead: bool,
     /// Time in which a store open for writing verifies everything on the device once, beside its work; `None`: never.
     pub patrol: Option<Duration>,
+    /// When dead extents are looked for because of the memory that they take.
+    pub memory_limit: MemoryLimit,
 }
 
 impl Default for OpenOptions {
@@ -49,6 +52,7 @@ impl Default for OpenOptions {
             pending_bytes: 64 << 20,
             zero_ahead: true,
             patrol: None,
+            memory_limit: MemoryLimit::default(),
         }
     }
 }
@@ -153,7 +157,7 @@ impl Store {
                 block.incarnation.get(),
                 block.created_ns.get(),
             );
-            let shared = Shared::new(
+            let mut shared = Shared::new(
                 name,
                 identity,
                 Places::of(block),
@@ -172,6 +176,7 @@ impl Store {
                 (why, standing),
                 recovered.damage,
             );
+            shared.memory_limit = options.memory_limit;
             Ok((shared, recovered.superblock, ends, recovered.replayed_frames))
         })?;
         for damage in &shared.damage {

@@ -242,15 +242,17 @@ impl SegmentTable {
 
     /// A segment for a log to go on in; none when only the reserve is left. The cleaner's log may use up its own.
     pub fn reserve_for(&mut self, log: LogId) -> Option<SegmentUse> {
-        let kept = if self.cleaner == Some(log) {
-            self.checkpoint_reserve
-        } else {
-            self.checkpoint_reserve + CLEANING_RESERVE
+        self.spares(log, 0)
+            .then(|| self.take(SegmentState::Reserved(log)))?
+    }
+
+    /// Whether a log may have a segment when so many more are free than now.
+    pub fn spares(&self, log: LogId, coming: usize) -> bool {
+        let kept = match self.cleaner == Some(log) {
+            true => self.checkpoint_reserve,
+            false => self.checkpoint_reserve + CLEANING_RESERVE,
         };
-        if self.free.len() <= kept {
-            return None;
-        }
-        self.take(SegmentState::Reserved(log))
+        self.free.len() + coming > kept
     }
 
     /// Says which log takes what cleaning moves.

@@ -9,13 +9,14 @@ use parking_lot::{Mutex, RwLock};
 
 use super::api::Key;
 use super::cache::Cache;
-use super::collect::{Barrier, Phase, Section, Trace};
+use super::collect::{Barrier, Generations, Phase, Section, Trace};
 use super::counters::Counters;
 use super::fences::Fences;
 use super::histogram::Latencies;
 use super::index::{self, Index, IndexKey, Slot};
 use super::leases::Leases;
 use super::log::{Log, LogEnd};
+use super::memory::MemoryLimit;
 use super::pending::{PendingExtent, PendingTable};
 use super::recovery::Damage;
 use super::roots::RootTable;
@@ -48,6 +49,9 @@ pub(super) struct Shared {
     pub roots: RwLock<RootTable>,
     pub leases: Leases,
     pub barrier: Barrier,
+    pub generations: Generations,
+    /// What makes memory short.
+    pub memory_limit: MemoryLimit,
     pub counters: Counters,
     pub latencies: Latencies,
     /// Where the logs of a store that takes no writes stand.
@@ -108,6 +112,8 @@ impl Shared {
             roots: RwLock::new(roots),
             leases: Leases::default(),
             barrier: Barrier::default(),
+            generations: Generations::default(),
+            memory_limit: MemoryLimit::default(),
             counters,
             latencies: Latencies::new(),
             read_only,

@@ -189,7 +189,9 @@ pub(in crate::store) fn gives_room(shared: &Shared) -> bool {
     sealed.iter().any(empty) || shared.logs().iter().any(|log| log.room.is_exhausted())
 }
 
-/// Next segments for logs that had to do without, from what is free or becomes free with the checkpoint.
+/// Next segments for logs that had to do without, from what is free or becomes free with the checkpoint. The cleaner's
+/// comes first, and others get nothing of what is kept for it: else each segment that it empties would go to them, and
+/// soon it had no room to empty another.
 fn offers(
     shared: &Shared,
     ends: &[LogEnd],
@@ -197,10 +199,18 @@ fn offers(
 ) -> Vec<(crate::format::LogId, SegmentUse)> {
     let mut table = shared.segments.lock();
     let mut freed = freed.iter();
-    let starving = ends.iter().filter(|end| end.next.is_none());
+    let cleaner = shared.cleaner_log().map(|log| log.id);
+    let (first, others): (Vec<&LogEnd>, Vec<&LogEnd>) = ends
+        .iter()
+        .filter(|end| end.next.is_none())
+        .partition(|end| Some(end.log) == cleaner);
+    let starving = first.into_iter().chain(others);
     starving
         .filter_map(|end| {
             let at = table.reserve_for(end.log).or_else(|| {
+                if !table.spares(end.log, freed.len()) {
+                    return None;
+                }
                 let segment = *freed.next()?;
                 let (_, generation) = table.get(segment)?;
                 Some(SegmentUse {

@@ -19,8 +19,8 @@ use crate::store::shared::Shared;
 pub(super) const DESCRIPTORS_BYTES: u64 = 2 * size_of::<Descriptor>() as u64;
 /// Segments with more alive than this are not worth moving, in percent.
 const ALIVE_MAX_PERCENT: u64 = 95;
-/// Segments' worth of survivors that one pass may move.
-const SURVIVORS_MAX: u64 = 4;
+/// Segments' worth of survivors that one pass may move: each ends with a checkpoint.
+const SURVIVORS_MAX: u64 = 16;
 
 /// Victims of the next pass, the best first: enough to gain `wanted` segments, and with so few survivors that the
 /// cleaner's log has room for them.
@@ -58,9 +58,11 @@ pub(super) fn victims(shared: &Shared, now_ns: u64, wanted: i64) -> Vec<SegmentU
 }
 
 /// Bytes that a segment takes of what cleaning moves, descriptors included: all but its header, the rounding of the
-/// footer, and the part that does not fit any more.
-pub(super) fn holds(segment_bytes: u64) -> u64 {
-    segment_bytes - 4 * UNIT_BYTES as u64 - super::PART_BYTES
+/// footer and of each frame, and the part that does not fit any more.
+fn holds(segment_bytes: u64) -> u64 {
+    let unit = UNIT_BYTES as u64;
+    let frames = segment_bytes / super::PART_BYTES;
+    segment_bytes - 4 * unit - 2 * unit * frames - super::mover::PART_COST
 }
 
 fn score(takes: u64, holds: u64, newest_ns: u64, now_ns: u64) -> f64 {

@@ -25,7 +25,7 @@ use super::usage::Place;
 use crate::error::{Error, Result};
 use crate::reactor::Local;
 
-/// Bytes read and copied together.
+/// Bytes read together.
 const PART_BYTES: u64 = 512 << 10;
 /// Steps that one of them counts for: each is followed by a turn for others.
 const STEPS_PER_PART: usize = 512;
@@ -79,7 +79,7 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
             break;
         }
         let before = cleaned.moved_bytes;
-        let moved_before = cleaned.moved;
+        let room_before = shared.counters.moved_room();
         let mut pass = Pass {
             store,
             mover: Mover::new(shared, &log),
@@ -104,8 +104,8 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
             .counters
             .moved_bytes
             .fetch_add(cleaned.moved_bytes - before, Ordering::Relaxed);
-        let takes = cleaned.moved_bytes - before + (cleaned.moved - moved_before) * choose::DESCRIPTORS_BYTES;
-        let used = takes as f64 * segment_bytes as f64 / choose::holds(segment_bytes) as f64;
+        // As it is and not as it was expected: else a pass could seem to gain something, again and again.
+        let used = shared.counters.moved_room() - room_before;
         let gain = (freed * segment_bytes) as i64 - used as i64;
         gained += gain;
         // A pass that gains nothing would be followed by others of its kind, without end. One that found its own log full

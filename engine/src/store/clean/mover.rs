@@ -13,7 +13,10 @@ use crate::store::pending::{NO_SLOT, PendingBatch, PendingExtent};
 use crate::store::shared::Shared;
 
 /// Parts on their way to the device.
-const PARTS_IN_FLIGHT: usize = 3;
+const PARTS_IN_FLIGHT: usize = 12;
+/// Cost of one part, unless it is a single large extent. The writer puts several of them into one frame; the end of a
+/// segment in which no part fits any more is lost.
+pub(in crate::store) const PART_COST: u64 = 128 << 10;
 
 /// The way of copies into the cleaner's log.
 pub(in crate::store) struct Mover<'a> {
@@ -33,11 +36,29 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// Copies extents that fit one frame and know where they come from.
+    /// Copies extents that know where they come from.
     ///
     /// # Errors
     /// `Full` if the cleaner's log has no room.
     pub async fn copy(&mut self, now: Nanos, copies: Vec<PendingExtent>) -> Result<()> {
+        let mut part = Vec::new();
+        let mut cost = 0;
+        for copy in copies {
+            let takes = cost_of(std::iter::once(copy.bytes.len()), std::iter::empty());
+            if cost > 0 && cost + takes > PART_COST {
+                self.copy_part(now, std::mem::take(&mut part)).await?;
+                cost = 0;
+            }
+            cost += takes;
+            part.push(copy);
+        }
+        match part.is_empty() {
+            true => Ok(()),
+            false => self.copy_part(now, part).await,
+        }
+    }
+
+    async fn copy_part(&mut self, now: Nanos, copies: Vec<PendingExtent>) -> Result<()> {
         let lengths = copies.iter().map(|copy| copy.bytes.len());
         let cost = cost_of(lengths.clone(), std::iter::empty());
         let bytes: usize = lengths.sum();
@@ -66,7 +87,6 @@ impl<'a> Mover<'a> {
             (queued, ())
         };
         let (sequence, ()) = self.log.append(place)?;
-        self.log.hurry_to(sequence);
         self.in_flight.push_back(sequence);
         if self.in_flight.len() > PARTS_IN_FLIGHT
             && let Some(oldest) = self.in_flight.pop_front()

@@ -8,13 +8,19 @@
 //! Until the checkpoint is durable nothing of it is overwritten, and a crash brings it back. The checkpoint's root
 //! values are younger than the beginning of the mark, and so is whatever replay adds to them.
 //!
+//! A collection of the young leaves the marks of the one before up and reads only what has come since ([`generations`]).
+//!
 //! The store does not know what extents mean: a [`Trace`] from the layers above says what they refer to.
 
 mod barrier;
+mod generations;
 mod mark;
 mod sweep;
 
+pub use generations::Scope;
+
 pub(super) use barrier::{Barrier, Phase, Section};
+pub(super) use generations::Generations;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,9 +75,11 @@ const STRIPE_STEPS: usize = 16;
 /// What a collection did, or would do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Collected {
-    /// Extents that are alive.
+    /// What it looked at.
+    pub scope: Scope,
+    /// Extents that are alive; of the young those that were found to be.
     pub marked: u64,
-    /// Bytes of the living extents that refer to others: those had to be read.
+    /// Bytes of the extents among them that refer to others: those had to be read.
     pub read_bytes: u64,
     /// Extents that were forgotten.
     pub swept: u64,
@@ -94,8 +102,22 @@ impl Store {
     /// nothing is forgotten until it is repaired or its roots are deleted. What [`checkpoint`](Store::checkpoint)
     /// answers.
     pub async fn collect(&self, trace: Arc<dyn Trace>, dry_run: bool) -> Result<Collected> {
-        self.maintain(move |local, store| async move { collect(&local, &store, &*trace, dry_run).await })
-            .await
+        self.maintain(move |local, store| async move {
+            collect(&local, &store, &*trace, Scope::All, dry_run).await
+        })
+        .await
+    }
+
+    /// Collects among what has come since the last collection of this opening, and takes everything older to be alive: a
+    /// small part of the work where most dies young. Looks at everything if there was none, or it did not come to its end.
+    ///
+    /// # Errors
+    /// The same as [`collect`](Store::collect).
+    pub async fn collect_young(&self, trace: Arc<dyn Trace>) -> Result<Collected> {
+        self.maintain(move |local, store| async move {
+            collect(&local, &store, &*trace, Scope::Young, false).await
+        })
+        .await
     }
 }
 
@@ -104,6 +126,7 @@ pub(super) async fn collect(
     local: &Local,
     store: &Store,
     trace: &dyn Trace,
+    wanted: Scope,
     dry_run: bool,
 ) -> Result<Collected> {
     let shared = store.shared();
@@ -113,10 +136,13 @@ pub(super) async fn collect(
     let clock = local.clock();
     let began = clock.now();
     let written = shared.counters.written();
-    let mut pace = Pace::new(local);
-    for stripe in 0..super::index::STRIPES {
-        shared.index.lower(stripe, Flag::Marked);
-        pace.breathe(local, shared, STRIPE_STEPS).await?;
+    let scope = shared.generations.begin(wanted);
+    if scope == Scope::All {
+        let mut pace = Pace::new(local);
+        for stripe in 0..super::index::STRIPES {
+            shared.index.lower(stripe, Flag::Marked);
+            pace.breathe(local, shared, STRIPE_STEPS).await?;
+        }
     }
     shared
         .barrier
@@ -124,11 +150,13 @@ pub(super) async fn collect(
     let after = if dry_run { Phase::Idle } else { Phase::Sweeping };
     let marked = mark::mark(local, store, trace, after).await;
     let mut collected = Collected {
+        scope,
         mark_ns: clock.now().0.saturating_sub(began.0),
         ..Collected::default()
     };
     let swept = match marked {
         Ok(marked) => {
+            shared.generations.marked();
             (collected.marked, collected.read_bytes) = marked;
             shared
                 .counters
@@ -148,6 +176,8 @@ pub(super) async fn collect(
     collected.sweep_ns = clock.now().0.saturating_sub(began.0) - collected.mark_ns;
     if !dry_run {
         shared.counters.collected(swept.extents, swept.bytes, written);
+        let left = &shared.counters.entries_left;
+        left.store(shared.index.len(), Ordering::Relaxed);
         collected.segments_freed = checkpoint::take(local, store).await?.segments_freed;
     }
     Ok(collected)

@@ -90,13 +90,22 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Takes as many batches from the front of the queue as fit one frame. `durable` gives what a log has
-    /// acknowledged; `limit` the last sequence that may join the one it is given.
+    /// acknowledged; `limit` the last sequence that may join the one it is given. A frame that can begin in the `left`
+    /// bytes of the segment takes no more than fits there: what does not fit any more is lost.
     pub fn take(
         queue: &mut VecDeque<Queued>,
         durable: impl Fn(LogId) -> u64,
         limit: impl Fn(u64) -> u64,
+        left: u64,
     ) -> Option<Plan> {
-        let last_allowed = limit(queue.front()?.batch.sequence);
+        let front = queue.front()?;
+        let last_allowed = limit(front.batch.sequence);
+        let frame_max = FRAME_BYTES_MAX as u64;
+        let cost_max = if front.cost <= left {
+            frame_max.min(left)
+        } else {
+            frame_max
+        };
         let mut batches: Vec<Queued> = Vec::new();
         let mut dependencies: Vec<(LogId, u64)> = Vec::new();
         let mut cost = 0;
@@ -108,9 +117,8 @@ impl Plan {
                 .filter(|(log, sequence)| durable(*log) < *sequence && !canary::is(Canary::DroppedDependency))
                 .collect();
             let first = batches.is_empty();
-            let joins = unmet.is_empty()
-                && cost + front.cost <= FRAME_BYTES_MAX as u64
-                && front.batch.sequence <= last_allowed;
+            let joins =
+                unmet.is_empty() && cost + front.cost <= cost_max && front.batch.sequence <= last_allowed;
             if !first && !joins {
                 break;
             }

@@ -81,6 +81,11 @@ impl OpenSegment {
         u64::from(left) * UNIT_BYTES as u64
     }
 
+    /// Bytes that are in no frame: the header, the footer, and what lies before that.
+    pub fn lost_bytes(&self) -> u64 {
+        u64::from(self.units - self.next_unit + 1) * UNIT_BYTES as u64
+    }
+
     /// Takes the units of a frame; true if it must wait for the piece being zeroed.
     pub fn take(&mut self, frame_units: u32, descriptors: &[Descriptor]) -> bool {
         let start = u64::from(self.next_unit) * UNIT_BYTES as u64;

@@ -400,7 +400,8 @@ impl Writer {
                 None if self.is_due() => {
                     let shared = &self.shared;
                     let limit = |first| self.cut.as_ref().map_or(u64::MAX, |cut| cut.frame_limit(first));
-                    match Plan::take(&mut self.queue, |log| shared.acknowledged(log), limit) {
+                    let left = self.current.as_ref().map_or(0, OpenSegment::left_bytes);
+                    match Plan::take(&mut self.queue, |log| shared.acknowledged(log), limit, left) {
                         Some(plan) => plan,
                         None => return,
                     }

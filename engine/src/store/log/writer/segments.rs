@@ -39,6 +39,10 @@ impl Writer {
             self.log
                 .room
                 .add(FRAME_BYTES_MAX as i64 - i64::try_from(full.left_bytes()).expect("below 2 GiB"));
+            if self.is_cleaner() {
+                let lost = &self.shared.counters.moved_lost_bytes;
+                lost.fetch_add(full.lost_bytes(), Ordering::Relaxed);
+            }
             self.sealing.insert(full.id());
             self.full.push_back(full);
         }
