@@ -112,6 +112,72 @@ fn one_unknown_name_stops_all() {
     assert_eq!(place.cat("v1:file").unwrap_err().class, Class::NotFound);
 }
 
+/// Goal: forgetting drops exactly what a rehearsal has named, from the branches meant only; what is left can be read, and
+/// what is forgotten no longer costs anything that could be told. Method: four commits on two branches.
+#[test]
+fn forgetting_cuts_the_branches_meant() {
+    let place = Place::new();
+    let commits: Vec<ContentId> = (0..4)
+        .map(|number| {
+            place.write("file", number.to_string());
+            place.commit().commit
+        })
+        .collect();
+    place.call(create(&place, "other", None, false)).unwrap();
+    let history = |branch: &str| {
+        let request = LogRequest {
+            revision: Some(branch.into()),
+            directory: place.project().into(),
+            ..LogRequest::default()
+        };
+        match place.call(Request::Log(request)).unwrap() {
+            Reply::History(history) => history
+                .commits
+                .into_iter()
+                .map(|commit| commit.commit)
+                .collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let newest_first: Vec<ContentId> = commits.iter().rev().copied().collect();
+    for dry_run in [true, false] {
+        assert_eq!(history("main"), newest_first);
+        let request = ForgetRequest {
+            branches: vec!["main".into()],
+            keep_last: Some(2),
+            dry_run,
+            ..ForgetRequest::default()
+        };
+        let Reply::Forgot(forgot) = place.call(Request::Forget(request)).unwrap() else {
+            panic!("no answer")
+        };
+        assert_eq!(forgot.dry_run, dry_run);
+        let told: Vec<_> = forgot
+            .branches
+            .iter()
+            .map(|branch| (branch.kept, branch.forgotten, branch.oldest))
+            .collect();
+        assert_eq!(told, [(2, 2, commits[2])]);
+    }
+    assert_eq!(history("main"), newest_first[..2]);
+    assert_eq!(history("other"), newest_first);
+    let usage = |revision: ContentId| {
+        let revisions = vec![revision.to_string().into()];
+        place.call(Request::Usage(UsageRequest { revisions }))
+    };
+    assert!(usage(commits[0]).is_ok(), "another branch has it");
+    let names = vec!["other".into()];
+    place
+        .call(Request::Branch(BranchRequest::Delete { names }))
+        .unwrap();
+    assert_eq!(usage(commits[0]).unwrap_err().class, Class::NotFound);
+    assert!(usage(commits[2]).is_ok());
+    let whole_path = UsageRequest {
+        revisions: vec!["main:file".into()],
+    };
+    assert_eq!(place.refused(Request::Usage(whole_path)), Class::Invalid);
+}
+
 /// Goal: a sweep takes exactly the branches whose time is over; a rehearsal and a reader change nothing. Method: one
 /// expired, one put off, one without an expiry, and a collection, which sweeps too.
 #[test]

@@ -172,6 +172,80 @@ fn a_damaged_directory_makes_answers_incomplete() {
     assert!(failure.hint.unwrap().contains("helios check"));
 }
 
+/// Goal: what a name costs alone and what it shares add up, and what is unique is what its removal would free. Method:
+/// files of known sizes that do not repeat, on branches that share one, and in a commit without a name.
+#[test]
+fn costs_add_up() {
+    const SIZE: u64 = 100_000;
+    let place = Place::new();
+    place.write("file", "");
+    place.write("base", pattern(SIZE as usize, 1));
+    place.commit();
+    let create = BranchRequest::Create {
+        name: "agent".into(),
+        revision: Some("main".into()),
+        directory: place.project().into(),
+        count: None,
+        force: false,
+        expires_ns: None,
+    };
+    place.call(Request::Branch(create)).unwrap();
+    place.write("own", pattern(SIZE as usize, 2));
+    place.commit_to(Some("agent"));
+    let usage = |revisions: &[&str]| {
+        let revisions = revisions.iter().map(|name| ByteString::from(*name)).collect();
+        match place.call(Request::Usage(UsageRequest { revisions })).unwrap() {
+            Reply::Usage(usage) => usage,
+            other => panic!("{other:?}"),
+        }
+    };
+    let about = |amount: Amount, files: u64| (files * SIZE..files * SIZE + 4096).contains(&amount.bytes);
+    let named = usage(&["agent", "main", "agent~1"]);
+    let [agent, main, state] = &named.rows[..] else {
+        panic!("{named:?}")
+    };
+    assert!(
+        about(agent.all, 2) && about(agent.unique, 1) && about(agent.shared, 1),
+        "{agent:?}"
+    );
+    assert!(about(main.all, 1) && about(main.unique, 0), "{main:?}");
+    assert_eq!(
+        (state.kind, main.kind),
+        (KeeperKind::Revision, KeeperKind::Branch)
+    );
+    assert!(about(state.all, 1) && about(state.unique, 0), "{state:?}");
+    for row in &named.rows {
+        assert_eq!(row.all.bytes, row.unique.bytes + row.shared.bytes);
+        assert_eq!(row.all.extents, row.unique.extents + row.shared.extents);
+    }
+    assert!(about(named.total, 2), "{named:?}");
+    assert!(usage(&[]).rows.contains(agent));
+    let names = vec!["agent".into()];
+    place
+        .call(Request::Branch(BranchRequest::Delete { names }))
+        .unwrap();
+    let left = usage(&[]).total;
+    assert_eq!(named.total.bytes - left.bytes, agent.unique.bytes);
+    assert_eq!(named.total.extents - left.extents, agent.unique.extents);
+}
+
+/// Goal: what a commit leaves out is said, with its path and why. Method: a socket among the files.
+#[test]
+fn what_is_left_out_is_said() {
+    let place = Place::new();
+    let path = place.project().join("socket");
+    let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let committed = place.commit();
+    assert_eq!(committed.entries.files, 1);
+    assert_eq!(committed.warnings.count, 1);
+    let [warning] = &committed.warnings.first[..] else {
+        panic!("{committed:?}")
+    };
+    assert!(warning.path.to_string().ends_with("socket"), "{warning:?}");
+    assert!(warning.message.contains("without its process"), "{warning:?}");
+    assert_eq!(place.cat("main:socket").unwrap_err().class, Class::NotFound);
+}
+
 /// Goal: a collection says beforehand what it would forget, forgets exactly that, and keeps the rest. Method: a large
 /// file on a branch that is deleted, beside one that stays.
 #[test]
