@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use memmap2::MmapMut;
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
 
 use crate::{Command, Completion, Error, Operation, Options, Queue, Target, create_sparse};
 
@@ -179,4 +181,103 @@ pub(crate) fn doorbells(mut queue: impl Queue<MmapMut>) {
         rustix::io::read(bell, &mut [0; 8]).expect("silence");
     }
     assert_eq!(queue.in_flight(), 0);
+}
+
+/// Goal: a file that somebody shortens is an error that says where it ends, and what is left of it can still be read.
+/// Method: cut four units to two, then to two and a bit, which direct I/O cannot go on from.
+pub(crate) fn shortened(mut queue: impl Queue<MmapMut>, target: &Target) {
+    let end = 2 * UNIT as u64;
+    rustix::fs::ftruncate(target, end).expect("truncate");
+    let back = read(&mut queue, 4096, 3);
+    assert!(back.buffer.is_some());
+    let error = back.result.expect_err("ended");
+    assert!(
+        matches!(error, Error::Ended { operation: "read", offset, missing } if offset == end && missing == end),
+        "{error}"
+    );
+    rustix::fs::ftruncate(target, end + 100).expect("truncate");
+    let error = read(&mut queue, 0, 4).result.expect_err("ended in a block");
+    assert!(
+        matches!(error, Error::System { offset, len, errno: Errno::IO, .. } if offset == end && len == end),
+        "{error}"
+    );
+    read(&mut queue, 0, 2).result.expect("what is left");
+}
+
+/// A file in memory of 16 units whose contents the kernel lets nobody change.
+pub(crate) fn sealed() -> Arc<Target> {
+    let file =
+        rustix::fs::memfd_create("sealed", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("memfd");
+    rustix::fs::ftruncate(&file, 16 * UNIT as u64).expect("truncate");
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let target = Target::open(path.as_ref(), &Options::default()).expect("open");
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE).expect("seal");
+    Arc::new(target)
+}
+
+/// Goal: what the kernel refuses comes back with operation, place and reason, and with the buffer that was lent; the
+/// queue goes on. Method: everything that writes, on a file in memory that is sealed.
+pub(crate) fn refusals(mut queue: impl Queue<MmapMut>) {
+    let (offset, len) = (4 * UNIT as u64, 2 * UNIT as u64);
+    let write = |durable| Operation::Write {
+        offset,
+        buffer: filled(3, 7),
+        range: UNIT..3 * UNIT,
+        durable,
+    };
+    for (operation, lent) in [
+        (write(false), true),
+        (write(true), true),
+        (Operation::WriteZeroes { offset, len }, false),
+        (Operation::Discard { offset, len }, false),
+    ] {
+        let name = operation.name();
+        let back = run(&mut queue, operation);
+        assert_eq!(back.buffer.is_some(), lent);
+        match back.result.expect_err(name) {
+            Error::System {
+                operation,
+                offset: at,
+                len: left,
+                errno: Errno::PERM,
+            } => assert_eq!((operation, at, left), (name, offset, len)),
+            other => panic!("{other}"),
+        }
+    }
+    let back = read(&mut queue, 0, 16);
+    back.result.expect("read");
+    assert!(back.buffer.expect("buffer").iter().all(|byte| *byte == 0));
+}
+
+/// Goal: a target opened for reading takes no command that writes, and has nothing to flush. Method: each of them.
+pub(crate) fn reads_only(mut queue: impl Queue<MmapMut>) {
+    let (offset, len) = (0, UNIT as u64);
+    let write = Operation::Write {
+        offset,
+        buffer: filled(1, 7),
+        range: 0..UNIT,
+        durable: true,
+    };
+    for operation in [
+        write,
+        Operation::WriteZeroes { offset, len },
+        Operation::Discard { offset, len },
+        Operation::Allocate { offset, len },
+    ] {
+        let error = run(&mut queue, operation).result.expect_err("read-only");
+        assert!(matches!(error, Error::ReadOnly { offset: 0, .. }), "{error}");
+    }
+    run(&mut queue, Operation::Flush).result.expect("nothing to do");
+    read(&mut queue, 0, 1).result.expect("read");
+}
+
+/// A file of 16 units, opened for reading.
+pub(crate) fn read_only_target() -> (tempfile::TempDir, Arc<Target>) {
+    let (directory, _) = target(16);
+    let options = Options {
+        read_only: true,
+        ..Options::default()
+    };
+    let target = Target::open(&directory.path().join("target"), &options).expect("open");
+    (directory, Arc::new(target))
 }

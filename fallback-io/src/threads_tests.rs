@@ -1,7 +1,10 @@
 use memmap2::MmapMut;
 
 use super::*;
-use crate::queue_tests::{doorbells, full_then_dropped, target, transfers, zeroes_take_space};
+use crate::queue_tests::{
+    doorbells, full_then_dropped, read_only_target, reads_only, refusals, sealed, shortened, target,
+    transfers, zeroes_take_space,
+};
 
 fn open(target: &Arc<Target>, depth: u32) -> Threads<MmapMut> {
     Threads::open(target.clone(), depth).expect("open")
@@ -31,6 +34,26 @@ fn is_bounded_and_dropped_safely() {
 #[test]
 fn wakes() {
     doorbells(open(&target(1024).1, 8));
+}
+
+/// See [`shortened`].
+#[test]
+fn says_where_a_file_ends() {
+    let (_directory, target) = target(4);
+    shortened(open(&target, 8), &target);
+}
+
+/// See [`refusals`].
+#[test]
+fn says_what_was_refused() {
+    refusals(open(&sealed(), 8));
+}
+
+/// See [`reads_only`].
+#[test]
+fn only_reads() {
+    let (_directory, target) = read_only_target();
+    reads_only(open(&target, 8));
 }
 
 /// Goal: a queue of impossible depth is refused. Method: zero and too many.

@@ -51,5 +51,11 @@ pub trait Client {
 }
 
 #[cfg(test)]
+mod names_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
 #[path = "ops_tests.rs"]
 mod tests;
+#[cfg(test)]
+mod upkeep_tests;

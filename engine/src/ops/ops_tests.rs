@@ -1,55 +1,9 @@
 use std::io;
-use std::path::{Path, PathBuf};
 
+use super::testing::{Place, flip};
 use super::*;
 use crate::error::Error;
-use crate::format::ContentId;
-
-/// A directory with a store and a project in it.
-struct Place {
-    root: tempfile::TempDir,
-    client: Local,
-}
-
-impl Place {
-    fn new() -> Place {
-        let root = tempfile::tempdir().unwrap();
-        let project = root.path().join("project");
-        std::fs::create_dir(&project).unwrap();
-        std::fs::write(project.join("file"), "one").unwrap();
-        let client = Local::new(StoreOptions {
-            address: root.path().join("store").into(),
-            reactors: Some(1),
-            ..StoreOptions::default()
-        });
-        let place = Place { root, client };
-        let made = place.call(Request::Init(InitRequest {
-            size: Some(256 << 20),
-            force: false,
-        }));
-        assert!(matches!(made, Ok(Reply::Created(_))), "{made:?}");
-        place
-    }
-
-    fn project(&self) -> PathBuf {
-        self.root.path().join("project")
-    }
-
-    fn call(&self, request: Request) -> Result<Reply, Failure> {
-        self.client.call(request, &mut Silent::default())
-    }
-
-    fn commit(&self) -> Committed {
-        let request = CommitRequest {
-            directory: self.project().into(),
-            ..CommitRequest::default()
-        };
-        match self.call(Request::Commit(request)).unwrap() {
-            Reply::Committed(committed) => committed,
-            other => panic!("{other:?}"),
-        }
-    }
-}
+use crate::format::{ContentId, Kind, SegmentId};
 
 /// Bytes in, bytes out, and everything that was said.
 struct Pipe<'a> {
@@ -400,18 +354,6 @@ fn check_names_damage() {
     assert_eq!(checked.damage[0].reached_from, Some("main".into()));
 }
 
-/// Flips a bit of the first place in a file that holds `needle`.
-fn flip(path: &Path, needle: &[u8]) {
-    use std::os::unix::fs::FileExt;
-    let image = std::fs::read(path).unwrap();
-    let place = image
-        .windows(needle.len())
-        .position(|window| window == needle)
-        .expect("stored as it is");
-    let file = std::fs::File::options().write(true).open(path).unwrap();
-    file.write_all_at(&[image[place] ^ 1], place as u64).unwrap();
-}
-
 /// Goal: every error has the class its exit code promises, and a message of one line that says what and where.
 #[test]
 fn errors_have_their_classes() {
@@ -469,9 +411,166 @@ fn errors_have_their_classes() {
         ),
         (Error::Cancelled, Class::Cancelled),
     ];
-    for (error, class) in cases {
+    let (device, id) = ("d".to_owned(), ContentId([3; 32]));
+    let more = [
+        (
+            Error::OverQuota {
+                branch: "agent-1".into(),
+                prefix: "agent-".into(),
+                limit: 3,
+                used: 2,
+                needed: 2,
+            },
+            Class::Quota,
+        ),
+        (
+            Error::Damaged {
+                id,
+                kind: Kind::Data,
+                segment: SegmentId(3),
+                offset: 9,
+                damage: "other bytes".into(),
+            },
+            Class::Damaged,
+        ),
+        (
+            Error::Inconsistent {
+                id,
+                kind: Kind::Node,
+                damage: "names out of order".into(),
+            },
+            Class::Damaged,
+        ),
+        (
+            Error::Incomplete {
+                first: "a node is missing".into(),
+                more: 2,
+            },
+            Class::Damaged,
+        ),
+        (
+            Error::Ambiguous {
+                what: "id 12".into(),
+                candidates: "1, 2".into(),
+            },
+            Class::Invalid,
+        ),
+        (
+            Error::Conflict {
+                root: "main".into(),
+                expected: "1".into(),
+                found: "2".into(),
+            },
+            Class::Conflict,
+        ),
+        (
+            Error::Unsupported {
+                store: "s".into(),
+                bits: 4,
+            },
+            Class::Failed,
+        ),
+        (
+            Error::Device {
+                device: device.clone(),
+                operation: "write",
+                offset: 0,
+                source: io(io::ErrorKind::StorageFull),
+            },
+            Class::Full,
+        ),
+        (
+            Error::Device {
+                device,
+                operation: "open",
+                offset: 0,
+                source: io(io::ErrorKind::PermissionDenied),
+            },
+            Class::Io,
+        ),
+        (
+            Error::Stream {
+                operation: "writing the content",
+                source: io(io::ErrorKind::BrokenPipe),
+            },
+            Class::Io,
+        ),
+        (
+            Error::Unreadable {
+                count: 2,
+                list: "a, b".into(),
+            },
+            Class::Io,
+        ),
+    ];
+    for (error, class) in cases.into_iter().chain(more) {
         let failure = Failure::from(error);
         assert_eq!(failure.class, class, "{failure}");
         assert_eq!(failure.message.lines().count(), 1, "{failure}");
     }
+}
+
+/// Goal: what somebody can do about a failure is said, and said once: in the hint and not in the message too. Method: the
+/// failures a person can do something about.
+#[test]
+fn what_to_do_is_in_the_hint() {
+    let not_found = || io::Error::from(io::ErrorKind::NotFound);
+    let cases = [
+        (
+            Error::Full {
+                device: "d".into(),
+                needed: 2,
+                free: 1,
+            },
+            "delete branches",
+        ),
+        (
+            Error::DiskFull {
+                device: "d".into(),
+                needed: 2,
+                free: 1,
+            },
+            "free some space",
+        ),
+        (
+            Error::InUse {
+                store: "s".into(),
+                pid: 7,
+            },
+            "stop it",
+        ),
+        (
+            Error::OverQuota {
+                branch: "agent-1".into(),
+                prefix: "agent-".into(),
+                limit: 3,
+                used: 2,
+                needed: 2,
+            },
+            "--measure",
+        ),
+        (
+            Error::Unsupported {
+                store: "s".into(),
+                bits: 4,
+            },
+            "newer helios",
+        ),
+        (
+            Error::Incomplete {
+                first: "a node is missing".into(),
+                more: 0,
+            },
+            "helios check",
+        ),
+        (Error::path(failure::OPEN_STORE, "s", not_found()), "helios init"),
+        (Error::path("read", "f", not_found()), "check the path"),
+    ];
+    for (error, advice) in cases {
+        let failure = Failure::from(error);
+        let hint = failure.hint.clone().expect("advice");
+        assert!(hint.contains(advice), "{failure}: {hint}");
+        assert!(!failure.message.contains(advice), "{failure}: {hint}");
+    }
+    assert_eq!(Failure::from(Error::Cancelled).hint, None);
 }

@@ -181,3 +181,7 @@ async fn audit(local: &Local, store: &Store) -> Result<Audit> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod tests;

@@ -11,7 +11,6 @@ use zerocopy::little_endian::U32;
 use super::*;
 use crate::device::sim::{Image, SimDevice};
 use crate::format::ContentId;
-use crate::format::segment::{Trailer, encode_footer};
 use crate::reactor::{Config, Runtime};
 use crate::store::open::on_reactor;
 use crate::store::testing::{self, data};
@@ -74,27 +73,6 @@ fn forget(store: &Store, key: &Key) {
     shared.usage.died(Place::of(slot));
 }
 
-/// Rewrites a footer after `change`, as the store itself would have written it.
-fn rewrite_footer(
-    device: &SimDevice,
-    block: &Superblock,
-    at: SegmentUse,
-    change: impl Fn(&mut [Descriptor]),
-) {
-    let places = Places::of(block);
-    let segment = device.peek(
-        places.offset(at.segment, 0),
-        usize::try_from(places.segment_bytes()).unwrap(),
-    );
-    let last = &segment[segment.len() - UNIT_BYTES..];
-    let trailer = Trailer::decode(last, places.segment_units, &block.secret()).unwrap();
-    let start = trailer.first_unit.get() as usize * UNIT_BYTES;
-    let mut descriptors = trailer.descriptors(&segment[start..]).unwrap().to_vec();
-    change(&mut descriptors);
-    let footer = encode_footer(&descriptors, trailer, places.segment_units, &block.secret());
-    device.poke(places.offset(at.segment, start as u64), &footer);
-}
-
 /// A device as a crash left it: sealed segments of two logs with dead extents, some extents twice, two footers damaged
 /// and one of those segments with unreadable frames too, extents that reach beyond their segment, and a log to replay.
 fn crowded() -> Image {
@@ -123,7 +101,7 @@ fn crowded() -> Image {
     let device = device.restart();
     // Extents of other segments, some of them dead there, some three times.
     for (number, at) in sealed[1..6].iter().enumerate() {
-        rewrite_footer(&device, &block, *at, |descriptors| {
+        testing::rewrite_footer(&device, &block, *at, |descriptors| {
             for (place, descriptor) in descriptors.iter_mut().enumerate().step_by(11 + number) {
                 descriptor.id = keys[place].id;
             }

@@ -250,6 +250,8 @@ mod crash_tests;
 #[cfg(test)]
 mod handshake_tests;
 #[cfg(test)]
+mod opening_tests;
+#[cfg(test)]
 mod room_tests;
 #[cfg(test)]
 mod store_tests;

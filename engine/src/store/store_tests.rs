@@ -12,6 +12,7 @@ use crate::device::sim::{Effect, Faults, On, Rule, SimDevice};
 use crate::device::{Command, Completion, Device, DmaBuffer, Doorbell, Geometry, Queue};
 use crate::error::Error;
 use crate::format::{Domain, Kind};
+use crate::limits::{EXTENT_BYTES_MAX, FRAME_BYTES_MAX, ROOT_DATA_BYTES_MAX, ROOT_NAME_BYTES_MAX};
 use crate::reactor::Config;
 
 fn set(name: &str, expect: Expect, data: &[u8]) -> RootUpdate {
@@ -544,4 +545,56 @@ fn durability_is_not_delayed_by_the_lazy_ring_before_it() {
         fastest < std::time::Duration::from_millis(5),
         "the fastest durable put took {fastest:?}"
     );
+}
+
+/// Goal: what no record and no frame can carry is refused before anything is visible. Method: one byte too much of each,
+/// and more roots than fit one frame, beside what does fit.
+#[test]
+fn what_is_too_large_is_refused() {
+    let store = testing::store();
+    let refused = |updates: Vec<RootUpdate>| {
+        let mut batch = store.batch();
+        for update in updates {
+            batch.set_root(update);
+        }
+        let answer = store.block_on(batch.submit());
+        assert!(matches!(answer, Err(Error::Invalid { .. })), "{answer:?}");
+        assert!(store.roots(RootKind::Branch).is_empty());
+    };
+    let fits = || set("fits", Expect::Any, b"");
+    refused(vec![fits(), set("", Expect::Any, b"")]);
+    refused(vec![
+        fits(),
+        set(&"n".repeat(ROOT_NAME_BYTES_MAX + 1), Expect::Any, b""),
+    ]);
+    refused(vec![fits(), set("a", Expect::Any, &[0; ROOT_DATA_BYTES_MAX + 1])]);
+    let to = Arc::from(vec![b'n'; ROOT_NAME_BYTES_MAX + 1]);
+    refused(vec![
+        fits(),
+        RootUpdate {
+            change: RootChange::Rename { to },
+            ..fits()
+        },
+    ]);
+    let many = FRAME_BYTES_MAX / ROOT_DATA_BYTES_MAX + 1;
+    let data = [0; ROOT_DATA_BYTES_MAX];
+    refused(
+        (0..many)
+            .map(|number| set(&format!("root {number}"), Expect::Any, &data))
+            .collect(),
+    );
+    let large = Bytes::from(vec![1; EXTENT_BYTES_MAX + 1]);
+    let key = testing::data(&large).key;
+    assert!(matches!(
+        store.block_on(put(&store, &[large])),
+        Err(Error::Invalid { .. })
+    ));
+    assert_eq!(store.contains(&[key]), [false]);
+
+    let name = "n".repeat(ROOT_NAME_BYTES_MAX);
+    let mut batch = store.batch();
+    batch.set_root(set(&name, Expect::Any, &data));
+    store.block_on(batch.submit()).unwrap();
+    let root = store.root(RootKind::Branch, name.as_bytes()).unwrap();
+    assert_eq!(root.data, data[..]);
 }

@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::segments::{Places, SegmentUse};
 use super::{CreateOptions, Extent, Key, OpenOptions, Store};
 use crate::device::sim::SimDevice;
+use crate::format::frame::Descriptor;
+use crate::format::segment::{Trailer, encode_footer};
+use crate::format::superblock::Superblock;
 use crate::format::{Domain, Kind};
 use crate::hash;
+use crate::limits::UNIT_BYTES;
 use crate::reactor::{Config, Runtime};
 
 /// A simulated device that obeys all rules.
@@ -106,4 +111,25 @@ pub(crate) fn open_driven(
         ..OpenOptions::default()
     };
     Store::open_on(&runtime, "sim:driven", &options)
+}
+
+/// Rewrites a footer after `change`, as the store itself would have written it.
+pub(super) fn rewrite_footer(
+    device: &SimDevice,
+    block: &Superblock,
+    at: SegmentUse,
+    change: impl Fn(&mut [Descriptor]),
+) {
+    let places = Places::of(block);
+    let segment = device.peek(
+        places.offset(at.segment, 0),
+        usize::try_from(places.segment_bytes()).unwrap(),
+    );
+    let last = &segment[segment.len() - UNIT_BYTES..];
+    let trailer = Trailer::decode(last, places.segment_units, &block.secret()).unwrap();
+    let start = trailer.first_unit.get() as usize * UNIT_BYTES;
+    let mut descriptors = trailer.descriptors(&segment[start..]).unwrap().to_vec();
+    change(&mut descriptors);
+    let footer = encode_footer(&descriptors, trailer, places.segment_units, &block.secret());
+    device.poke(places.offset(at.segment, start as u64), &footer);
 }

@@ -1,7 +1,10 @@
 use memmap2::MmapMut;
 
 use super::*;
-use crate::queue_tests::{doorbells, full_then_dropped, target, transfers, zeroes_take_space};
+use crate::queue_tests::{
+    doorbells, full_then_dropped, read_only_target, reads_only, refusals, sealed, shortened, target,
+    transfers, zeroes_take_space,
+};
 
 /// A queue, or `None` with a message where this machine forbids io_uring.
 fn open(target: &Arc<Target>, depth: u32) -> Option<Uring<MmapMut>> {
@@ -62,6 +65,32 @@ fn is_bounded_and_dropped_safely() {
 fn wakes() {
     if let Some(queue) = open(&target(1024).1, 8) {
         doorbells(queue);
+    }
+}
+
+/// See [`shortened`].
+#[test]
+fn says_where_a_file_ends() {
+    let (_directory, target) = target(4);
+    if let Some(queue) = open(&target, 8) {
+        shortened(queue, &target);
+    }
+}
+
+/// See [`refusals`].
+#[test]
+fn says_what_was_refused() {
+    if let Some(queue) = open(&sealed(), 8) {
+        refusals(queue);
+    }
+}
+
+/// See [`reads_only`].
+#[test]
+fn only_reads() {
+    let (_directory, target) = read_only_target();
+    if let Some(queue) = open(&target, 8) {
+        reads_only(queue);
     }
 }
 
