@@ -103,7 +103,7 @@ pub struct Trailer {
     pub body_checksum: U32,
     /// Last sequence in the segment.
     pub last: U64,
-    /// When the newest extent of the segment was new: nanoseconds since 1970. Copies keep the time of what they copy.
+    /// When the newest extent of the segment was written there: nanoseconds since 1970.
     pub newest_ns: U64,
 }
 const _: () = assert!(size_of::<Trailer>() == 68);

@@ -22,13 +22,14 @@ use crate::reactor::{Local, Nanos};
 
 /// Log bytes after which a checkpoint is taken: bounds replay.
 const REPLAY_BYTES_MAX: u64 = 256 << 20;
-/// Free space below which cleaning begins, and up to which it goes, in percent of the store. What is kept free is
+/// Free space below which cleaning begins, and up to which it goes, in thousandths of the store. What is kept free is
 /// room that dead extents cannot fill before they have to be cleaned away: it costs amplification.
-const FREE_PERCENT: [u64; 2] = [1, 2];
+const FREE_PER_MILLE: [u64; 2] = [5, 12];
 /// The same in segments, for small stores.
 const FREE_SEGMENTS: [u64; 2] = [1, 3];
-/// Part of the store that must have been written since the last collection for another to begin.
-const WRITTEN_PART: u64 = 100;
+/// Part of the store that must have been written since the last collection for another to begin: less than cleaning
+/// frees at a time, or every second time it would move what is dead.
+const WRITTEN_PART: u64 = 200;
 /// And how many times what that collection had to read.
 const WRITTEN_PER_READ: u64 = 4;
 
@@ -43,7 +44,7 @@ pub(super) fn is_due(shared: &Shared) -> bool {
 /// Segments that are to become free: as many as cleaning begins at (0) or ends at (1), less those that are.
 fn wanted(shared: &Shared, bound: usize) -> u64 {
     let table = shared.segments.lock();
-    let free = (table.len() as u64 * FREE_PERCENT[bound] / 100).max(FREE_SEGMENTS[bound]);
+    let free = (table.len() as u64 * FREE_PER_MILLE[bound] / 1000).max(FREE_SEGMENTS[bound]);
     free.saturating_sub(table.free_for_logs() as u64)
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::reactor::{Local, Nanos};
 
 /// Work between two turns of the reactor.
-const SLICE: Duration = Duration::from_micros(50);
+const SLICE: Duration = Duration::from_micros(20);
 /// The same in steps, for a clock that stands still while work is done.
 const STEPS: usize = 512;
 /// A rest, in lengths of the slice before it.

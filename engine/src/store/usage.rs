@@ -61,7 +61,7 @@ pub(super) struct SegmentUsage {
     pub live: u32,
     /// Their bytes.
     pub live_bytes: u64,
-    /// When the newest of its extents was new: nanoseconds since 1970.
+    /// When the newest of its extents was written there: nanoseconds since 1970.
     pub newest_ns: u64,
     /// Offsets of the others, in no order.
     dead: Vec<u32>,
@@ -114,7 +114,7 @@ impl Usage {
     }
 
     /// Extents have come to be in these places, and the index refers to them. Each comes with the time when it was
-    /// new.
+    /// written.
     pub fn born(&self, places: impl IntoIterator<Item = (Place, u64)>) {
         let mut state = self.0.lock();
         for (place, new_ns) in places {

@@ -2,8 +2,12 @@
 //! Log-Structured File System", 1992, section 3.5).
 //!
 //! A segment with the fraction `u` alive costs `1 + u` to clean (read it, write what lives) and gives `1 - u`; what is
-//! old stays free of deaths for longer. So the score is `(1 - u) * age / (1 + u)`, where the age is that of the newest
-//! extent.
+//! old stays free of deaths for longer. So the score is `(1 - u) * age / (1 + u)`, where the age is the time since the
+//! segment was filled.
+//! Rejected: the age of what lives in it, as in the paper. Survivors would look old in the segment that was packed with
+//! them a moment ago, which then comes up too early: simulated at 80 % alive, 3.03 times the bytes overwritten against
+//! 2.79 where all die alike (choosing the emptiest: 2.78), 2.04 against 1.94 where a tenth takes nine tenths of the
+//! overwrites (the emptiest: 3.17).
 //!
 //! What lives takes more room than its bytes: each extent has a descriptor in its frame and one in the footer, and the
 //! end of a segment stays empty where the next part does not fit. `u` counts all that, against what a segment surely

@@ -21,7 +21,7 @@ use crate::store::pace::Pace;
 
 /// Extents read and followed together, and while others use the store.
 const BATCH: usize = 64;
-const BATCH_SHARED: usize = 8;
+const BATCH_SHARED: usize = 3;
 /// Grey extents that are followed while everybody waits, to come to an end at all under load.
 const FINISH_MAX: usize = 256;
 

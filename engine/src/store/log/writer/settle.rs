@@ -48,12 +48,8 @@ impl Writer {
         }
         let usage = &self.shared.usage;
         let places = || moves.iter().filter_map(|(_, _, to)| Place::of(*to));
-        // Copies come from one segment, and are as old as it.
-        let new_ns = match batch.extents[0].moved_from {
-            Some(from) => usage.newest_ns(from.segment),
-            None => self.local.clock().wall_ns(),
-        };
-        usage.born(places().map(|place| (place, new_ns)));
+        let now_ns = self.local.clock().wall_ns();
+        usage.born(places().map(|place| (place, now_ns)));
         let mut died = Vec::new();
         let mut rivals = Vec::new();
         for (((extent, place), (key, ..)), moved) in batch.extents.iter().zip(places()).zip(moves).zip(moved)
