@@ -12,7 +12,7 @@ use super::model::{Model, Violation};
 use super::owned::domain_of;
 use super::plan::Operation;
 use super::tally::Tally;
-use super::{branches, forget, maintenance, temporary};
+use super::{branches, commits, forget, maintenance, temporary};
 use crate::device::sim::SimDevice;
 use crate::error::Error;
 use crate::format::Domain;
@@ -136,8 +136,8 @@ impl Client {
                 edits,
                 durable,
                 fresh,
-            } => branches::commit(self, *slot, edits, *durable, *fresh).await,
-            Operation::CommitMain(edits, durable) => branches::commit_main(self, edits, *durable).await,
+            } => commits::commit(self, *slot, edits, *durable, *fresh).await,
+            Operation::CommitMain(edits, durable) => commits::commit_main(self, edits, *durable).await,
             Operation::Branch(slot, from, durable) => branches::create(self, *slot, *from, *durable).await,
             Operation::Rename(slot, to, durable) => branches::rename(self, *slot, *to, *durable).await,
             Operation::Delete(slot, durable) => branches::delete(self, *slot, *durable).await,

@@ -29,13 +29,14 @@
 //! # How
 //!
 //! A seed gives a [`Plan`] (`workload`), which [`run()`] does round by round: open, compare with the model
-//! (`check`), let clients work (`client`, `branches`) until the round ends. A plan that fails is made smaller by
+//! (`check`), let clients work (`client`, `commits`, `branches`) until the round ends. A plan that fails is made smaller by
 //! leaving parts out (`minimise`). `exhaustive` does the same for every short workload and every crash.
 //! Invariant: a plan always does the same, bit for bit ([`Outcome::fingerprint`]).
 
 mod branches;
 mod check;
 mod client;
+mod commits;
 mod content;
 mod crowd;
 pub mod exhaustive;

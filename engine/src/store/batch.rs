@@ -139,7 +139,7 @@ impl Batch {
             self.counts.new_bytes += extent.bytes.len() as u64;
             let cost = cost_of(std::iter::once(extent.bytes.len()), std::iter::empty());
             if self.cost + cost > FRAME_BYTES_MAX as u64 {
-                self.send_part().await?;
+                self.send_part(Vec::new()).await?;
             }
             self.cost += cost - cost_of(std::iter::empty(), std::iter::empty());
             self.extents.push(PendingExtent {
@@ -149,7 +149,7 @@ impl Batch {
                 moved_from: None,
             });
             if self.cost > PART_COST {
-                self.send_part().await?;
+                self.send_part(Vec::new()).await?;
             }
         }
         Ok(())
@@ -220,7 +220,7 @@ impl Batch {
         }
     }
 
-    /// Adds a root change.
+    /// Adds a root change. It comes with the last part of the batch, whatever is put after it.
     pub fn set_root(&mut self, update: RootUpdate) {
         self.roots.push(update);
     }
@@ -256,11 +256,12 @@ impl Batch {
             shared.roots.read().check(&self.roots)?;
         }
         if self.cost + roots_cost > FRAME_BYTES_MAX as u64 {
-            self.send_part().await?;
+            self.send_part(Vec::new()).await?;
         }
         if !self.roots.is_empty() || !self.extents.is_empty() {
             self.cost += roots_cost;
-            self.send_part().await?;
+            let updates = std::mem::take(&mut self.roots);
+            self.send_part(updates).await?;
         }
         shared.counters.batch(&self.counts);
         self.store.take_care();
@@ -278,12 +279,11 @@ impl Batch {
         })
     }
 
-    /// Hands what has been collected, and the root changes if any, to the log.
-    async fn send_part(&mut self) -> Result<()> {
+    /// Hands what has been collected to the log, and with the last part the root changes.
+    async fn send_part(&mut self, updates: Vec<RootUpdate>) -> Result<()> {
         let shared = self.store.shared().clone();
         shared.check_writable()?;
         let extents = std::mem::take(&mut self.extents);
-        let updates = std::mem::take(&mut self.roots);
         let cost = std::mem::replace(&mut self.cost, cost_of(std::iter::empty(), std::iter::empty()));
         let bytes: usize = extents.iter().map(|extent| extent.bytes.len()).sum();
         let log = self.log.clone().ok_or(Error::Closed)?;

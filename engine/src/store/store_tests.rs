@@ -547,6 +547,33 @@ fn durability_is_not_delayed_by_the_lazy_ring_before_it() {
     );
 }
 
+/// Goal: a root change comes after everything that is put, even if it was asked for before: never with a first part.
+#[test]
+fn a_root_change_waits_for_what_is_put_after_it() {
+    let store = testing::store();
+    let extents: Vec<Extent> = contents(40, 100_000).iter().map(data).collect();
+    let last = extents[extents.len() - 1].key;
+    let mut batch = store.batch();
+    let mut update = set("late", Expect::Absent, b"");
+    update.change = RootChange::Set {
+        target: Some(Target {
+            kind: last.kind,
+            id: last.id,
+        }),
+        data: Bytes::new(),
+    };
+    batch.set_root(update);
+    store.block_on(batch.put(extents)).unwrap();
+    assert!(
+        store.stats().batches + store.stats().pending_bytes > 0,
+        "parts are on their way"
+    );
+    assert!(store.root(RootKind::Branch, b"late").is_none());
+    store.block_on(batch.submit()).unwrap();
+    let root = store.root(RootKind::Branch, b"late").unwrap();
+    assert_eq!(root.target.map(|target| target.id), Some(last.id));
+}
+
 /// Goal: what no record and no frame can carry is refused before anything is visible. Method: one byte too much of each,
 /// and more roots than fit one frame, beside what does fit.
 #[test]
