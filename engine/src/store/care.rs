@@ -24,7 +24,7 @@ use crate::reactor::{Local, Nanos};
 const REPLAY_BYTES_MAX: u64 = 256 << 20;
 /// Free space below which cleaning begins, and up to which it goes, in thousandths of the store. What is kept free is
 /// room that dead extents cannot fill before they have to be cleaned away: it costs amplification.
-const FREE_PER_MILLE: [u64; 2] = [5, 12];
+const FREE_PER_MILLE: [u64; 2] = [3, 8];
 /// The same in segments, for small stores.
 const FREE_SEGMENTS: [u64; 2] = [1, 3];
 /// Part of the store that must have been written since the last collection for another to begin: less than cleaning
