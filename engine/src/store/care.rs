@@ -106,7 +106,7 @@ impl Drop for Waiting<'_> {
 async fn care(local: &Local, store: &Store) -> Result<()> {
     let shared = store.shared();
     if memory::is_due(shared) {
-        collect_all(local, store).await?;
+        collect(local, store, shared.generations.wanted()).await?;
     }
     if wanted(shared, 0) == 0 {
         // Jobs may have queued up meanwhile; the first has done what was due.
@@ -117,14 +117,13 @@ async fn care(local: &Local, store: &Store) -> Result<()> {
         return Ok(());
     }
     if much_written(shared) {
-        collect_all(local, store).await?;
+        collect(local, store, shared.generations.wanted()).await?;
     }
     clean::clean(local, store, wanted(shared, 1)).await?;
-    // What earlier openings left behind is unknown.
-    let first = shared.counters.collections.load(Ordering::Relaxed) == 0;
-    let something_new = first || shared.counters.written_since_collection() > 0;
-    if something_new && shared.segments.lock().free_for_logs() == 0 {
-        collect_all(local, store).await?;
+    // Before anybody is refused, everything is looked at that may have died.
+    let unknown = !shared.generations.all_known() || shared.counters.written_since_collection() > 0;
+    if unknown && shared.segments.lock().free_for_logs() == 0 {
+        collect(local, store, Scope::All).await?;
         clean::clean(local, store, wanted(shared, 1)).await?;
     }
     Ok(())
@@ -138,9 +137,9 @@ fn much_written(shared: &Shared) -> bool {
     shared.counters.written_since_collection() >= (capacity / WRITTEN_PART).max(cost * WRITTEN_PER_READ)
 }
 
-/// Collects, if a layer above has said what extents refer to, as far as that can be done: of the young first, if that has
-/// paid lately.
-async fn collect_all(local: &Local, store: &Store) -> Result<()> {
+/// Collects, if a layer above has said what extents refer to, as far as that can be done; looks at everything after all if
+/// few of the young had died.
+async fn collect(local: &Local, store: &Store, wanted: Scope) -> Result<()> {
     let shared = store.shared();
     let Some(trace) = shared.trace.get() else {
         return Ok(());
@@ -150,7 +149,6 @@ async fn collect_all(local: &Local, store: &Store) -> Result<()> {
         tracing::warn!(store = store.name(), %error, "removing what has expired");
     }
     let written = shared.counters.written_since_collection();
-    let wanted = shared.generations.wanted();
     let mut collected = collect::collect(local, store, &**trace, wanted, false).await;
     if let Ok(young) = &collected
         && young.scope == Scope::Young

@@ -27,6 +27,8 @@ const LEFT_OUT_MAX: u32 = 32;
 #[derive(Debug, Default)]
 pub(in crate::store) struct Generations {
     closed: AtomicBool,
+    /// The last mark that ended looked at everything.
+    all_known: AtomicBool,
     /// How many collections go on to look at everything before the young are tried again.
     left_out: AtomicU32,
     /// And how many do after the next attempt in vain.
@@ -44,8 +46,15 @@ impl Generations {
     }
 
     /// A mark has come to its end.
-    pub(super) fn marked(&self) {
+    pub(super) fn marked(&self, scope: Scope) {
         self.closed.store(true, Ordering::Relaxed);
+        self.all_known.store(scope == Scope::All, Ordering::Relaxed);
+    }
+
+    /// Whether what died before the last collection is known, however old it was. Not so of what earlier openings left
+    /// behind, before the first.
+    pub fn all_known(&self) -> bool {
+        self.all_known.load(Ordering::Relaxed)
     }
 
     /// What a collection that the store does by itself should look at.
@@ -83,10 +92,13 @@ mod tests {
         assert_eq!(generations.begin(Scope::Young), Scope::All);
         // That one did not come to its end.
         assert_eq!(generations.begin(Scope::Young), Scope::All);
-        generations.marked();
+        assert!(!generations.all_known());
+        generations.marked(Scope::All);
+        assert!(generations.all_known());
         assert_eq!(generations.begin(Scope::Young), Scope::Young);
         assert_eq!(generations.begin(Scope::Young), Scope::All);
-        generations.marked();
+        generations.marked(Scope::Young);
+        assert!(!generations.all_known(), "what has died of the old is not");
         assert_eq!(generations.begin(Scope::All), Scope::All);
     }
 

@@ -156,7 +156,7 @@ pub(super) async fn collect(
     };
     let swept = match marked {
         Ok(marked) => {
-            shared.generations.marked();
+            shared.generations.marked(scope);
             (collected.marked, collected.read_bytes) = marked;
             shared
                 .counters
