@@ -286,6 +286,19 @@ spdk_shim_opts_enable_interrupts(struct spdk_nvme_ctrlr_opts *opts)
 #endif
 }
 
+bool
+spdk_shim_opts_connect_timeout(struct spdk_nvme_ctrlr_opts *opts, uint64_t us)
+{
+#if SPDK_VERSION >= SPDK_VERSION_NUM(20, 10, 0)
+	opts->fabrics_connect_timeout_us = us;
+	return true;
+#else
+	(void)opts;
+	(void)us;
+	return false;
+#endif
+}
+
 int
 spdk_shim_qpair_fd(struct spdk_nvme_qpair *qpair)
 {

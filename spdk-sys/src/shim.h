@@ -110,6 +110,11 @@ void spdk_shim_ns_info(struct spdk_nvme_ns *ns, struct spdk_shim_ns *info);
 
 /* Asks for completions by interrupt; false in versions without it (before 25.05). Before the controller is attached. */
 bool spdk_shim_opts_enable_interrupts(struct spdk_nvme_ctrlr_opts *opts);
+/*
+ * Bounds the time for a fabric's connect command, 0: for ever; false in versions without it (before 20.10). Those wait
+ * for ever for a target that accepts a connection and then says nothing, and so must connect where that does no harm.
+ */
+bool spdk_shim_opts_connect_timeout(struct spdk_nvme_ctrlr_opts *opts, uint64_t us);
 /* A file descriptor that becomes readable with completions, or -ENOTSUP. */
 int spdk_shim_qpair_fd(struct spdk_nvme_qpair *qpair);
 /* Waits for completions of the group's queue pairs and processes them: their number, or -ENOTSUP. */
