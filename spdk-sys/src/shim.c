@@ -7,6 +7,116 @@
 #define HAVE_INTERRUPTS 1
 #endif
 
+/* DPDK has its own log, whose stream can be replaced. Declared here because its headers are not installed with SPDK's. */
+extern int rte_openlog_stream(FILE *stream);
+extern int rte_log_cur_msg_loglevel(void);
+
+/* Read by every thread that logs, written by open and close only. */
+static spdk_shim_log_cb g_callback;
+static FILE *g_dpdk_stream;
+
+static void
+pass_on(int level, const char *file, int line, const char *func, char *message)
+{
+	spdk_shim_log_cb callback = __atomic_load_n(&g_callback, __ATOMIC_ACQUIRE);
+	size_t length = strlen(message);
+
+	while (length > 0 && (message[length - 1] == '\n' || message[length - 1] == '\r')) {
+		message[--length] = '\0';
+	}
+	if (callback != NULL && length > 0) {
+		callback(level, file, line, func, message);
+	}
+}
+
+static void
+log_spdk(int level, const char *file, const int line, const char *func, const char *format, va_list args)
+{
+	char message[1024];
+
+	/* SPDK filters only what it prints itself. */
+	if (level > (int)spdk_log_get_level()) {
+		return;
+	}
+	vsnprintf(message, sizeof(message), format, args);
+	pass_on(level, file, line, func, message);
+}
+
+static ssize_t
+log_dpdk(void *cookie, const char *text, size_t length)
+{
+	char message[1024];
+	size_t kept = length < sizeof(message) ? length : sizeof(message) - 1;
+	/* RTE_LOG_EMERG is 1, ERR 4, WARNING 5, NOTICE 6, INFO 7, DEBUG 8. */
+	int theirs = rte_log_cur_msg_loglevel();
+	int level = theirs <= 4 ? SPDK_LOG_ERROR : SPDK_LOG_ERROR + (theirs - 4);
+
+	(void)cookie;
+	if (level <= (int)spdk_log_get_level()) {
+		memcpy(message, text, kept);
+		message[kept] = '\0';
+		pass_on(level, NULL, 0, NULL, message);
+	}
+	/* Nothing is ever left for a second try. */
+	return (ssize_t)length;
+}
+
+/* What is printed instead of logged, at the level that `cookie` points to. */
+static ssize_t
+log_printed(void *cookie, const char *text, size_t length)
+{
+	char message[1024];
+	size_t kept = length < sizeof(message) ? length : sizeof(message) - 1;
+	int level = *(const int *)cookie;
+
+	if (level <= (int)spdk_log_get_level()) {
+		memcpy(message, text, kept);
+		message[kept] = '\0';
+		pass_on(level, NULL, 0, NULL, message);
+	}
+	return (ssize_t)length;
+}
+
+static FILE *
+printed_stream(const int *level)
+{
+	static const cookie_io_functions_t functions = { .write = log_printed };
+	FILE *stream = fopencookie((void *)level, "w", functions);
+
+	if (stream != NULL) {
+		setvbuf(stream, NULL, _IOLBF, 1024);
+	}
+	return stream;
+}
+
+int
+spdk_shim_log_open(spdk_shim_log_cb callback)
+{
+	static const cookie_io_functions_t functions = { .write = log_dpdk };
+
+	if (g_dpdk_stream == NULL) {
+		g_dpdk_stream = fopencookie(NULL, "w", functions);
+		if (g_dpdk_stream == NULL) {
+			return -ENOMEM;
+		}
+		/* DPDK flushes after each message; with full lines one message is one call. */
+		setvbuf(g_dpdk_stream, NULL, _IOLBF, 1024);
+	}
+	__atomic_store_n(&g_callback, callback, __ATOMIC_RELEASE);
+	rte_openlog_stream(g_dpdk_stream);
+	spdk_log_open(log_spdk);
+	return 0;
+}
+
+void
+spdk_shim_log_close(void)
+{
+	spdk_log_close();
+	/* The stream stays open: another thread may be writing to it. */
+	rte_openlog_stream(NULL);
+	__atomic_store_n(&g_callback, NULL, __ATOMIC_RELEASE);
+}
+
 #if SPDK_VERSION < SPDK_VERSION_NUM(24, 1, 0)
 #include <spdk/env_dpdk.h>
 
@@ -63,8 +173,8 @@ init_without_hugepages(const struct spdk_env_opts *opts, const char *extra)
 }
 #endif
 
-int
-spdk_shim_env_init(const struct spdk_shim_env *env)
+static int
+env_init(const struct spdk_shim_env *env)
 {
 	struct spdk_env_opts opts;
 
@@ -108,86 +218,34 @@ spdk_shim_env_init(const struct spdk_shim_env *env)
 	return spdk_env_init(&opts);
 }
 
-/* DPDK has its own log, whose stream can be replaced. Declared here because its headers are not installed with SPDK's. */
-extern int rte_openlog_stream(FILE *stream);
-extern int rte_log_cur_msg_loglevel(void);
-
-/* Read by every thread that logs, written by open and close only. */
-static spdk_shim_log_cb g_callback;
-static FILE *g_dpdk_stream;
-
-static void
-pass_on(int level, const char *file, int line, const char *func, char *message)
-{
-	spdk_shim_log_cb callback = __atomic_load_n(&g_callback, __ATOMIC_ACQUIRE);
-	size_t length = strlen(message);
-
-	while (length > 0 && (message[length - 1] == '\n' || message[length - 1] == '\r')) {
-		message[--length] = '\0';
-	}
-	if (callback != NULL && length > 0) {
-		callback(level, file, line, func, message);
-	}
-}
-
-static void
-log_spdk(int level, const char *file, const int line, const char *func, const char *format, va_list args)
-{
-	char message[1024];
-
-	/* SPDK filters only what it prints itself. */
-	if (level > (int)spdk_log_get_level()) {
-		return;
-	}
-	vsnprintf(message, sizeof(message), format, args);
-	pass_on(level, file, line, func, message);
-}
-
-static ssize_t
-log_dpdk(void *cookie, const char *text, size_t length)
-{
-	char message[1024];
-	size_t kept = length < sizeof(message) ? length : sizeof(message) - 1;
-	/* RTE_LOG_EMERG is 1, ERR 4, WARNING 5, NOTICE 6, INFO 7, DEBUG 8. */
-	int theirs = rte_log_cur_msg_loglevel();
-	int level = theirs <= 4 ? SPDK_LOG_ERROR : SPDK_LOG_ERROR + (theirs - 4);
-
-	(void)cookie;
-	if (level <= (int)spdk_log_get_level()) {
-		memcpy(message, text, kept);
-		message[kept] = '\0';
-		pass_on(level, NULL, 0, NULL, message);
-	}
-	/* Nothing is ever left for a second try. */
-	return (ssize_t)length;
-}
-
+/*
+ * While it starts, SPDK prints as well: its arguments to standard output, where they would be taken for what the program
+ * answers, and reasons of failures to standard error. With a log open, C's streams lead there meanwhile.
+ */
 int
-spdk_shim_log_open(spdk_shim_log_cb callback)
+spdk_shim_env_init(const struct spdk_shim_env *env)
 {
-	static const cookie_io_functions_t functions = { .write = log_dpdk };
+	static const int levels[2] = { SPDK_LOG_NOTICE, SPDK_LOG_ERROR };
+	FILE *own[2] = { stdout, stderr };
+	FILE *to[2] = { NULL, NULL };
+	int code;
 
-	if (g_dpdk_stream == NULL) {
-		g_dpdk_stream = fopencookie(NULL, "w", functions);
-		if (g_dpdk_stream == NULL) {
-			return -ENOMEM;
-		}
-		/* DPDK flushes after each message; with full lines one message is one call. */
-		setvbuf(g_dpdk_stream, NULL, _IOLBF, 1024);
+	if (__atomic_load_n(&g_callback, __ATOMIC_ACQUIRE) != NULL) {
+		to[0] = printed_stream(&levels[0]);
+		to[1] = printed_stream(&levels[1]);
 	}
-	__atomic_store_n(&g_callback, callback, __ATOMIC_RELEASE);
-	rte_openlog_stream(g_dpdk_stream);
-	spdk_log_open(log_spdk);
-	return 0;
-}
-
-void
-spdk_shim_log_close(void)
-{
-	spdk_log_close();
-	/* The stream stays open: another thread may be writing to it. */
-	rte_openlog_stream(NULL);
-	__atomic_store_n(&g_callback, NULL, __ATOMIC_RELEASE);
+	stdout = to[0] != NULL ? to[0] : own[0];
+	stderr = to[1] != NULL ? to[1] : own[1];
+	code = env_init(env);
+	stdout = own[0];
+	stderr = own[1];
+	/* Flushed but never closed: a thread that SPDK has started may have taken one up. */
+	for (int i = 0; i < 2; i++) {
+		if (to[i] != NULL) {
+			fflush(to[i]);
+		}
+	}
+	return code;
 }
 
 struct spdk_shim_status

@@ -47,7 +47,10 @@ struct spdk_shim_env {
 	bool no_huge;			/* ordinary memory instead of hugepages: for fabrics and tests, never for PCIe */
 };
 
-/* spdk_env_opts_init() and spdk_env_init(). 0, or a negative errno; the log says why. */
+/*
+ * spdk_env_opts_init() and spdk_env_init(). 0, or a negative errno; the log says why. With spdk_shim_log_open() before it,
+ * what SPDK prints meanwhile goes there too, and so does what other threads print through C's streams.
+ */
 int spdk_shim_env_init(const struct spdk_shim_env *env);
 
 /*
