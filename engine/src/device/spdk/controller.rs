@@ -13,6 +13,7 @@ use std::io::{self, ErrorKind};
 use std::mem::size_of;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
@@ -41,6 +42,8 @@ pub(super) struct Attached {
     controller: NonNull<spdk_nvme_ctrlr>,
     /// Where the event callback puts events; SPDK has its address.
     events: Arc<ArrayQueue<Event>>,
+    /// An abort was sent and not answered; SPDK has its address too.
+    aborting: Arc<AtomicBool>,
 }
 
 // SAFETY: SPDK guards a controller with a lock of its own; what must be called by one thread at a time belongs to a queue
@@ -85,6 +88,7 @@ impl Attached {
         let attached = Attached {
             controller,
             events: Arc::new(ArrayQueue::new(EVENTS_MAX)),
+            aborting: Arc::default(),
         };
         let queue = Arc::as_ptr(&attached.events).cast_mut().cast::<c_void>();
         // SAFETY: the queue lives until the controller is detached, after which nothing is called.
@@ -97,6 +101,11 @@ impl Attached {
     /// For queue pairs.
     pub(super) fn raw(&self) -> NonNull<spdk_nvme_ctrlr> {
         self.controller
+    }
+
+    /// Whether an abort is under way.
+    pub(super) fn aborting(&self) -> &Arc<AtomicBool> {
+        &self.aborting
     }
 
     /// Model, serial number and firmware, for the log.
@@ -240,8 +249,8 @@ impl Drop for Attached {
         let code = unsafe { spdk_sys::spdk_shim_detach_begin(self.controller.as_ptr(), &raw mut context) };
         if code != 0 {
             tracing::warn!(code, "the controller could not be detached: {}", said());
-            // It may still report events: their queue stays for ever.
-            std::mem::forget(Arc::clone(&self.events));
+            // It may still report events: what they are reported to stays for ever.
+            std::mem::forget((Arc::clone(&self.events), Arc::clone(&self.aborting)));
             return;
         }
         // SAFETY: the context of the detachment above, until it is done.

@@ -139,6 +139,10 @@ pub(super) struct Lane {
     waiting: VecDeque<usize>,
     /// By slot of the queue pair: the command.
     of_slot: Vec<Option<usize>>,
+    /// By slot: its abort was sent.
+    abort_sent: Vec<bool>,
+    /// The control thread was asked to abort, and has not been here yet.
+    abort_ordered: bool,
     completed: Vec<Completion>,
     /// Reused by every poll.
     finished: Vec<(SlotNumber, Status)>,
@@ -170,6 +174,8 @@ impl Lane {
             idle: Vec::new(),
             waiting: VecDeque::new(),
             of_slot: Vec::new(),
+            abort_sent: Vec::new(),
+            abort_ordered: false,
             completed: Vec::new(),
             finished: Vec::new(),
             need: None,
@@ -279,8 +285,10 @@ impl Lane {
                     let slot = slot as usize;
                     if self.of_slot.len() <= slot {
                         self.of_slot.resize(slot + 1, None);
+                        self.abort_sent.resize(slot + 1, false);
                     }
                     self.of_slot[slot] = Some(index);
+                    self.abort_sent[slot] = false;
                     if is_whole {
                         self.waiting.pop_front();
                     }
@@ -416,7 +424,7 @@ impl Lane {
             }
             let Some(started) = active.started else { continue };
             let age = now.duration_since(started);
-            if age >= bounds.abort() && !active.abort_asked {
+            if age >= bounds.abort() {
                 active.abort_asked = true;
                 abort = true;
             }
@@ -424,7 +432,8 @@ impl Lane {
         }
         if reset && !self.is_recovering {
             self.need_recovery("a command did not end, not even when it was aborted".into());
-        } else if abort && self.need.is_none() {
+        } else if abort && !self.abort_ordered && !self.is_recovering {
+            self.abort_ordered = true;
             self.need = Some(Need::Abort);
         }
         for index in over {
@@ -453,15 +462,18 @@ impl Lane {
         self.finish(index);
     }
 
-    /// Aborts, on the control thread, what was found to take too long.
+    /// Aborts, on the control thread, the next piece of what was found to take too long. One at a time: a controller
+    /// takes few, and SPDK 20.07 corrupts its memory when those it has queued meet a connection that is lost.
     pub(super) fn abort_overdue(&mut self) {
+        self.abort_ordered = false;
         let Some(pair) = &mut self.pair else { return };
         for (slot, index) in self.of_slot.iter().enumerate() {
             let overdue = index
                 .and_then(|index| self.commands[index].as_ref())
                 .is_some_and(|active| active.abort_asked);
-            if overdue {
-                pair.abort(slot as SlotNumber);
+            if overdue && !self.abort_sent[slot] {
+                self.abort_sent[slot] = pair.abort(slot as SlotNumber);
+                return;
             }
         }
     }

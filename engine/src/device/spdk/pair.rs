@@ -18,6 +18,7 @@ use std::mem::{self, size_of};
 use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use rustix::io::Errno;
@@ -280,28 +281,37 @@ impl Pair {
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
-    /// Asks the controller to give up on a piece; it completes either way, unless the controller hangs.
-    pub(super) fn abort(&mut self, slot: SlotNumber) {
-        let Some(qpair) = self.qpair else { return };
+    /// Asks the controller to give up on a piece, which completes either way unless the controller hangs. False while it
+    /// has not answered the abort before.
+    pub(super) fn abort(&mut self, slot: SlotNumber) -> bool {
+        let Some(qpair) = self.qpair else { return true };
         if self.used[slot as usize].is_none() {
-            return;
+            return true;
+        }
+        let aborting = self.attached.aborting();
+        if aborting.swap(true, Ordering::AcqRel) {
+            return false;
         }
         let argument = ptr::from_ref(&self.slots[slot as usize])
             .cast_mut()
             .cast::<c_void>();
-        // SAFETY: controller and queue pair are alive; the argument is only compared, and `aborted` uses none.
+        // SAFETY: controller and queue pair are alive; the first argument is only compared, and the second is a flag that
+        // lives until the controller is detached.
         let code = unsafe {
             spdk_sys::spdk_nvme_ctrlr_cmd_abort_ext(
                 self.attached.raw().as_ptr(),
                 qpair.as_ptr(),
                 argument,
                 Some(aborted),
-                ptr::null_mut(),
+                Arc::as_ptr(aborting).cast_mut().cast::<c_void>(),
             )
         };
         if code != 0 {
+            // It has completed meanwhile, or the controller is gone.
+            aborting.store(false, Ordering::Release);
             tracing::debug!(code, "a command could not be aborted");
         }
+        true
     }
 
     /// Ends the queue pair; what was under way completes, most likely as aborted.
@@ -398,8 +408,12 @@ unsafe extern "C" fn done(slot: *mut c_void, cpl: *const spdk_sys::spdk_nvme_cpl
     let _ = slot.finished.push((slot.number, status));
 }
 
-/// The outcome of an abort: the aborted command tells it itself.
-unsafe extern "C" fn aborted(_: *mut c_void, _: *const spdk_sys::spdk_nvme_cpl) {}
+/// Called by SPDK when an abort is answered. How does not matter: the aborted command tells it itself.
+unsafe extern "C" fn aborted(aborting: *mut c_void, _: *const spdk_sys::spdk_nvme_cpl) {
+    // SAFETY: the flag of `Pair::abort`; it is only ever shared.
+    let aborting = unsafe { &*aborting.cast_const().cast::<AtomicBool>() };
+    aborting.store(false, Ordering::Release);
+}
 
 #[cfg(test)]
 mod tests {
