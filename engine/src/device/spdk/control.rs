@@ -22,9 +22,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::bounds::{Bounds, now};
 use super::controller::{Attached, Event};
 use super::environment::{self, Memory};
-use super::lane::{Bounds, Lane, now};
+use super::lane::Lane;
 use super::memory::Pool;
 use super::namespace::Shape;
 use super::pair::Pair;

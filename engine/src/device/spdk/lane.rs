@@ -14,8 +14,9 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::bounds::{Bounds, now};
 use super::memory::Pool;
 use super::namespace::Shape;
 use super::pair::{Loan, Pair, Refused, SlotNumber};
@@ -23,54 +24,6 @@ use super::status::Status;
 use crate::device::buffer::DmaBuffer;
 use crate::device::{Command, Completion, Operation};
 use crate::limits::UNIT_BYTES;
-
-/// How long things may take, all derived from the bound for one command.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    command: Duration,
-}
-
-impl Bounds {
-    pub(super) fn new(command: Duration) -> Bounds {
-        Bounds { command }
-    }
-
-    /// To connect, or to be greeted.
-    pub(super) fn greeting(self) -> Duration {
-        self.command.min(Duration::from_secs(5))
-    }
-
-    /// For a controller to come back.
-    pub(super) fn absence(self) -> Duration {
-        self.command * 2
-    }
-
-    /// For an order to the control thread, which may be busy with the above.
-    pub(super) fn order(self) -> Duration {
-        self.command * 6
-    }
-
-    fn abort(self) -> Duration {
-        self.command
-    }
-
-    fn reset(self) -> Duration {
-        self.command + self.command / 2
-    }
-
-    fn give_up(self) -> Duration {
-        self.command * 5
-    }
-}
-
-/// The time, for bounds of real devices.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a real device hangs in real time; simulated ones do not come here"
-)]
-pub(super) fn now() -> Instant {
-    Instant::now()
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

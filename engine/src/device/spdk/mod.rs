@@ -8,7 +8,8 @@
 //! | `namespace` | what a namespace is, which ones are refused |
 //! | `control` | the thread that attaches, polls the admin queue, resets and detaches |
 //! | `pair` | a queue pair, and the buffers the device has |
-//! | `lane` | commands as pieces, errors, bounds in time |
+//! | `lane` | commands as pieces, their errors |
+//! | `bounds` | how long a device may take |
 //! | `queue` | the engine's queue |
 //! | `memory`, `status` | buffers; status codes as errors |
 //!
@@ -18,6 +19,7 @@
 //!
 //! No event framework of SPDK: reactors poll their own queue pairs.
 
+mod bounds;
 mod control;
 mod controller;
 mod environment;
@@ -33,8 +35,8 @@ mod transport;
 use std::io;
 use std::sync::Arc;
 
+use self::bounds::Bounds;
 use self::control::Control;
-use self::lane::Bounds;
 use self::memory::Pool;
 use self::namespace::Shape;
 use self::queue::SpdkQueue;
