@@ -1,7 +1,7 @@
 //! Memory for one queue's buffers: mapped, faulted in and registered once, then handed out again and again.
 //!
-//! The arena grows by chunks of [`CHUNK_BYTES`] up to its bound; each chunk is one mapping, one io_uring region
-//! and a bitmap of used units. Small buffers are taken from the first chunk that has room, large ones from the
+//! The arena grows by chunks of [`CHUNK_BYTES`] up to its bound; each chunk is one piece of [`Memory`] (a mapping with
+//! its io_uring region, or hugepages of SPDK) and a bitmap of used units. Small buffers are taken from the first chunk that has room, large ones from the
 //! last, so that they fragment each other less; both get the first gap that fits, which is also the memory
 //! used most recently. Buffers come back on any thread and keep the arena alive, also after their queue.
 //!
@@ -17,23 +17,40 @@ use parking_lot::Mutex;
 use super::buffer::{DmaBuffer, Home};
 use crate::limits::{TRANSFER_BYTES_MAX, UNIT_BYTES};
 
-/// Bytes of one mapping.
-const CHUNK_BYTES: usize = 4 << 20;
-/// Units of one mapping.
+/// Bytes of one chunk.
+pub(super) const CHUNK_BYTES: usize = 4 << 20;
+/// Units of one chunk.
 const CHUNK_UNITS: usize = CHUNK_BYTES / UNIT_BYTES;
 /// Buffers from this size on are taken from the back.
 const LARGE_UNITS: usize = 16;
 
 const _: () = assert!(TRANSFER_BYTES_MAX <= CHUNK_BYTES);
 
+/// What a chunk is made of.
+///
+/// # Safety
+/// `start` is unit-aligned and begins [`CHUNK_BYTES`] initialised bytes that nobody else uses while the value lives.
+pub(super) unsafe trait Memory: Send + Sync + 'static {
+    /// The first byte.
+    fn start(&self) -> NonNull<u8>;
+}
+
+// SAFETY: mappings are page-aligned, initialised to zero and private to who made them; the arena makes them of a chunk's
+// size.
+unsafe impl Memory for Arc<Mapping> {
+    fn start(&self) -> NonNull<u8> {
+        Mapping::start(self)
+    }
+}
+
 /// The memory of one queue.
-pub(super) struct Arena {
-    chunks: Mutex<Vec<Chunk>>,
+pub(super) struct Arena<M: Memory = Arc<Mapping>> {
+    chunks: Mutex<Vec<Chunk<M>>>,
     chunks_max: usize,
 }
 
-struct Chunk {
-    mapping: Arc<Mapping>,
+struct Chunk<M> {
+    memory: M,
     region: Option<u16>,
     used: Units,
 }
@@ -45,14 +62,6 @@ struct Units {
 }
 
 impl Arena {
-    /// An empty arena that grows to `bytes`, rounded down to whole chunks.
-    pub(super) fn new(bytes: usize) -> Arc<Arena> {
-        Arc::new(Arena {
-            chunks: Mutex::new(Vec::new()),
-            chunks_max: bytes / CHUNK_BYTES,
-        })
-    }
-
     /// Memory of at least `len` bytes; from the heap when the arena is full or the buffer larger than any
     /// transfer. New chunks are given to `register` for their region.
     pub(super) fn buffer(
@@ -60,21 +69,46 @@ impl Arena {
         len: usize,
         register: impl FnOnce(&Arc<Mapping>) -> Option<u16>,
     ) -> DmaBuffer {
+        let chunk = || {
+            // Out of memory for another chunk: the heap will tell.
+            let mapping = Arc::new(Mapping::new(CHUNK_BYTES).ok()?);
+            let region = register(&mapping);
+            Some((mapping, region))
+        };
+        self.own(len, chunk).unwrap_or_else(|| DmaBuffer::heap(len))
+    }
+}
+
+impl<M: Memory> Arena<M> {
+    /// An empty arena that grows to `bytes`, rounded down to whole chunks.
+    pub(super) fn new(bytes: usize) -> Arc<Arena<M>> {
+        Arc::new(Arena {
+            chunks: Mutex::new(Vec::new()),
+            chunks_max: bytes / CHUNK_BYTES,
+        })
+    }
+
+    /// Memory of at least `len` bytes from the arena itself; `None` when it is full, when `chunk` has no more, or when
+    /// the buffer is larger than any transfer.
+    pub(super) fn own(
+        self: &Arc<Self>,
+        len: usize,
+        chunk: impl FnOnce() -> Option<(M, Option<u16>)>,
+    ) -> Option<DmaBuffer> {
         let units = len.max(1).div_ceil(UNIT_BYTES);
-        if units * UNIT_BYTES <= TRANSFER_BYTES_MAX
-            && let Some((start, region)) = self.take(units, register)
-        {
-            // SAFETY: `take` marked these units of a mapping as used, so nobody else has them until `take_back`;
-            // mappings are page-aligned, initialised to zero, and live as long as the arena.
-            return unsafe { DmaBuffer::from_home(start, units * UNIT_BYTES, region, self.clone()) };
+        if units * UNIT_BYTES > TRANSFER_BYTES_MAX {
+            return None;
         }
-        DmaBuffer::heap(len)
+        let (start, region) = self.take(units, chunk)?;
+        // SAFETY: `take` marked these units of a chunk as used, so nobody else has them until `take_back`; chunks are
+        // what `Memory` promises, and live as long as the arena.
+        Some(unsafe { DmaBuffer::from_home(start, units * UNIT_BYTES, region, self.clone()) })
     }
 
     fn take(
         &self,
         units: usize,
-        register: impl FnOnce(&Arc<Mapping>) -> Option<u16>,
+        chunk: impl FnOnce() -> Option<(M, Option<u16>)>,
     ) -> Option<(NonNull<u8>, Option<u16>)> {
         let mut chunks = self.chunks.lock();
         let found = if units < LARGE_UNITS {
@@ -85,11 +119,10 @@ impl Arena {
         if found.is_some() || chunks.len() >= self.chunks_max {
             return found;
         }
-        // Out of memory for another chunk: the heap will tell.
-        let mapping = Arc::new(Mapping::new(CHUNK_BYTES).ok()?);
+        let (memory, region) = chunk()?;
         let mut chunk = Chunk {
-            region: register(&mapping),
-            mapping,
+            memory,
+            region,
             used: Units {
                 words: [0; _],
                 free: CHUNK_UNITS,
@@ -101,25 +134,25 @@ impl Arena {
     }
 }
 
-impl Home for Arena {
+impl<M: Memory> Home for Arena<M> {
     fn take_back(&self, start: NonNull<u8>, len: usize) {
         let mut chunks = self.chunks.lock();
-        let Some(chunk) = chunks
-            .iter_mut()
-            .find(|chunk| chunk.mapping.contains(start.as_ptr(), len))
-        else {
+        let place = chunks.iter_mut().find_map(|chunk| {
+            let offset = (start.as_ptr() as usize).checked_sub(chunk.memory.start().as_ptr() as usize)?;
+            (offset < CHUNK_BYTES && len <= CHUNK_BYTES - offset).then_some((chunk, offset))
+        });
+        let Some((chunk, offset)) = place else {
             panic!("memory returned to an arena it does not come from");
         };
-        let offset = start.as_ptr() as usize - chunk.mapping.start().as_ptr() as usize;
         chunk.used.release(offset / UNIT_BYTES, len / UNIT_BYTES);
     }
 }
 
-impl Chunk {
+impl<M: Memory> Chunk<M> {
     fn take(&mut self, units: usize) -> Option<(NonNull<u8>, Option<u16>)> {
         let first = self.used.take(units)?;
-        // SAFETY: the unit lies in the mapping.
-        let start = unsafe { self.mapping.start().add(first * UNIT_BYTES) };
+        // SAFETY: the unit lies in the chunk.
+        let start = unsafe { self.memory.start().add(first * UNIT_BYTES) };
         Some((start, self.region))
     }
 }

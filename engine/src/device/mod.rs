@@ -19,12 +19,16 @@ mod buffer;
 pub mod conformance;
 mod open;
 pub mod sim;
+#[cfg(feature = "spdk")]
+mod spdk;
 mod threads;
 mod uring;
 
 pub use address::Address;
 pub use buffer::{DmaBuffer, Home};
 pub use open::{Backend, OpenOptions, create, open};
+#[cfg(feature = "spdk")]
+pub use spdk::SpdkDevice;
 pub use threads::ThreadsDevice;
 pub use uring::UringDevice;
 

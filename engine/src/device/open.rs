@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fallback_io::{Options, Target};
 
@@ -12,6 +13,8 @@ use crate::limits::{QUEUE_MEMORY_BYTES, TRANSFER_BYTES_MAX, UNIT_BYTES};
 
 /// Bytes of a simulated device opened by its address.
 const SIM_BYTES: u64 = 1 << 30;
+/// Devices take their time to clean up inside; the kernel's own driver waits for 30 s.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How files and block devices are driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,6 +38,9 @@ pub struct OpenOptions {
     pub read_only: bool,
     /// Device memory each queue hands out before it falls back to the heap, in bytes. Taken as needed.
     pub queue_memory_bytes: usize,
+    /// For devices driven by SPDK: how long a command may take before it is aborted. After half as long again its
+    /// controller is reset, and after another two times that without success given up.
+    pub command_timeout: Duration,
 }
 
 impl Default for OpenOptions {
@@ -43,6 +49,7 @@ impl Default for OpenOptions {
             backend: Backend::Auto,
             read_only: false,
             queue_memory_bytes: QUEUE_MEMORY_BYTES,
+            command_timeout: COMMAND_TIMEOUT,
         }
     }
 }
@@ -55,9 +62,15 @@ pub fn open(address: &Address, options: &OpenOptions) -> io::Result<Arc<dyn Devi
     match address {
         Address::Path(path) => open_path(address.to_string(), path, options),
         Address::Sim { seed } => Ok(super::sim::SimDevice::new(*seed, SIM_BYTES)),
+        #[cfg(feature = "spdk")]
+        Address::Nvme { .. } | Address::NvmeTcp { .. } => {
+            Ok(Arc::new(super::SpdkDevice::open(address, options)?))
+        }
+        #[cfg(not(feature = "spdk"))]
         Address::Nvme { .. } | Address::NvmeTcp { .. } => Err(unsupported(
             address,
-            "this build has no SPDK; use a build with it, or the device's path under /dev",
+            "this program was built without SPDK; build it with `SPDK_PREFIX=$(scripts/install-spdk) cargo build \
+             --release --features spdk`, or use the device's path under /dev",
         )),
     }
 }

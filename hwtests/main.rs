@@ -1,0 +1,66 @@
+//! Tests on devices that may be overwritten. The tiers and how to run them: README.md.
+//!
+//! All are ignored unless asked for, name the device before they touch it, and refuse one that the caller has not given
+//! up by name:
+//!
+//! | variable | is |
+//! | --- | --- |
+//! | `HELIOS_HW_ADDRESS` | the address of the device |
+//! | `HELIOS_HW_ERASE` | the same once more: what is on it may go |
+//! | `HELIOS_HW_FILE` | a file with the same bytes, where there is one |
+//! | `HELIOS_HW_PID` | the process of the target that may be stopped and killed, where there is one |
+//!
+//! One process has one SPDK: run with `--test-threads=1`.
+#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "real devices in real time")]
+
+mod conformance;
+mod faults;
+mod refusals;
+mod stores;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use helios_engine::device::{self, Address, Device, OpenOptions};
+
+/// The address of the device under test, which the caller has given up.
+fn address() -> Address {
+    let address = std::env::var("HELIOS_HW_ADDRESS").expect("HELIOS_HW_ADDRESS names the device");
+    let given_up = std::env::var("HELIOS_HW_ERASE").unwrap_or_default();
+    assert_eq!(
+        given_up, address,
+        "HELIOS_HW_ERASE must be the address again: everything on it is overwritten"
+    );
+    println!("overwriting {address}");
+    address.parse().expect("an address")
+}
+
+fn open(command_timeout: Duration) -> Arc<dyn Device> {
+    device::open(&address(), &options(command_timeout)).expect("open")
+}
+
+fn options(command_timeout: Duration) -> OpenOptions {
+    OpenOptions {
+        command_timeout,
+        ..OpenOptions::default()
+    }
+}
+
+/// The namespace `namespace`, and maybe another port or subsystem, of the controller under test; `None` for a local one.
+fn elsewhere(port: Option<u16>, nqn: Option<&str>, namespace: u32) -> Option<Address> {
+    match address() {
+        Address::NvmeTcp {
+            host,
+            port: own,
+            nqn: known,
+            ..
+        } => Some(Address::NvmeTcp {
+            host,
+            port: port.unwrap_or(own),
+            nqn: nqn.map_or(known, str::to_owned),
+            namespace,
+        }),
+        _ => None,
+    }
+}
