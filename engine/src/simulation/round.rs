@@ -11,6 +11,7 @@ use super::check::check;
 use super::client::{Client, Stage, pause};
 use super::crowd::{AsThread, Crowd};
 use super::model::{Model, Violation};
+use super::owned::DOMAINS;
 use super::plan::{EndAt, Ending, Plan, Round};
 use super::tally::Tally;
 use super::{Outcome, panics, quota, scrub};
@@ -312,6 +313,14 @@ impl Run<'_> {
         self.tally
             .lock()
             .add("failed writes written anew", store.stats().failed_writes);
+        if round.by_itself {
+            // Its own collections begin with a sweep of what has expired, the last one while it closes.
+            let now_ns = store.now_ns() + WAIT_MAX.as_nanos() as u64;
+            let mut model = self.model.lock();
+            for domain in DOMAINS {
+                model.sweep(domain, now_ns);
+            }
+        }
         let next = match round.ending {
             Ending::PowerCut => {
                 self.count("crashes");
