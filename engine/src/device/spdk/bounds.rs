@@ -5,6 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+/// A bound below this would abort commands of healthy devices.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// How long things may take, all derived from the bound for one command.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -14,7 +17,9 @@ pub(super) struct Bounds {
 impl Bounds {
     /// All of them, from that for one command.
     pub(super) fn new(command: Duration) -> Bounds {
-        Bounds { command }
+        Bounds {
+            command: command.max(SHORTEST),
+        }
     }
 
     /// To connect, or to be greeted.
@@ -64,7 +69,7 @@ mod tests {
     /// Goal: a command is given up only when everything that could still end it has had its time. Method: the sums.
     #[test]
     fn bounds_leave_time_for_each_other() {
-        for command in [Duration::from_secs(1), Duration::from_secs(15)] {
+        for command in [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(15)] {
             let bounds = Bounds::new(command);
             assert!(bounds.abort() < bounds.reset() && bounds.greeting() <= bounds.abort());
             // A last attempt to bring the controller back may begin just before the time for that is over.
