@@ -72,6 +72,8 @@ pub(super) async fn check(stage: &Stage) -> Result<(), Violation> {
     }
     let pins = std::mem::take(&mut found.shared_pins);
     settle(&mut model, found, &contents, stage.damaged);
+    // What only the clients of the last opening held may go at once.
+    model.let_go();
     match model.share_pins(&pins, &bounds) {
         Err(violation) if !stage.damaged => Err(violation),
         _ => Ok(()),

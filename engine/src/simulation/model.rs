@@ -173,7 +173,7 @@ impl Model {
 
     /// While something is collected, a content without a lease and without a pin in every state that may hold is no
     /// longer promised.
-    fn let_go(&mut self) {
+    pub fn let_go(&mut self) {
         if self.collecting == 0 {
             return;
         }
