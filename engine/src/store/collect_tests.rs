@@ -10,10 +10,9 @@ use super::*;
 use crate::error::Error;
 use crate::format::{ContentId, Domain, Kind};
 use crate::hash;
-use crate::reactor::{Config, Runtime};
 
 /// A node is a list of ids of data extents, or of nodes if the first byte is 1.
-struct Lists;
+pub(super) struct Lists;
 
 impl Trace for Lists {
     fn begin(&self, _: &Store) -> Arc<dyn Tracing> {
@@ -39,7 +38,7 @@ impl Tracing for Lists {
     }
 }
 
-fn list(kind: u8, keys: &[Key]) -> Extent {
+pub(super) fn list(kind: u8, keys: &[Key]) -> Extent {
     let mut bytes = vec![kind];
     keys.iter().for_each(|key| bytes.extend_from_slice(&key.id.0));
     let bytes = Bytes::from(bytes);
@@ -51,7 +50,7 @@ fn list(kind: u8, keys: &[Key]) -> Extent {
     Extent { key, bytes }
 }
 
-fn content(tree: u64, number: u64, len: usize) -> Bytes {
+pub(super) fn content(tree: u64, number: u64, len: usize) -> Bytes {
     let mut bytes = vec![(tree % 251) as u8; len];
     bytes[..8].copy_from_slice(&tree.to_le_bytes());
     bytes[8..16].copy_from_slice(&number.to_le_bytes());
@@ -59,7 +58,7 @@ fn content(tree: u64, number: u64, len: usize) -> Bytes {
 }
 
 /// Stores a tree of `count` contents under one node and makes a branch of that name at it; its keys, the node last.
-fn plant(store: &Store, name: u64, contents: std::ops::Range<u64>, len: usize) -> Vec<Key> {
+pub(super) fn plant(store: &Store, name: u64, contents: std::ops::Range<u64>, len: usize) -> Vec<Key> {
     let extents: Vec<Extent> = contents.map(|number| data(&content(0, number, len))).collect();
     let mut keys: Vec<Key> = extents.iter().map(|extent| extent.key).collect();
     let node = list(0, &keys);
@@ -86,7 +85,7 @@ fn plant(store: &Store, name: u64, contents: std::ops::Range<u64>, len: usize) -
     keys
 }
 
-fn fell(store: &Store, name: u64) {
+pub(super) fn fell(store: &Store, name: u64) {
     let mut batch = store.batch();
     batch.set_root(RootUpdate {
         kind: RootKind::Branch,
@@ -97,13 +96,13 @@ fn fell(store: &Store, name: u64) {
     store.block_on(batch.submit()).unwrap();
 }
 
-fn all_there(store: &Store, keys: &[Key]) {
+pub(super) fn all_there(store: &Store, keys: &[Key]) {
     for answer in store.block_on(store.get_many(keys)) {
         answer.unwrap();
     }
 }
 
-fn audit(store: &Store) {
+pub(super) fn audit(store: &Store) {
     let audit = store.block_on(store.audit()).unwrap();
     assert_eq!(audit.wrong, 0, "{audit:?}");
     assert!(audit.segments > 0 && audit.live > 0);
@@ -487,132 +486,4 @@ fn cleaning_ends_and_leaves_packed_segments_alone() {
         all_there(&store, &kept);
         store.close().unwrap();
     }
-}
-
-fn one_reactor() -> Config {
-    Config {
-        reactors: 1,
-        pin: false,
-        ..Config::default()
-    }
-}
-
-/// Goal: where memory is short dead extents are forgotten although the device has room; else they stay.
-/// Method: trees that come and go on a large device, with a bound on the index that is passed at once, and without.
-#[test]
-fn a_store_short_of_memory_forgets_what_is_dead() {
-    let collected = |memory_limit| {
-        let device = testing::device(1 << 30);
-        let create = CreateOptions::default();
-        let config = one_reactor();
-        let runtime = Runtime::driver(device, &config).unwrap();
-        Store::create_on(&runtime, "sim:memory", &create).unwrap();
-        let options = OpenOptions {
-            memory_limit,
-            ..OpenOptions::default()
-        };
-        let store = Store::open_on(&runtime, "sim:memory", &options).unwrap();
-        store.set_trace(Arc::new(Lists));
-        for tree in 0..60 {
-            plant(&store, tree, tree * 100..tree * 100 + 40, 27_000);
-            if tree >= 3 {
-                fell(&store, tree - 3);
-            }
-        }
-        // Whatever was started has run when a job behind it has.
-        store.block_on(store.checkpoint()).unwrap();
-        let stats = store.stats();
-        assert!(
-            store.space().segments_free > 100,
-            "space is not what made it collect"
-        );
-        assert_eq!(stats.index_entries + stats.swept, 60 * 41);
-        (stats.collections, stats.index_entries)
-    };
-    assert_eq!(collected(MemoryLimit::None), (0, 60 * 41));
-    let (collections, entries) = collected(MemoryLimit::IndexBytes(0));
-    assert!(
-        (2..20).contains(&collections),
-        "once for each growth by a quarter, not for each segment: {collections}"
-    );
-    assert!(entries < 20 * 41, "{entries} of {}", 60 * 41);
-}
-
-/// Goal: a store goes on taking overwrites when four fifths of it live, and copies little more for it than the model of
-/// cleaning the oldest first (Desnoyers 2014, as in the bench) for the room that it uses.
-/// Method: leaves of equal contents, of which random ones are overwritten, half as many as there are before it is measured and as many while it is.
-#[test]
-fn overwrites_go_on_in_a_store_four_fifths_full() {
-    const LEAF: u64 = 16;
-    const BYTES: u64 = 32 << 10;
-    let device = testing::device(1 << 30);
-    let runtime = Runtime::driver(device, &one_reactor()).unwrap();
-    Store::create_on(&runtime, "sim:overwrites", &CreateOptions::default()).unwrap();
-    let options = OpenOptions {
-        cache_bytes: 0,
-        memory_limit: MemoryLimit::None,
-        ..OpenOptions::default()
-    };
-    let store = Store::open_on(&runtime, "sim:overwrites", &options).unwrap();
-    store.set_trace(Arc::new(Lists));
-    let leaves = (1 << 30) * 4 / 5 / (LEAF * BYTES);
-    let mut made = 0;
-    let mut fresh = || {
-        made += 1;
-        data(&content(7, made, BYTES as usize))
-    };
-    let put = |leaf: u64, keys: &[Key], extents: Vec<Extent>| {
-        let node = list(0, keys);
-        let mut batch = store.batch();
-        let target = Some(Target {
-            kind: Kind::Node,
-            id: node.key.id,
-        });
-        store.block_on(async {
-            batch.put(extents).await.unwrap();
-            batch.put(vec![node]).await.unwrap();
-            batch.set_root(RootUpdate {
-                kind: RootKind::Branch,
-                name: Arc::from(leaf.to_string().as_bytes()),
-                expect: Expect::Any,
-                change: RootChange::Set {
-                    target,
-                    data: Bytes::new(),
-                },
-            });
-            batch.submit().await.unwrap().durable().await.unwrap();
-        });
-    };
-    let mut ids: Vec<Vec<Key>> = Vec::new();
-    for leaf in 0..leaves {
-        let extents: Vec<Extent> = (0..LEAF).map(|_| fresh()).collect();
-        ids.push(extents.iter().map(|extent| extent.key).collect());
-        put(leaf, &ids[leaf as usize], extents);
-    }
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut overwrite = |count: u64| {
-        for _ in 0..count {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let at = (random >> 33) % (leaves * LEAF);
-            let (leaf, place) = (at / LEAF, at % LEAF);
-            let extent = fresh();
-            ids[leaf as usize][place as usize] = extent.key;
-            put(leaf, &ids[leaf as usize], vec![extent]);
-        }
-    };
-    let count = leaves * LEAF / 2;
-    overwrite(count);
-    let before = store.stats();
-    overwrite(count);
-    let after = store.stats();
-    let data = (count * BYTES) as f64;
-    let amplification = 1.0 + (after.moved_bytes - before.moved_bytes) as f64 / data;
-    // 2.69 with all room used; here 16 of 255 segments are open or kept free.
-    assert!(
-        (2.0..6.0).contains(&amplification),
-        "{amplification:.2} times the bytes overwritten, {:?}",
-        store.space()
-    );
-    ids.iter().for_each(|keys| all_there(&store, keys));
-    audit(&store);
 }
