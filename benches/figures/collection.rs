@@ -110,11 +110,11 @@ fn collect(store: &Store) -> Collected {
         .expect("a collection")
 }
 
-/// Gets at half of the rate the store can do, with collection and cleaning beside them and without, in turns.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "whoever collects is a client like any other"
-)]
+/// What goes on beside the gets.
+const BESIDE: [(&str, bool); 2] = [("collection", false), ("collection and cleaning", true)];
+
+/// Gets at half of the rate the store can do, with collection beside them, with collection and cleaning, and without, in
+/// turns.
 fn gets_beside(store: &Store, trees: &Trees, main: &WorkingTree, files: u64, seed: &mut u64) {
     let keys: Arc<[Key]> = (0..files)
         .map(|number| Key {
@@ -125,56 +125,52 @@ fn gets_beside(store: &Store, trees: &Trees, main: &WorkingTree, files: u64, see
         .collect();
     let peak = gets(store, &keys, None).len() / SECONDS;
     println!("  peak {peak} gets/s with {CLIENTS} at once; half of it from now on");
-    let mut ratios = Vec::new();
-    let mut p99s = [Vec::new(), Vec::new()];
+    let p99 = |times: &Histogram<u64>| times.value_at_quantile(0.99) as f64;
+    let mut ratios = BESIDE.map(|_| Vec::new());
     for _ in 0..ROUNDS {
         let alone = gets(store, &keys, Some(peak / 2));
-        for _ in 0..LITTER {
-            edited(store, main, "litter", files, seed);
-            let gone = store.block_on(trees.delete_branch("litter", ExpectHead::Any));
-            gone.expect("a branch");
-        }
-        let ending = Arc::new(AtomicBool::new(false));
-        let collector = {
-            let (store, ending) = (store.clone(), ending.clone());
-            std::thread::spawn(move || {
-                let (mut collections, mut moved) = (0, 0);
-                while !ending.load(Ordering::Relaxed) {
-                    collect(&store);
-                    moved += store.block_on(store.clean(2)).expect("cleaned").moved_bytes;
-                    collections += 1;
-                }
-                (collections, moved)
-            })
-        };
-        let beside = gets(store, &keys, Some(peak / 2));
-        ending.store(true, Ordering::Relaxed);
-        let (collections, moved) = collector.join().expect("a collector");
         report::row("gets at half load, alone", &alone);
-        report::row("gets at half load, collection beside", &beside);
-        println!(
-            "  meanwhile {collections} collections, {} MiB moved by cleaning",
-            moved >> 20
-        );
-        let p99 = |times: &Histogram<u64>| times.value_at_quantile(0.99) as f64;
-        ratios.push(p99(&beside) / p99(&alone));
-        p99s[0].push(p99(&alone) / 1e3);
-        p99s[1].push(p99(&beside) / 1e3);
+        for ((name, cleans), ratios) in BESIDE.into_iter().zip(&mut ratios) {
+            for _ in 0..LITTER {
+                edited(store, main, "litter", files, seed);
+                let gone = store.block_on(trees.delete_branch("litter", ExpectHead::Any));
+                gone.expect("a branch");
+            }
+            let (times, collections, moved) = beside(store, cleans, || gets(store, &keys, Some(peak / 2)));
+            report::row(&format!("{name} beside"), &times);
+            println!("  meanwhile {collections} collections, {} MiB moved", moved >> 20);
+            ratios.push(p99(&times) / p99(&alone));
+        }
     }
-    let [alone, beside] = p99s.map(|mut values| median(&mut values));
-    println!(
-        "  medians of the rounds: P99 {alone:.0} us alone, {beside:.0} us beside collection, ratio {:.2} (from {:.2} to \
-         {:.2})",
-        median(&mut ratios),
-        ratios[0],
-        ratios[ratios.len() - 1]
-    );
+    for ((name, _), ratios) in BESIDE.into_iter().zip(&mut ratios) {
+        report::spread(&format!("P99 with {name} / alone"), ratios);
+    }
 }
 
-/// The median; sorts.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// What `work` gives while somebody collects again and again, and cleans if asked to; how often, and the bytes moved.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "whoever collects is a client like any other"
+)]
+fn beside<T>(store: &Store, cleans: bool, work: impl FnOnce() -> T) -> (T, u64, u64) {
+    let ending = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let collector = scope.spawn(|| {
+            let (mut collections, mut moved) = (0, 0);
+            while !ending.load(Ordering::Relaxed) {
+                collect(store);
+                if cleans {
+                    moved += store.block_on(store.clean(2)).expect("cleaned").moved_bytes;
+                }
+                collections += 1;
+            }
+            (collections, moved)
+        });
+        let result = work();
+        ending.store(true, Ordering::Relaxed);
+        let (collections, moved) = collector.join().expect("a collector");
+        (result, collections, moved)
+    })
 }
 
 /// Times of random gets by clients on all reactors: as fast as they can, or so many in a second. A paced get counts

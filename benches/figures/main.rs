@@ -8,12 +8,16 @@ mod collection;
 mod commits;
 mod directory;
 mod durable;
-mod gets;
 mod puts;
 mod recovery;
-mod report;
-mod sandbox;
 mod steps;
+
+#[path = "../common/report.rs"]
+#[allow(dead_code, reason = "shared with another bench")]
+mod report;
+#[path = "../common/sandbox.rs"]
+#[allow(dead_code, reason = "shared with another bench")]
+mod sandbox;
 
 fn main() {
     let wanted: Vec<String> = std::env::args()
@@ -21,10 +25,9 @@ fn main() {
         .filter(|word| !word.starts_with("--"))
         .collect();
     report::machine();
-    let sections: [(&str, fn()); 8] = [
+    let sections: [(&str, fn()); 7] = [
         ("commits", commits::run),
         ("durable", durable::run),
-        ("gets", gets::run),
         ("puts", puts::run),
         ("directory", directory::run),
         ("recovery", recovery::run),

@@ -3,12 +3,14 @@
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use helios_engine::ops::{
-    Backend, ByteString, Cancel, Class, Client, Failure, InitRequest, Local, Reply, Request, StoreOptions,
+    Backend, ByteString, Cancel, Class, Client, Failure, InitRequest, Local, Polling, Reply, Request,
+    StoreOptions,
 };
 
-use super::args::{BackendArg, Global};
+use super::args::{BackendArg, Global, PollArg};
 use super::output::{self, Output};
 use super::place::{self, Place};
 use super::size;
@@ -138,7 +140,12 @@ impl Session {
                 BackendArg::Uring => Backend::Uring,
                 BackendArg::Threads => Backend::Threads,
             },
+            command_timeout: self.global.command_timeout.map(Duration::from_nanos),
             reactors: self.global.reactors.map(usize::from),
+            polling: match self.global.poll {
+                PollArg::Adaptive => Polling::Adaptive,
+                PollArg::Busy => Polling::Busy,
+            },
             cache_bytes: self.global.cache,
         })
     }

@@ -39,6 +39,7 @@ pub use request::{
 };
 
 pub use crate::device::Backend;
+pub use crate::reactor::Polling;
 pub use crate::trees::fs::Cancel;
 
 /// Runs requests: in this process, or wherever the store is owned.

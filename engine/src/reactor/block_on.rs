@@ -1,8 +1,7 @@
 //! Runs a future to its end on the calling thread: spins for a bounded time, then parks.
 //!
 //! A durable commit takes about 120 us on a fast disk and parking costs 47 us more, so spinning pays when the answer
-//! comes soon. How long is learnt per thread: after waits that end soon the next spin covers twice the recent time,
-//! after long ones it shrinks to almost nothing.
+//! comes soon. How long is learnt per thread (`spin`).
 //!
 //! On a thread that owns a driver, the driver's reactors are stepped instead: nobody else would run them.
 
@@ -16,12 +15,11 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::spin::Spin;
 use super::{current, driver};
 
 /// Longest spin.
 const SPIN_MAX: Duration = Duration::from_micros(250);
-/// Shortest spin; a wait that is over at once should not need the clock.
-const SPIN_MIN: Duration = Duration::from_micros(5);
 /// Pauses between two looks at the clock, each of which also lets another thread of this core run.
 const PAUSES_PER_LOOK: u32 = 32;
 
@@ -50,8 +48,7 @@ impl Wake for Parker {
 }
 
 thread_local! {
-    /// How long the next wait spins.
-    static SPIN: Cell<Duration> = const { Cell::new(SPIN_MAX) };
+    static SPIN: Cell<Spin> = const { Cell::new(Spin::new(SPIN_MAX)) };
 }
 
 /// Runs `future` to its end on the calling thread.
@@ -92,7 +89,8 @@ pub(super) fn park_on<F: Future>(future: F) -> F::Output {
 
 fn wait(parker: &Parker) {
     let clock = Clock::real();
-    let spin = SPIN.try_with(Cell::get).unwrap_or(SPIN_MIN);
+    // A thread at its end has lost what it learnt.
+    let mut spin = SPIN.try_with(Cell::get).unwrap_or(Spin::new(SPIN_MAX));
     let mut pauses = 0u32;
     while !parker.take() {
         pauses += 1;
@@ -101,7 +99,7 @@ fn wait(parker: &Parker) {
             continue;
         }
         let waited = Duration::from_nanos(clock.now().0);
-        if waited >= spin {
+        if waited >= spin.limit() {
             while !parker.take() {
                 std::thread::park();
             }
@@ -110,10 +108,6 @@ fn wait(parker: &Parker) {
         std::thread::yield_now();
     }
     let waited = Duration::from_nanos(clock.now().0);
-    let next = if waited <= SPIN_MAX {
-        (waited * 2).max(spin / 2)
-    } else {
-        spin / 2
-    };
-    let _ = SPIN.try_with(|spin| spin.set(next.clamp(SPIN_MIN, SPIN_MAX)));
+    spin.learn(waited);
+    let _ = SPIN.try_with(|learnt| learnt.set(spin));
 }

@@ -4,6 +4,16 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
+/// What a reactor does while there is nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Polling {
+    /// Polls for a short time, learnt from the waits before, then sleeps in the kernel.
+    #[default]
+    Adaptive,
+    /// Polls without end: each reactor keeps its core to itself, and nothing waits for a wake-up.
+    Busy,
+}
+
 /// Shape of a [`Runtime`](super::Runtime). Build it from `Config::default()` and change what differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -15,9 +25,10 @@ pub struct Config {
     pub cores: Option<Vec<usize>>,
     /// Commands in flight per reactor; more wait in a backlog of the reactor.
     pub queue_depth: u32,
-    /// How long a reactor polls without finding work before it sleeps in the kernel. Four times as long while
-    /// commands are in flight or work keeps coming within that time: a wake-up from the kernel costs about as much as
-    /// a fast device's whole command.
+    /// Whether reactors ever sleep.
+    pub polling: Polling,
+    /// How long a reactor that may sleep polls at most before it does. Four times as long while commands are in flight:
+    /// a wake-up from the kernel costs about as much as a fast device's whole command.
     pub spin: Duration,
     /// Longest time a message sent with [`try_send_lazy`](super::Sender::try_send_lazy) waits for its reactor.
     pub light_sleep: Duration,
@@ -32,6 +43,7 @@ impl Default for Config {
             pin: true,
             cores: None,
             queue_depth: 128,
+            polling: Polling::Adaptive,
             spin: Duration::from_micros(50),
             light_sleep: Duration::from_millis(5),
             seed: 0,

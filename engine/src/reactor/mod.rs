@@ -5,8 +5,9 @@
 //! is plain `Rc` and `RefCell`. Everything between reactors goes through a [`mailbox()`] or a [`oneshot()`].
 //!
 //! A [`Runtime`] has two forms with the same tasks on both:
-//! - [`Runtime::threads`]: a thread per reactor. It spins for a short while after the last activity and then
-//!   sleeps in the kernel (see `doze` for the protocol that loses no wake-up), so an idle store costs no CPU.
+//! - [`Runtime::threads`]: a thread per reactor. It spins for a short while after the last activity (`spin` says how
+//!   short) and then sleeps in the kernel (see `doze` for the protocol that loses no wake-up), so an idle store costs no
+//!   CPU; or never sleeps, if asked to ([`Polling`]).
 //! - [`Runtime::driver`]: no threads and virtual time. [`Runtime::block_on`] steps all reactors on the calling
 //!   thread, in an order drawn from a seed: the same seed gives the same run.
 //!
@@ -33,6 +34,7 @@ mod receiving;
 mod runtime;
 mod shared;
 mod slab;
+mod spin;
 mod thread;
 mod timer;
 
@@ -44,7 +46,7 @@ use parking_lot::Mutex;
 
 pub use block_on::block_on;
 pub use clock::{Clock, Nanos};
-pub use config::Config;
+pub use config::{Config, Polling};
 pub use counters::CounterValues;
 pub use handle::{Handle, ReactorId};
 pub use io::{Plain, Transfer};

@@ -1,10 +1,13 @@
 //! The threaded form: one thread per reactor that spins, then sleeps.
 //!
-//! After the last activity the loop goes on polling for `Config::spin` (work that follows work costs no wake-up),
-//! [`SPIN_LONGER`] times as long while the last pause was no longer than that or commands are in flight;
-//! then it sleeps: lightly at first, in pieces of `Config::light_sleep`, so that lazy senders need no system call
+//! Work that follows soon on work, and completions of a fast device, cost no wake-up: the loop goes on polling for as long
+//! as that has paid lately (`spin`), at most for `Config::spin`, or [`SPIN_LONGER`] times that while commands are in
+//! flight. Then it sleeps: lightly at first, in pieces of `Config::light_sleep`, so that lazy senders need no system call
 //! while the store is in use; deeply after [`LIGHT_FOR`] without activity, when it costs no CPU at all.
+//!
+//! With [`Polling::Busy`] it never sleeps.
 
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,17 +18,17 @@ use std::time::Duration;
 use crate::device::Device;
 
 use super::clock::{Clock, Nanos};
-use super::config::Config;
+use super::config::{Config, Polling};
 use super::current;
 use super::doze::Depth;
 use super::executor::Core;
 use super::shared::Shared;
+use super::spin::Spin;
 
 /// Light sleeping goes on for this long after the last activity.
 const LIGHT_FOR: Duration = Duration::from_millis(100);
-/// Spinning is this much longer while commands are in flight, and when the last pause would have been covered by it: a
-/// wake-up from the kernel costs about as much as a fast device's whole command. (The rule of the Linux kernel's
-/// `haltpoll`.)
+/// Spinning may take this much longer while commands are in flight: a wake-up from the kernel costs about as much as a
+/// fast device's whole command.
 const SPIN_LONGER: u32 = 4;
 /// Turns between two looks at the clock while spinning.
 const TURNS_PER_LOOK: u32 = 8;
@@ -56,6 +59,8 @@ fn run(seat: Seat, started: &Sender<std::io::Result<()>>) {
             tracing::warn!(core = id, "the reactor could not be pinned to its core");
         }
     }
+    // Sleeps of some microseconds would otherwise take 50 more. Where it is refused they do.
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     let queue = match seat.device.open_queue(seat.config.queue_depth) {
         Ok(queue) => queue,
         Err(error) => {
@@ -94,7 +99,9 @@ fn poll_loop(core: &Rc<Core>, config: &Config) {
     let mut seen = core.clock.now();
     let mut active = seen;
     let mut idle_turns = 0u32;
-    let mut is_frequent = false;
+    // What the loop waits for in a pause, and what it has learnt of such pauses.
+    let (mut for_work, mut for_device) = (Spin::new(config.spin), Spin::new(config.spin * SPIN_LONGER));
+    let mut in_flight = false;
     while !core.shared.is_closing() {
         if core.turn(usize::MAX) {
             let now = core.clock.now();
@@ -102,10 +109,14 @@ fn poll_loop(core: &Rc<Core>, config: &Config) {
                 .busy_ns
                 .add(u64::try_from(now.since(seen).as_nanos()).unwrap_or(0));
             if idle_turns > 0 {
-                is_frequent = now.since(active) <= config.spin * SPIN_LONGER;
+                let spin = if in_flight { &mut for_device } else { &mut for_work };
+                spin.learn(now.since(active));
             }
             (seen, active, idle_turns) = (now, now, 0);
             continue;
+        }
+        if idle_turns == 0 {
+            in_flight = core.io.borrow().in_flight() > 0;
         }
         idle_turns = idle_turns.wrapping_add(1);
         std::hint::spin_loop();
@@ -116,12 +127,8 @@ fn poll_loop(core: &Rc<Core>, config: &Config) {
             std::thread::yield_now();
         }
         seen = core.clock.now();
-        let spin = if is_frequent || core.io.borrow().in_flight() > 0 {
-            config.spin * SPIN_LONGER
-        } else {
-            config.spin
-        };
-        if seen.since(active) >= spin {
+        let spin = if in_flight { for_device } else { for_work };
+        if config.polling == Polling::Adaptive && seen.since(active) >= spin.limit() {
             sleep(core, config, seen, active);
             seen = core.clock.now();
         }

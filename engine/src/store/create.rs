@@ -28,6 +28,8 @@ pub struct CreateOptions {
     pub segment_bytes: Option<u64>,
     /// Derive name, secret and time from this instead of drawing them: for images that must come out the same.
     pub seed: Option<u64>,
+    /// How the device is driven.
+    pub device: device::OpenOptions,
 }
 
 impl Default for CreateOptions {
@@ -37,6 +39,7 @@ impl Default for CreateOptions {
             force: false,
             segment_bytes: None,
             seed: None,
+            device: device::OpenOptions::default(),
         }
     }
 }
@@ -52,7 +55,7 @@ impl Store {
         if exists {
             make_file(address, options)?;
         }
-        let opened = device::open(address, &device::OpenOptions::default());
+        let opened = device::open(address, &options.device);
         let device = opened.map_err(|error| device_error(address, "open", error))?;
         let config = Config {
             reactors: 1,

@@ -17,7 +17,7 @@ use super::segments::Places;
 use super::shared::Shared;
 use super::take_over::take_over;
 use super::{Inner, Store, maintenance, read, superblocks};
-use crate::device::{self, Address, Backend, Device};
+use crate::device::{self, Address, Device};
 use crate::error::{Error, Result};
 use crate::reactor::{Config, Handle, Local, Runtime, mailbox, oneshot};
 
@@ -28,8 +28,8 @@ pub struct OpenOptions {
     pub read_only: bool,
     /// Reactors and how they wait.
     pub reactors: Config,
-    /// Which adapter drives files.
-    pub backend: Backend,
+    /// How the device is driven; `read_only` above decides whether it is written.
+    pub device: device::OpenOptions,
     /// Bytes of the cache of verified extents; 0 turns it off.
     pub cache_bytes: u64,
     /// Bytes of visible data that may wait to become durable.
@@ -47,7 +47,7 @@ impl Default for OpenOptions {
         OpenOptions {
             read_only: false,
             reactors: Config::default(),
-            backend: Backend::Auto,
+            device: device::OpenOptions::default(),
             cache_bytes: 256 << 20,
             pending_bytes: 64 << 20,
             zero_ahead: true,
@@ -98,9 +98,8 @@ impl Store {
         };
         let owner = Owner::acquire(&subject(address), access)?;
         let device_options = device::OpenOptions {
-            backend: options.backend,
             read_only: options.read_only,
-            ..Default::default()
+            ..options.device.clone()
         };
         let opened = device::open(address, &device_options);
         let device: Arc<dyn Device> = opened.map_err(|error| device_error(address, "open", error))?;

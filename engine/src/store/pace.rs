@@ -1,7 +1,9 @@
 //! The pace of maintenance: short steps, and rests between them while somebody else uses the store.
 //!
 //! A job shares a reactor and a device with everybody's reads and commits. It works for a slice, gives the others a
-//! turn, and rests several times as long as the slice took, its waiting for the device included, if others are busy.
+//! turn, and rests in proportion to what the slice took, its waiting for the device included, if others are busy: how long
+//! says the job ([`Share`]). What takes a share of a reactor makes everybody else's queue there longer by more than that
+//! share, so that a job that may wait takes very little.
 //! Whether they are is seen in the rest: then nobody but them asks for anything. In a store that nobody uses, and while a
 //! batch waits for room, a job goes at full speed, but for a look round now and then.
 //! Rejected: a fixed rate (it is too fast for one machine and too slow for another); a priority in the queue of the
@@ -18,8 +20,25 @@ use crate::reactor::{Local, Nanos};
 const SLICE: Duration = Duration::from_micros(20);
 /// The same in steps, for a clock that stands still while work is done.
 const STEPS: usize = 512;
-/// A rest, in lengths of the slice before it.
-const REST: u32 = 6;
+/// How much of a reactor a job takes while others use the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// Nobody waits for it before space is short: 1/25.
+    Least,
+    /// Somebody waits for its end, or uses up what it gives: 1/7.
+    Some,
+}
+
+impl Share {
+    /// A rest, in lengths of the slice before it.
+    fn rest(self) -> u32 {
+        match self {
+            Share::Least => 24,
+            Share::Some => 6,
+        }
+    }
+}
+
 /// Longest rest.
 const REST_MAX: Duration = Duration::from_millis(20);
 /// Slices between two looks round while nobody was seen, and how long a look takes.
@@ -28,6 +47,7 @@ const LOOK: Duration = Duration::from_micros(100);
 
 /// The pace of one job.
 pub(super) struct Pace {
+    share: Share,
     began: Nanos,
     steps: usize,
     slices: u32,
@@ -37,8 +57,9 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Of a job that begins now.
-    pub fn new(local: &Local) -> Pace {
+    pub fn new(local: &Local, share: Share) -> Pace {
         Pace {
+            share,
             began: local.clock().now(),
             steps: 0,
             // The first look comes soon.
@@ -68,7 +89,7 @@ impl Pace {
         self.slices += 1;
         let rest = match shared.waiting_for_room.load(Ordering::Relaxed) > 0 {
             true => Duration::ZERO,
-            false if self.is_shared => (took * REST).min(REST_MAX),
+            false if self.is_shared => (took * self.share.rest()).min(REST_MAX),
             false if self.slices >= SLICES_PER_LOOK => LOOK,
             false => Duration::ZERO,
         };

@@ -22,7 +22,7 @@ pub use state::{
 pub use store::{CheckArgs, InitArgs};
 pub use upkeep::{GcArgs, ScrubArgs};
 
-use super::{exit, size};
+use super::{exit, size, time};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -87,6 +87,16 @@ pub enum BackendArg {
     Threads,
 }
 
+/// What reactors do while there is nothing to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum PollArg {
+    /// Sleep when spinning does not pay.
+    #[default]
+    Adaptive,
+    /// Never sleep.
+    Busy,
+}
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
@@ -116,6 +126,23 @@ pub struct Global {
     #[arg(long, global = true, env = "HELIOS_REACTORS", value_name = "N", help_heading = "Store options",
         value_parser = clap::value_parser!(u16).range(1..=256))]
     pub reactors: Option<u16>,
+    /// What reactors do while there is nothing to do: `adaptive` sleeps when waiting longer would not pay, `busy` never
+    /// does and keeps a core per reactor at work
+    #[arg(
+        long,
+        global = true,
+        env = "HELIOS_POLL",
+        value_name = "MODE",
+        default_value = "adaptive",
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = "Store options"
+    )]
+    pub poll: PollArg,
+    /// Time after which a command of an NVMe device driven by Helios itself is aborted: 15s, 2m [default: 15s]
+    #[arg(long, global = true, env = "HELIOS_COMMAND_TIMEOUT", value_name = "SPAN", help_heading = "Store options",
+        value_parser = time::parse_span)]
+    pub command_timeout: Option<u64>,
     /// How the device is accessed
     #[arg(
         long,

@@ -10,7 +10,7 @@
 //! | `pair` | a queue pair, and the buffers the device has |
 //! | `lane` | commands as pieces, their errors |
 //! | `bounds` | how long a device may take |
-//! | `queue` | the engine's queue |
+//! | `queue`, `naps` | the engine's queue; how long to sleep between two looks at it |
 //! | `memory`, `status` | buffers; status codes as errors |
 //!
 //! Who keeps whom: a queue keeps the control, whose thread keeps lanes, which keep queue pairs, which keep the attached
@@ -26,6 +26,7 @@ mod environment;
 mod lane;
 mod memory;
 mod namespace;
+mod naps;
 mod pair;
 mod pci;
 mod queue;

@@ -3,8 +3,7 @@
 //! Owns the checks of commands, the commands that came while the control thread had the lane, and how a reactor waits.
 //!
 //! Waiting: SPDK is told of completions by polling only. Without commands in flight a reactor sleeps on its doorbell
-//! alone; with some it looks again after naps that double from [`NAP_MIN`] to [`NAP_MAX`], so that a slow command costs
-//! little and a lost one is noticed.
+//! alone; with some it looks again after `naps`.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -14,16 +13,16 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::bounds::now;
 use super::control::{Control, SharedLane};
 use super::lane::Need;
 use super::memory::Pool;
 use super::namespace::Shape;
+use super::naps::Naps;
 use crate::device::buffer::DmaBuffer;
 use crate::device::{Command, Completion, Doorbell, Operation, Queue};
 use crate::limits::{TRANSFER_BYTES_MAX, UNIT_BYTES};
 
-const NAP_MIN: Duration = Duration::from_micros(20);
-const NAP_MAX: Duration = Duration::from_millis(1);
 /// Polls between two looks at the time.
 const POLLS_PER_LOOK: u32 = 256;
 
@@ -40,7 +39,7 @@ pub(super) struct SpdkQueue {
     /// Completions to hand over.
     ready: Vec<Completion>,
     polls: u32,
-    nap: Duration,
+    naps: Naps,
     /// Goes last: keeps the controller attached.
     control: Arc<Control>,
 }
@@ -69,7 +68,7 @@ impl SpdkQueue {
             late: VecDeque::new(),
             ready: Vec::new(),
             polls: 0,
-            nap: NAP_MIN,
+            naps: Naps::default(),
             control: Arc::clone(control),
         })
     }
@@ -97,6 +96,15 @@ impl SpdkQueue {
         }
     }
 
+    fn hand_over(&mut self, completed: &mut Vec<Completion>) {
+        if self.ready.is_empty() {
+            return;
+        }
+        self.naps.end(now);
+        self.in_flight -= u32::try_from(self.ready.len()).expect("no more than are in flight");
+        completed.append(&mut self.ready);
+    }
+
     fn answer(&mut self, command: Command, result: io::Result<()>) {
         let buffer = match command.operation {
             Operation::Read { buffer, .. } | Operation::Write { buffer, .. } => Some(buffer),
@@ -116,7 +124,6 @@ impl Queue for SpdkQueue {
             return Err(command);
         }
         self.in_flight += 1;
-        self.nap = NAP_MIN;
         match admit(&command.operation, &self.shape, self.read_only) {
             Err(error) => self.answer(command, Err(error)),
             Ok(Admission::Done) => self.answer(command, Ok(())),
@@ -135,8 +142,7 @@ impl Queue for SpdkQueue {
         }
         self.polls = self.polls.wrapping_add(1);
         self.collect(self.polls.is_multiple_of(POLLS_PER_LOOK));
-        self.in_flight -= u32::try_from(self.ready.len()).expect("no more than are in flight");
-        completed.append(&mut self.ready);
+        self.hand_over(completed);
     }
 
     fn wait(&mut self, doorbell: &Doorbell, timeout: Option<Duration>) {
@@ -146,14 +152,10 @@ impl Queue for SpdkQueue {
         }
         self.collect(true);
         if !self.ready.is_empty() {
-            self.nap = NAP_MIN;
             return;
         }
-        sleep(
-            doorbell,
-            Some(timeout.map_or(self.nap, |timeout| timeout.min(self.nap))),
-        );
-        self.nap = (self.nap * 2).min(NAP_MAX);
+        let nap = self.naps.next(now());
+        sleep(doorbell, Some(timeout.map_or(nap, |timeout| timeout.min(nap))));
         self.collect(false);
     }
 
@@ -172,11 +174,9 @@ impl Drop for SpdkQueue {
         let mut completed = Vec::new();
         while self.in_flight > 0 {
             self.collect(true);
-            self.in_flight -= u32::try_from(self.ready.len()).expect("no more than are in flight");
-            completed.append(&mut self.ready);
+            self.hand_over(&mut completed);
             if self.in_flight > 0 {
-                std::thread::park_timeout(self.nap);
-                self.nap = (self.nap * 2).min(NAP_MAX);
+                std::thread::park_timeout(self.naps.next(now()));
             }
         }
         self.control.close(self.lane.clone());

@@ -24,6 +24,7 @@ mod usage;
 mod why;
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -32,6 +33,7 @@ use super::{
 };
 use crate::device::Backend;
 use crate::error::Result;
+use crate::reactor::Polling;
 use open::{Access, Engine};
 
 /// Which store, and how it is opened.
@@ -41,8 +43,12 @@ pub struct StoreOptions {
     pub address: OsString,
     /// How files and block devices are accessed.
     pub backend: Backend,
+    /// How long a command of a device driven by SPDK may take; absent: the engine's default.
+    pub command_timeout: Option<Duration>,
     /// Reactors; absent: one per core.
     pub reactors: Option<usize>,
+    /// Whether reactors sleep while there is nothing to do.
+    pub polling: Polling,
     /// Memory for cached extents; absent: the engine's default.
     pub cache_bytes: Option<u64>,
 }

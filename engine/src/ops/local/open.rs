@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::StoreOptions;
-use crate::device::Address;
+use crate::device::{self, Address};
 use crate::error::{Error, Result};
 use crate::format::Domain;
 use crate::limits::{STORE_BYTES_DEFAULT, UNIT_BYTES};
 use crate::objects::Objects;
 use crate::ops::failure::OPEN_STORE;
 use crate::ops::{Created, InitRequest};
-use crate::reactor::{Config, Nanos};
+use crate::reactor::Nanos;
 use crate::store::{CreateOptions, OpenOptions, Store};
 use crate::trees::{TreeTrace, Trees};
 
@@ -51,15 +51,13 @@ impl Engine {
         }
         let mut wanted = OpenOptions {
             read_only: access == Access::Read,
-            backend: options.backend,
+            device: device_options(options),
             patrol: Some(PATROL_ROUND),
             ..OpenOptions::default()
         };
+        wanted.reactors.polling = options.polling;
         if let Some(reactors) = options.reactors {
-            wanted.reactors = Config {
-                reactors,
-                ..wanted.reactors
-            };
+            wanted.reactors.reactors = reactors;
         }
         if let Some(cache_bytes) = options.cache_bytes {
             wanted.cache_bytes = cache_bytes;
@@ -89,6 +87,7 @@ pub(super) fn create(options: &StoreOptions, request: &InitRequest) -> Result<Cr
     let wanted = CreateOptions {
         size: request.size.unwrap_or(STORE_BYTES_DEFAULT),
         force: request.force,
+        device: device_options(options),
         ..CreateOptions::default()
     };
     Store::create(&address, &wanted)?;
@@ -101,6 +100,15 @@ pub(super) fn create(options: &StoreOptions, request: &InitRequest) -> Result<Cr
         ram_full_bytes: space.index_bytes_max,
         ram_full_extent_bytes: UNIT_BYTES as u64,
     })
+}
+
+fn device_options(options: &StoreOptions) -> device::OpenOptions {
+    let default = device::OpenOptions::default();
+    device::OpenOptions {
+        backend: options.backend,
+        command_timeout: options.command_timeout.unwrap_or(default.command_timeout),
+        ..default
+    }
 }
 
 fn parse(address: &OsStr) -> Result<Address> {

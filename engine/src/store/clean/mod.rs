@@ -18,7 +18,7 @@ use super::api::Key;
 use super::checkpoint;
 use super::index::IndexKey;
 use super::living::living;
-use super::pace::Pace;
+use super::pace::{Pace, Share};
 use super::pending::PendingExtent;
 use super::segments::SegmentUse;
 use super::usage::Place;
@@ -68,7 +68,7 @@ pub(super) async fn clean(local: &Local, store: &Store, segments: u64) -> Result
         return Ok(cleaned);
     };
     let segment_bytes = shared.places.segment_bytes();
-    let mut pace = Pace::new(local);
+    let mut pace = Pace::new(local, Share::Some);
     // Bytes of segments that became free, less those that copies took.
     let mut gained = (cleaned.segments_freed * segment_bytes) as i64;
     let wanted = segments.saturating_mul(segment_bytes).min(i64::MAX as u64) as i64;
@@ -129,7 +129,7 @@ pub(super) async fn empty_segment(local: &Local, store: &Store, victim: SegmentU
         store,
         mover: Mover::new(shared, &log),
         cleaned: &mut cleaned,
-        pace: &mut Pace::new(local),
+        pace: &mut Pace::new(local, Share::Some),
     };
     pass.empty(local, victim).await?;
     pass.mover.finish().await?;

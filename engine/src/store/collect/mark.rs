@@ -17,7 +17,7 @@ use crate::reactor::Local;
 use crate::store::Store;
 use crate::store::api::{Key, Root, RootKind};
 use crate::store::index::{Flag, Raised};
-use crate::store::pace::Pace;
+use crate::store::pace::{Pace, Share};
 
 /// Extents read and followed together, and while others use the store.
 const BATCH: usize = 64;
@@ -60,7 +60,7 @@ pub(super) async fn mark(
         marked: 0,
         read_bytes: 0,
         steps: 0,
-        pace: Pace::new(local),
+        pace: Pace::new(local, Share::Least),
         failed: None,
         asked: Vec::new(),
         found: Vec::new(),

@@ -32,7 +32,7 @@ use super::Store;
 use super::api::{Key, Root};
 use super::checkpoint;
 use super::index::Flag;
-use super::pace::Pace;
+use super::pace::{Pace, Share};
 use crate::error::Result;
 use crate::format::{ContentId, Kind};
 use crate::reactor::Local;
@@ -138,7 +138,7 @@ pub(super) async fn collect(
     let written = shared.counters.written();
     let scope = shared.generations.begin(wanted);
     if scope == Scope::All {
-        let mut pace = Pace::new(local);
+        let mut pace = Pace::new(local, Share::Least);
         for stripe in 0..super::index::STRIPES {
             shared.index.lower(stripe, Flag::Marked);
             pace.breathe(local, shared, STRIPE_STEPS).await?;

@@ -6,7 +6,7 @@
 use crate::error::Result;
 use crate::reactor::Local;
 use crate::store::index::STRIPES;
-use crate::store::pace::Pace;
+use crate::store::pace::{Pace, Share};
 use crate::store::shared::Shared;
 use crate::store::usage::Place;
 
@@ -23,7 +23,7 @@ pub(super) struct Swept {
 /// Forgets what is not marked, or only counts it.
 pub(super) async fn sweep(local: &Local, shared: &Shared, dry_run: bool) -> Result<Swept> {
     let mut swept = Swept::default();
-    let mut pace = Pace::new(local);
+    let mut pace = Pace::new(local, Share::Least);
     for stripe in 0..STRIPES {
         let mut died = Vec::new();
         for (number, entry) in (1..).zip(shared.index.entries(stripe)) {

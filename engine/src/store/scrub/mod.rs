@@ -14,7 +14,7 @@ pub(super) use patrol::{Patrol, patrol};
 use super::api::{Extent, Key};
 use super::clean::{self, Mover};
 use super::living::living;
-use super::pace::Pace;
+use super::pace::{Pace, Share};
 use super::pending::PendingExtent;
 use super::usage::Place;
 use super::{Store, checkpoint, verify};
@@ -104,7 +104,7 @@ async fn scrub(
         footer_damaged: living.footer_damaged,
         ..Scrubbed::default()
     };
-    let mut pace = Pace::new(local);
+    let mut pace = Pace::new(local, Share::Some);
     let mut rest = &living.extents[..];
     while !rest.is_empty() {
         let mut bytes = 0;

@@ -63,3 +63,20 @@ pub fn ratio(name: &str, times: &Histogram<u64>, base: &Histogram<u64>) {
         at(0.99)
     );
 }
+
+/// The median of some figures, which are put in order.
+pub fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Median, lowest and highest of the rounds' figures.
+pub fn spread(name: &str, figures: &mut [f64]) {
+    let median = median(figures);
+    if let (Some(lowest), Some(highest)) = (figures.first(), figures.last()) {
+        println!(
+            "  {name:<48} median {median:>7.2}   ({lowest:.2} to {highest:.2}, {} rounds)",
+            figures.len()
+        );
+    }
+}
