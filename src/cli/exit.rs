@@ -10,17 +10,17 @@ use helios_engine::ops::Class;
 pub enum Exit {
     /// Done.
     Success = 0,
-    /// Failed for a reason that has no code of its own.
+    /// Failed for a reason that has no code of its own; or something is missing, for commands that look for that.
     Failure = 1,
     /// The command line or an argument is malformed, or refused for safety.
     Usage = 2,
-    /// No such content, branch, tag, revision or path.
+    /// No such content, branch, tag, revision, path or device.
     NotFound = 3,
     /// `--expect` did not hold, or a name exists already.
     Conflict = 4,
-    /// Another process owns the store.
+    /// Another process owns the store, or drives the device.
     InUse = 5,
-    /// The store, or the file system under it, is full.
+    /// The store, or the file system under it, is full; or there is too little memory for hugepages.
     Full = 6,
     /// The store or a content in it is damaged, or the file is no store.
     Damaged = 7,
@@ -37,10 +37,10 @@ pub const HELP: &str = "Exit codes:
   0    done
   1    failed for a reason without a code of its own
   2    malformed command line or argument, or refused for safety
-  3    no such store, content, branch, tag, revision or path
+  3    no such store, content, branch, tag, revision, path or device
   4    --expect did not hold, or the name exists already
-  5    the store is in use by another process
-  6    the store or the file system is full
+  5    the store or the device is in use by another process
+  6    the store or the file system is full, or there is too little memory
   7    the store or a content is damaged, or the file is no store
   8    done, with warnings: some entries were skipped or not kept exactly
   9    a quota does not allow it

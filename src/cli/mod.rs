@@ -3,7 +3,8 @@
 //! Owns everything that depends on the user's surroundings: environment, terminal, working directory, signals.
 //! Invariants: results go to standard output and nothing else does; everything else goes to standard error; a
 //! failure is one line that says what and where, and one that says what to do. Exit codes are in [`exit`].
-//! Rejected: letting commands call the engine's layers; then a server would have to be taught each of them.
+//! Rejected: letting commands call the engine's layers; then a server would have to be taught each of them. `device` does,
+//! because it is about the machine and not about a store.
 
 pub mod args;
 mod commands;

@@ -96,6 +96,11 @@ impl Session {
         Ok(reply?)
     }
 
+    /// The user's wish to stop, for what is no request.
+    pub fn cancel(&self) -> Cancel {
+        self.cancel.clone()
+    }
+
     /// Makes a store at `uri`, or where the options say.
     pub fn init(&mut self, uri: Option<&OsStr>, request: InitRequest) -> Result<Reply, Stop> {
         let place = place::choose(uri.or(self.global.store.as_deref()))?;

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 28] = [
     "init",
     "info",
     "stats",
@@ -30,9 +30,13 @@ const COMMANDS: [&str; 27] = [
     "diff",
     "restore",
     "materialize",
+    "device",
     "completions",
     "man",
 ];
+
+/// Commands of `device`.
+const DEVICE_COMMANDS: [&str; 5] = ["list", "bind", "unbind", "hugepages", "check"];
 
 /// Goal: every command explains itself with examples; exit codes are in the help.
 #[test]
@@ -48,6 +52,10 @@ fn help_has_examples_and_exit_codes() {
         assert!(help.contains(&format!("  {command} ")), "{command} is not listed");
         let help = sandbox.run(["help", command]);
         assert!(help.contains("Examples:"), "{command} shows no example");
+    }
+    for command in DEVICE_COMMANDS {
+        let help = sandbox.run(["help", "device", command]);
+        assert!(help.contains("Examples:"), "device {command} shows no example");
     }
     let version = sandbox.run(["--version"]);
     assert!(
@@ -66,6 +74,10 @@ fn man_pages_for_all() {
             fs::read_to_string(sandbox.work().join(format!("pages/helios-{command}.1"))).expect("a page");
         assert!(page.contains(".TH"), "{command}");
     }
+    for command in DEVICE_COMMANDS {
+        let page = sandbox.work().join(format!("pages/helios-device-{command}.1"));
+        assert!(page.exists(), "device {command} has no page");
+    }
     assert!(
         fs::read_to_string(sandbox.work().join("pages/helios.1"))
             .expect("a page")
@@ -79,7 +91,10 @@ fn completions_for_three_shells() {
     let sandbox = Sandbox::bare();
     for shell in ["bash", "zsh", "fish"] {
         let script = sandbox.run(["completions", shell]);
-        assert!(script.contains("materialize"), "{shell}");
+        assert!(
+            script.contains("materialize") && script.contains("hugepages"),
+            "{shell}"
+        );
         if shell == "bash" {
             sandbox.write("script", &script);
             let checked = std::process::Command::new("bash")

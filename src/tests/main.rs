@@ -4,6 +4,7 @@
 
 mod content;
 mod crash;
+mod device;
 mod errors;
 mod generated;
 mod kills;

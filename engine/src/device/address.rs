@@ -17,6 +17,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::pci::PciAddress;
+
 /// Longest NVMe qualified name, in bytes (NVMe base specification 2.0, section 4.5).
 const NQN_BYTES_MAX: usize = 223;
 
@@ -32,8 +34,8 @@ pub enum Address {
     },
     /// A local NVMe namespace driven by SPDK.
     Nvme {
-        /// PCI address: `domain:bus:device.function`.
-        pci: String,
+        /// Where its controller is.
+        pci: PciAddress,
         /// Namespace id, from 1.
         namespace: u32,
     },
@@ -174,30 +176,11 @@ fn nvme(rest: &str) -> Result<Address, String> {
     let Some((pci, id)) = rest.rsplit_once('/') else {
         return Err("the namespace is missing; write nvme:0000:5e:00.0/1".into());
     };
-    let Some(pci) = canonical_pci(pci) else {
+    let Ok(pci) = pci.parse::<PciAddress>() else {
         return Err(format!("`{pci}` is no PCI address; write nvme:0000:5e:00.0/1"));
     };
     let namespace = namespace(id)?;
     Ok(Address::Nvme { pci, namespace })
-}
-
-/// `domain:bus:device.function` in lower-case hexadecimal; the domain may be left out.
-fn canonical_pci(pci: &str) -> Option<String> {
-    let hex = |text: &str, digits: usize, max: u32| {
-        let right = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        u32::from_str_radix(text, 16)
-            .ok()
-            .filter(|value| right && *value <= max)
-    };
-    let mut parts = pci.rsplit(':');
-    let (device, function) = parts.next()?.split_once('.')?;
-    let bus = hex(parts.next()?, 2, 0xff)?;
-    let domain = hex(parts.next().unwrap_or("0000"), 4, 0xffff)?;
-    let (device, function) = (hex(device, 2, 0x1f)?, hex(function, 1, 7)?);
-    parts
-        .next()
-        .is_none()
-        .then(|| format!("{domain:04x}:{bus:02x}:{device:02x}.{function}"))
 }
 
 fn nvme_tcp(rest: &str) -> Result<Address, String> {

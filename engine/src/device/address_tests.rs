@@ -15,7 +15,7 @@ fn reason(address: &str) -> String {
 fn forms_round_trip() {
     let path = |path: &str| Address::Path(path.into());
     let nvme = |pci: &str, namespace| Address::Nvme {
-        pci: pci.into(),
+        pci: pci.parse().expect("a PCI address"),
         namespace,
     };
     let tcp = |host: &str, nqn: &str| Address::NvmeTcp {

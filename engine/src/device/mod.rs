@@ -17,7 +17,9 @@ mod arena;
 mod buffer;
 #[doc(hidden)]
 pub mod conformance;
+mod ends;
 mod open;
+pub mod pci;
 pub mod sim;
 #[cfg(feature = "spdk")]
 mod spdk;
@@ -26,6 +28,7 @@ mod uring;
 
 pub use address::Address;
 pub use buffer::{DmaBuffer, Home};
+pub(crate) use ends::{Ends, STORE_MAGIC};
 pub use open::{Backend, OpenOptions, create, open};
 #[cfg(feature = "spdk")]
 pub use spdk::SpdkDevice;

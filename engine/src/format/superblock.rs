@@ -12,7 +12,7 @@ use super::checksum::{Secret, crc32c};
 use crate::limits::{NUMBERS_MAX, UNIT_BYTES};
 
 /// First bytes after the checksum.
-pub const MAGIC: [u8; 8] = *b"HELIOS\r\n";
+pub const MAGIC: [u8; 8] = crate::device::STORE_MAGIC;
 /// Version of the whole format.
 pub const VERSION: u16 = 1;
 /// Incompatible features this program knows; a store with others is not opened.

@@ -2,9 +2,10 @@
 //!
 //! Copy 0 is written and durable before copy 1 is touched, so one whole copy exists at any moment.
 
+use crate::device::Ends;
 use crate::error::{Error, Result};
 use crate::format::superblock::{
-    INCOMPATIBLE_KNOWN, MAGIC, READ_ONLY_COMPATIBLE_KNOWN, Superblock, SuperblockError, VERSION,
+    INCOMPATIBLE_KNOWN, READ_ONLY_COMPATIBLE_KNOWN, Superblock, SuperblockError, VERSION,
 };
 use crate::limits::UNIT_BYTES;
 use crate::reactor::Local;
@@ -84,8 +85,8 @@ pub(super) async fn probe(local: &Local, name: &str) -> Result<(bool, bool)> {
         capacity / UNIT_BYTES as u64 * UNIT_BYTES as u64 - UNIT_BYTES as u64,
     )
     .await?;
-    let is_store = [&first, &last].iter().any(|unit| unit[4..12] == MAGIC);
-    Ok((is_store, first.iter().any(|byte| *byte != 0)))
+    let ends = Ends::of(&first, &last);
+    Ok((ends.store, ends.data))
 }
 
 /// The newest valid superblock, with its features checked.

@@ -2,6 +2,7 @@
 //! generated from here and from nowhere else.
 
 mod content;
+mod device;
 mod space;
 mod state;
 mod store;
@@ -14,6 +15,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use content::{ContentArgs, GetArgs, PutArgs};
+pub use device::{BindArgs, DeviceArgs, DeviceCommand, HugepagesArgs};
 pub use space::{DuArgs, ForgetArgs, QuotaArgs, WhyArgs};
 pub use state::{
     BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, RestoreArgs,
@@ -249,6 +251,8 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Make a new directory from a revision
     Materialize(MaterializeArgs),
+    /// Prepare NVMe devices and the machine for user space
+    Device(DeviceArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  \
         helios completions bash > ~/.local/share/bash-completion/completions/helios\n  \
@@ -289,10 +293,13 @@ mod tests {
         }
     }
 
-    /// Goal: every command says what it does and shows an example.
+    /// Goal: every command says what it does and shows an example, commands of commands included.
     #[test]
     fn every_command_has_an_example() {
-        for command in Cli::command().get_subcommands() {
+        let definition = Cli::command();
+        let commands = definition.get_subcommands();
+        for command in commands.flat_map(|command| std::iter::once(command).chain(command.get_subcommands()))
+        {
             let name = command.get_name();
             assert!(command.get_about().is_some(), "{name} does not say what it does");
             let after = command

@@ -3,6 +3,7 @@
 mod changes;
 mod commit;
 mod content;
+mod device;
 mod diff;
 mod directory;
 mod generate;
@@ -48,6 +49,7 @@ pub fn run(command: Command, session: &mut Session) -> Result<Exit, Stop> {
         Command::Diff(args) => diff::diff(session, args),
         Command::Restore(args) => directory::restore(session, args),
         Command::Materialize(args) => directory::materialize(session, args),
+        Command::Device(args) => device::device(session, args),
         Command::Completions { shell } => generate::completions(session, shell),
         Command::Man { directory } => generate::man(session, &directory),
     }

@@ -18,7 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::OnceLock;
 
-use super::pci;
+use crate::device::pci::{self, Host};
 
 /// Memory reserved without hugepages, in MiB: for what the driver keeps for itself (requests of queue pairs, above all);
 /// buffers are elsewhere. Taken from the system as it is touched.
@@ -53,7 +53,7 @@ pub(super) fn said() -> String {
 pub(super) fn start(memory: Memory) -> io::Result<()> {
     static STARTED: OnceLock<Result<Memory, (ErrorKind, String)>> = OnceLock::new();
     if memory == Memory::Huge && STARTED.get().is_none() {
-        pci::check_hugepages(pci::SYSTEM)?;
+        pci::require_hugepages(&Host::this())?;
     }
     let started = STARTED.get_or_init(|| {
         let thread = std::thread::Builder::new()
@@ -104,10 +104,7 @@ fn init(memory: Memory) -> Result<(), (ErrorKind, String)> {
         return Ok(());
     }
     let fix = match memory {
-        Memory::Huge => {
-            "allocate hugepages (`echo 512 >/proc/sys/vm/nr_hugepages` as root), mount hugetlbfs, and see that this user may \
-             write there"
-        }
+        Memory::Huge => "`helios device check` shows what is missing",
         Memory::Ordinary => "the program needs 512 MiB of address space",
     };
     Err((

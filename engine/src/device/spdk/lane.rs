@@ -547,6 +547,6 @@ fn lost(reason: &str) -> io::Error {
 fn no_memory() -> io::Error {
     io::Error::new(
         ErrorKind::OutOfMemory,
-        "SPDK's hugepages are used up; allocate more: `echo 1024 >/proc/sys/vm/nr_hugepages` as root",
+        "SPDK's hugepages are used up; `helios device hugepages` shows how many there are, and allocates more as root",
     )
 }

@@ -3,7 +3,7 @@
 //! | file | owns |
 //! | --- | --- |
 //! | `environment` | SPDK's memory and log; one in a process |
-//! | `transport`, `pci` | where a controller is, whether it can be reached, what to do if not |
+//! | `transport` | where a controller is, whether it can be reached; of a local one [`super::pci`] says what is missing |
 //! | `controller` | an attached controller; detaches when the last user is gone |
 //! | `namespace` | what a namespace is, which ones are refused |
 //! | `control` | the thread that attaches, polls the admin queue, resets and detaches |
@@ -28,7 +28,6 @@ mod memory;
 mod namespace;
 mod naps;
 mod pair;
-mod pci;
 mod queue;
 mod status;
 mod transport;

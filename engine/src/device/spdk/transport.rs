@@ -11,8 +11,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::pci;
 use crate::device::Address;
+use crate::device::pci::{self, Host, PciAddress};
 
 /// Bytes of either greeting.
 const GREETING_BYTES: usize = 128;
@@ -22,10 +22,10 @@ const ICRESP: u8 = 1;
 /// A way to a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Transport {
-    /// A device of this machine: `domain:bus:device.function`.
+    /// A device of this machine.
     Pcie {
         /// PCI address.
-        pci: String,
+        pci: PciAddress,
     },
     /// A subsystem behind a network.
     Tcp {
@@ -42,7 +42,7 @@ impl Transport {
     /// The transport and the namespace that an address names; `None` for addresses of other kinds of devices.
     pub(super) fn of(address: &Address) -> Option<(Transport, u32)> {
         match address {
-            Address::Nvme { pci, namespace } => Some((Transport::Pcie { pci: pci.clone() }, *namespace)),
+            Address::Nvme { pci, namespace } => Some((Transport::Pcie { pci: *pci }, *namespace)),
             Address::NvmeTcp {
                 host,
                 port,
@@ -77,7 +77,7 @@ impl Transport {
     pub(super) fn reach(&self, bound: Duration) -> io::Result<String> {
         match self {
             Transport::Pcie { pci } => {
-                pci::check(pci::SYSTEM, pci)?;
+                pci::require_controller(&Host::this(), *pci)?;
                 Ok(format!("trtype:PCIe traddr:{pci}"))
             }
             Transport::Tcp { host, port, nqn } => {
