@@ -6,7 +6,8 @@
 //! | variable | is |
 //! | --- | --- |
 //! | `HELIOS_HW_ADDRESS` | the address of the device |
-//! | `HELIOS_HW_ERASE` | the same once more: what is on it may go |
+//! | `HELIOS_HW_PCI` | shorter: the PCI address of a device whose namespace 1 is meant |
+//! | `HELIOS_HW_ERASE` | either, the same once more: what is on it may go |
 //! | `HELIOS_HW_FILE` | a file with the same bytes, where there is one |
 //! | `HELIOS_HW_PID` | the process of the target that may be stopped and killed, where there is one |
 //!
@@ -16,7 +17,9 @@
 
 mod conformance;
 mod faults;
+mod history;
 mod refusals;
+mod store;
 mod stores;
 
 use std::sync::Arc;
@@ -26,11 +29,16 @@ use helios_engine::device::{self, Address, Device, OpenOptions};
 
 /// The address of the device under test, which the caller has given up.
 fn address() -> Address {
-    let address = std::env::var("HELIOS_HW_ADDRESS").expect("HELIOS_HW_ADDRESS names the device");
-    let given_up = std::env::var("HELIOS_HW_ERASE").unwrap_or_default();
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (address, as_given) = match (variable("HELIOS_HW_ADDRESS"), variable("HELIOS_HW_PCI")) {
+        (Some(address), None) => (address.clone(), address),
+        (None, Some(pci)) => (format!("nvme:{pci}/1"), pci),
+        _ => panic!("one of HELIOS_HW_ADDRESS and HELIOS_HW_PCI names the device"),
+    };
+    let given_up = variable("HELIOS_HW_ERASE").unwrap_or_default();
     assert_eq!(
-        given_up, address,
-        "HELIOS_HW_ERASE must be the address again: everything on it is overwritten"
+        given_up, as_given,
+        "HELIOS_HW_ERASE must be the same again: everything on {address} is overwritten"
     );
     println!("overwriting {address}");
     address.parse().expect("an address")
