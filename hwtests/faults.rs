@@ -7,7 +7,7 @@ use super::*;
 
 /// Short, so that aborts and resets come soon; a healthy target answers in a thousandth of it.
 const TIMEOUT: Duration = Duration::from_secs(1);
-const BYTES: usize = 512 << 10;
+pub const BYTES: usize = 512 << 10;
 
 /// The target's process.
 pub struct Target(Pid);
@@ -45,7 +45,7 @@ fn target() -> Option<Target> {
     target
 }
 
-fn write(queue: &mut dyn Queue, offset: u64, byte: u8) -> Operation {
+pub fn write(queue: &mut dyn Queue, offset: u64, byte: u8) -> Operation {
     let mut buffer = queue.buffer(BYTES).expect("buffer");
     buffer.fill(byte);
     Operation::Write {
@@ -56,7 +56,7 @@ fn write(queue: &mut dyn Queue, offset: u64, byte: u8) -> Operation {
     }
 }
 
-fn read(queue: &mut dyn Queue, offset: u64) -> Operation {
+pub fn read(queue: &mut dyn Queue, offset: u64) -> Operation {
     let buffer = queue.buffer(BYTES).expect("buffer");
     Operation::Read {
         offset,
@@ -82,7 +82,7 @@ fn run(queue: &mut dyn Queue, operations: Vec<Operation>) -> Vec<Completion> {
     completed
 }
 
-fn one(queue: &mut dyn Queue, operation: Operation) -> (Option<DmaBuffer>, io::Result<()>) {
+pub fn one(queue: &mut dyn Queue, operation: Operation) -> (Option<DmaBuffer>, io::Result<()>) {
     let done = run(queue, vec![operation]).remove(0);
     (done.buffer, done.result)
 }

@@ -16,8 +16,10 @@
 #![allow(clippy::disallowed_methods, reason = "real devices in real time")]
 
 mod conformance;
+mod errors;
 mod faults;
 mod history;
+mod pulled;
 mod refusals;
 mod store;
 mod stores;

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use helios_engine::format::ContentId;
 use helios_engine::ops::{
-    Cancel, CatRequest, CheckRequest, Class, Client, CollectRequest, CommitRecord, CommitRequest, Exchange,
-    Failure, GetRequest, InitRequest, Local, LogRequest, PutRequest, Reply, Reporter, Request, StoreOptions,
-    Warning,
+    Cancel, CatRequest, CheckRequest, Class, Client, CollectRequest, CommitRecord, CommitRequest, Damage,
+    Exchange, Failure, GetRequest, InitRequest, Local, LogRequest, PutRequest, Reply, Reporter, Request,
+    StoreOptions, Warning,
 };
 
 use super::*;
@@ -80,12 +80,17 @@ impl Store {
     }
 
     pub fn put(&self, bytes: &[u8]) -> ContentId {
+        self.try_put(bytes)
+            .unwrap_or_else(|failure| panic!("{failure:?}"))
+    }
+
+    pub fn try_put(&self, bytes: &[u8]) -> Result<ContentId, Failure> {
         let request = PutRequest {
             pin: true,
             ..PutRequest::default()
         };
-        match self.call(Request::Put(request), bytes).0 {
-            Reply::Content(content) => content.id,
+        match self.try_call(Request::Put(request), bytes)?.0 {
+            Reply::Content(content) => Ok(content.id),
             other => panic!("{other:?}"),
         }
     }
@@ -154,12 +159,17 @@ impl Store {
         self.call(Request::Collect(CollectRequest::default()), &[]);
     }
 
+    /// What reading and verifying everything finds to be damaged.
+    pub fn damage(&self) -> Vec<Damage> {
+        match self.call(Request::Check(CheckRequest { read_data: true }), &[]).0 {
+            Reply::Checked(checked) => checked.damage,
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub fn is_whole(&self) {
-        let (reply, _) = self.call(Request::Check(CheckRequest { read_data: true }), &[]);
-        let Reply::Checked(checked) = reply else {
-            panic!("{reply:?}")
-        };
-        assert!(checked.damage.is_empty(), "{checked:?}");
+        let damage = self.damage();
+        assert!(damage.is_empty(), "{damage:?}");
     }
 
     pub fn try_close(self) -> Result<(), Failure> {

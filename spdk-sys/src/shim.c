@@ -357,6 +357,21 @@ spdk_shim_opts_connect_timeout(struct spdk_nvme_ctrlr_opts *opts, uint64_t us)
 #endif
 }
 
+bool
+spdk_shim_ctrlr_is_gone(struct spdk_nvme_ctrlr *ctrlr)
+{
+	return spdk_nvme_ctrlr_get_regs_csts(ctrlr).raw == UINT32_MAX;
+}
+
+/* Of the driver, for itself: what it does when its own look at hot-plug events finds that a device is gone. */
+extern void nvme_ctrlr_fail(struct spdk_nvme_ctrlr *ctrlr, bool hot_remove);
+
+void
+spdk_shim_ctrlr_removed(struct spdk_nvme_ctrlr *ctrlr)
+{
+	nvme_ctrlr_fail(ctrlr, true);
+}
+
 int
 spdk_shim_qpair_fd(struct spdk_nvme_qpair *qpair)
 {

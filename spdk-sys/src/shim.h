@@ -124,6 +124,15 @@ int spdk_shim_qpair_fd(struct spdk_nvme_qpair *qpair);
 int spdk_shim_poll_group_wait(struct spdk_nvme_poll_group *group, spdk_nvme_disconnected_qpair_cb disconnected);
 struct spdk_nvme_poll_group *spdk_shim_poll_group_create(void *ctx);
 
+/* Whether the registers of a controller read as if nothing was there. */
+bool spdk_shim_ctrlr_is_gone(struct spdk_nvme_ctrlr *ctrlr);
+
+/*
+ * Tells SPDK that a controller is gone: from then on its queue pairs end, and it is detached, without any command. No
+ * thread may use a queue pair of it meanwhile.
+ */
+void spdk_shim_ctrlr_removed(struct spdk_nvme_ctrlr *ctrlr);
+
 /*
  * Tells of commands that take longer. Versions before 21.07 know one time for both kinds: the shorter one that is not 0.
  */

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
 
 use super::pci;
@@ -70,6 +71,17 @@ impl Transport {
         match self {
             Transport::Pcie { .. } => Ok(()),
             Transport::Tcp { host, port, .. } => first_that_answers(host, *port, bound).map(drop),
+        }
+    }
+
+    /// Whether a device of this machine is still there; who is behind a network cannot be pulled out.
+    pub(super) fn is_present(&self) -> bool {
+        match self {
+            Transport::Pcie { pci } => Path::new(pci::SYSTEM)
+                .join("sys/bus/pci/devices")
+                .join(pci)
+                .exists(),
+            Transport::Tcp { .. } => true,
         }
     }
 
