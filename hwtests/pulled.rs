@@ -3,9 +3,7 @@
 //! `HELIOS_HW_PULL` and `HELIOS_HW_PLUG` are commands that pull it and bring it back, bound as before; in a laboratory a
 //! script that turns the slot's power off and on. The first need not wait until the device is gone.
 
-use std::process::Command as Program;
-
-use super::faults::{one, read, write};
+use super::faults::{one, read, shell, write};
 use super::store::{Store, content};
 use super::*;
 
@@ -30,17 +28,12 @@ impl Slot {
     }
 
     fn pull(&self) {
-        run(&self.pull);
+        shell(&self.pull);
     }
 
     fn plug(&self) {
-        run(&self.plug);
+        shell(&self.plug);
     }
-}
-
-fn run(command: &str) {
-    let status = Program::new("sh").args(["-c", command]).status().expect("sh");
-    assert!(status.success(), "{command}: {status}");
 }
 
 /// Goal: a device that is pulled while it is written ends commands with an error that says so, for good; the machine gets

@@ -79,6 +79,12 @@ impl Store {
         self.call(Request::Init(request), &[]);
     }
 
+    /// Makes the store on a device, whatever else is there only by force.
+    pub fn try_init(&self, force: bool) -> Result<(), Failure> {
+        let request = InitRequest { size: None, force };
+        self.try_call(Request::Init(request), &[]).map(drop)
+    }
+
     pub fn put(&self, bytes: &[u8]) -> ContentId {
         self.try_put(bytes)
             .unwrap_or_else(|failure| panic!("{failure:?}"))

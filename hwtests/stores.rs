@@ -1,6 +1,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use helios_engine::ops::Class;
+
 use super::store::{Store, content};
 use super::*;
 
@@ -89,4 +91,40 @@ fn killed_target_fails_commits() {
     println!("{:?}", failure.expect_err("the target is gone"));
     let failure = store.try_close();
     println!("{:?}", failure.expect_err("nothing can be written any more"));
+}
+
+/// Goal: what is on the device is not overwritten by mistake. Method: stores made without force over a store, and over
+/// foreign bytes at both ends of the device; then one by force.
+#[test]
+#[ignore = "needs a device: README.md"]
+fn a_store_spares_what_is_there() {
+    let refused = |words: &str| {
+        let store = Store::at(address().to_string());
+        let failure = store.try_init(false).expect_err("something is there");
+        println!("{failure:?}");
+        assert_eq!(failure.class, Class::Invalid);
+        assert!(failure.message.contains(words), "{failure:?}");
+    };
+    let store = Store::at(address().to_string());
+    store.init(None);
+    store.close();
+    refused("holds a Helios store; use --force");
+
+    let device = open(Duration::from_secs(15));
+    let mut queue = device.open_queue(1).expect("queue");
+    let writes = 16;
+    let last = device.geometry().capacity - writes * faults::BYTES as u64;
+    for number in 0..writes {
+        for end in [0, last] {
+            let foreign = faults::write(&mut *queue, end + number * faults::BYTES as u64, 0xa5);
+            faults::one(&mut *queue, foreign).1.expect("write");
+        }
+    }
+    drop((queue, device));
+    refused("use --force");
+
+    let store = Store::at(address().to_string());
+    store.init(None);
+    store.is_whole();
+    store.close();
 }

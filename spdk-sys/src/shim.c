@@ -357,6 +357,22 @@ spdk_shim_opts_connect_timeout(struct spdk_nvme_ctrlr_opts *opts, uint64_t us)
 #endif
 }
 
+/* Of the driver, for itself. The offset is that of CC in the NVMe base specification, EN its bit 0. */
+extern int nvme_transport_ctrlr_get_reg_4(struct spdk_nvme_ctrlr *ctrlr, uint32_t offset, uint32_t *value);
+extern int nvme_transport_ctrlr_set_reg_4(struct spdk_nvme_ctrlr *ctrlr, uint32_t offset, uint32_t value);
+#define CC_OFFSET 0x14
+#define CC_EN 1u
+
+void
+spdk_shim_ctrlr_disable(struct spdk_nvme_ctrlr *ctrlr)
+{
+	uint32_t configuration;
+
+	if (nvme_transport_ctrlr_get_reg_4(ctrlr, CC_OFFSET, &configuration) == 0) {
+		nvme_transport_ctrlr_set_reg_4(ctrlr, CC_OFFSET, configuration & ~CC_EN);
+	}
+}
+
 bool
 spdk_shim_ctrlr_is_gone(struct spdk_nvme_ctrlr *ctrlr)
 {

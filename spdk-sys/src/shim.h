@@ -124,6 +124,12 @@ int spdk_shim_qpair_fd(struct spdk_nvme_qpair *qpair);
 int spdk_shim_poll_group_wait(struct spdk_nvme_poll_group *group, spdk_nvme_disconnected_qpair_cb disconnected);
 struct spdk_nvme_poll_group *spdk_shim_poll_group_create(void *ctx);
 
+/*
+ * Clears CC.EN of a local controller, which stops it. spdk_nvme_ctrlr_reset() does so too, but first waits for CSTS.RDY,
+ * which a controller with a fatal status may never set again.
+ */
+void spdk_shim_ctrlr_disable(struct spdk_nvme_ctrlr *ctrlr);
+
 /* Whether the registers of a controller read as if nothing was there. */
 bool spdk_shim_ctrlr_is_gone(struct spdk_nvme_ctrlr *ctrlr);
 

@@ -201,7 +201,7 @@ impl Body {
         } else {
             Memory::Ordinary
         })?;
-        let admin = transport.is_local().then(|| bounds.reset());
+        let admin = transport.is_local().then(|| bounds.abort());
         let attached = Attached::connect(&id, bounds.greeting(), admin)?;
         let facts = attached.facts(namespace)?;
         let shape = facts.shape(&format!("namespace {namespace} of {transport}"))?;
@@ -401,7 +401,8 @@ impl Body {
     fn pulled_out(&mut self) {
         let reason = format!("{} was pulled out", self.transport);
         tracing::error!("{reason}; it is not used any more");
-        if self.attached().is_gone() {
+        // A device that the kernel does not know any more has been switched off by it, whatever its registers read like.
+        if !self.transport.is_present() || self.attached().is_gone() {
             self.set_aside(&reason);
             self.attached().removed();
         }

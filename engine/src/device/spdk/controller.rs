@@ -233,10 +233,20 @@ impl Attached {
 
     /// Whether the device is about to be pulled out, or was.
     pub(super) fn is_removed(&self) -> bool {
-        // SAFETY: the controller is attached; the answer is null for one over a network.
-        let device = unsafe { spdk_sys::spdk_nvme_ctrlr_get_pci_device(self.controller.as_ptr()) };
+        let device = self.pci_device();
         // SAFETY: a device of an attached controller.
         !device.is_null() && unsafe { spdk_sys::spdk_pci_device_is_removed(device) }
+    }
+
+    /// Whether it is a device of this machine.
+    pub(super) fn is_local(&self) -> bool {
+        !self.pci_device().is_null()
+    }
+
+    /// Null for a controller over a network.
+    fn pci_device(&self) -> *mut spdk_sys::spdk_pci_device {
+        // SAFETY: the controller is attached.
+        unsafe { spdk_sys::spdk_nvme_ctrlr_get_pci_device(self.controller.as_ptr()) }
     }
 
     /// Whether nothing answers where the device was.
@@ -256,6 +266,10 @@ impl Attached {
     /// network, none may exist.
     pub(super) fn reset(&self) -> io::Result<()> {
         said();
+        if self.is_local() {
+            // SAFETY: the controller is attached, and no other thread has a queue pair of it.
+            unsafe { spdk_sys::spdk_shim_ctrlr_disable(self.controller.as_ptr()) };
+        }
         // SAFETY: the controller is attached, and no other thread has a queue pair of it.
         match unsafe { spdk_sys::spdk_nvme_ctrlr_reset(self.controller.as_ptr()) } {
             0 => Ok(()),

@@ -13,10 +13,14 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
+
+use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::pci;
 
@@ -54,6 +58,7 @@ pub(super) fn start(memory: Memory) -> io::Result<()> {
     static STARTED: OnceLock<Result<Memory, (ErrorKind, String)>> = OnceLock::new();
     if memory == Memory::Huge && STARTED.get().is_none() {
         pci::check_hugepages(pci::SYSTEM)?;
+        check_lock_limit()?;
     }
     let started = STARTED.get_or_init(|| {
         let thread = std::thread::Builder::new()
@@ -74,6 +79,46 @@ pub(super) fn start(memory: Memory) -> io::Result<()> {
         Ok(_) => Ok(()),
         Err((kind, message)) => Err(io::Error::new(*kind, message.clone())),
     }
+}
+
+/// Whether all hugepages may be locked, which vfio does with each that is used. Where one cannot be, DPDK goes on without:
+/// what a device writes there is lost, and nobody is told.
+fn check_lock_limit() -> io::Result<()> {
+    // Root may lock what it likes.
+    let limit = getrlimit(Resource::Memlock).current;
+    let (false, Some(limit)) = (geteuid().is_root(), limit) else {
+        return Ok(());
+    };
+    let bytes = hugepage_bytes(Path::new(pci::SYSTEM));
+    if limit >= bytes {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        ErrorKind::PermissionDenied,
+        format!(
+            "this user may lock {} KiB of memory, and devices need all hugepages locked, which are {} KiB; raise the limit \
+             (`ulimit -l unlimited` as root, a line `USER - memlock unlimited` in /etc/security/limits.conf, or \
+             LimitMEMLOCK=infinity of the service)",
+            limit >> 10,
+            bytes >> 10
+        ),
+    ))
+}
+
+/// Bytes of all hugepages there are, used or not.
+fn hugepage_bytes(root: &Path) -> u64 {
+    let sizes = fs::read_dir(root.join("sys/kernel/mm/hugepages"));
+    let bytes = |size: fs::DirEntry| {
+        let name = size.file_name().into_string().ok()?;
+        let kib: u64 = name
+            .strip_prefix("hugepages-")?
+            .strip_suffix("kB")?
+            .parse()
+            .ok()?;
+        let count = fs::read_to_string(size.path().join("nr_hugepages")).ok()?;
+        Some((kib << 10) * count.trim().parse::<u64>().ok()?)
+    };
+    sizes.into_iter().flatten().flatten().filter_map(bytes).sum()
 }
 
 fn init(memory: Memory) -> Result<(), (ErrorKind, String)> {
@@ -146,6 +191,19 @@ fn note(level: c_int, message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: all hugepages count, of whatever size. Method: a machine with two sizes, and one without any.
+    #[test]
+    fn hugepages_of_all_sizes_are_counted() {
+        let root = tempfile::tempdir().expect("directory");
+        assert_eq!(hugepage_bytes(root.path()), 0);
+        for (size, count) in [("hugepages-2048kB", "3\n"), ("hugepages-1048576kB", "1\n")] {
+            let directory = root.path().join("sys/kernel/mm/hugepages").join(size);
+            fs::create_dir_all(&directory).expect("directory");
+            fs::write(directory.join("nr_hugepages"), count).expect("file");
+        }
+        assert_eq!(hugepage_bytes(root.path()), (3 << 21) + (1 << 30));
+    }
 
     /// Goal: an error carries what was complained about before it, and nothing older than that. Method: more messages
     /// than are remembered, of all levels.
