@@ -7,24 +7,39 @@ use super::*;
 
 /// Short, so that aborts and resets come soon; a healthy target answers in a thousandth of it.
 const TIMEOUT: Duration = Duration::from_secs(1);
-const BYTES: usize = 512 << 10;
+pub const BYTES: usize = 512 << 10;
 
-/// The target's process.
-pub struct Target(Pid);
+/// Who carries commands out.
+pub enum Target {
+    /// A process, which can be stopped.
+    Process(Pid),
+    /// A device that these commands keep from answering, and let go on.
+    Device { stop: String, go_on: String },
+}
 
 impl Target {
     pub fn of_environment() -> Option<Target> {
-        let pid = std::env::var("HELIOS_HW_PID").ok()?;
-        Pid::from_raw(pid.parse().expect("HELIOS_HW_PID is a number")).map(Target)
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let Some(pid) = variable("HELIOS_HW_PID") {
+            return Pid::from_raw(pid.parse().expect("HELIOS_HW_PID is a number")).map(Target::Process);
+        }
+        let commands = variable("HELIOS_HW_STOP").zip(variable("HELIOS_HW_GO_ON"));
+        commands.map(|(stop, go_on)| Target::Device { stop, go_on })
     }
 
     pub fn kill(&self) {
-        kill_process(self.0, Signal::KILL).expect("kill");
+        let Target::Process(pid) = self else {
+            panic!("HELIOS_HW_PID is no process that may be killed")
+        };
+        kill_process(*pid, Signal::KILL).expect("kill");
     }
 
     /// Hangs until the value goes.
     fn stop(&self) -> Stopped<'_> {
-        kill_process(self.0, Signal::STOP).expect("stop");
+        match self {
+            Target::Process(pid) => kill_process(*pid, Signal::STOP).expect("stop"),
+            Target::Device { stop, .. } => shell(stop),
+        }
         Stopped(self)
     }
 }
@@ -33,19 +48,29 @@ struct Stopped<'a>(&'a Target);
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
-        kill_process(self.0.0, Signal::CONT).expect("continue");
+        match self.0 {
+            Target::Process(pid) => kill_process(*pid, Signal::CONT).expect("continue"),
+            Target::Device { go_on, .. } => shell(go_on),
+        }
     }
+}
+
+/// Runs a command of the caller.
+pub fn shell(command: &str) {
+    let status = std::process::Command::new("sh").args(["-c", command]).status();
+    let status = status.expect("sh");
+    assert!(status.success(), "{command}: {status}");
 }
 
 fn target() -> Option<Target> {
     let target = Target::of_environment();
     if target.is_none() {
-        println!("skipped: HELIOS_HW_PID names no target that may be stopped");
+        println!("skipped: neither HELIOS_HW_PID nor HELIOS_HW_STOP says how to stop the target");
     }
     target
 }
 
-fn write(queue: &mut dyn Queue, offset: u64, byte: u8) -> Operation {
+pub fn write(queue: &mut dyn Queue, offset: u64, byte: u8) -> Operation {
     let mut buffer = queue.buffer(BYTES).expect("buffer");
     buffer.fill(byte);
     Operation::Write {
@@ -56,7 +81,7 @@ fn write(queue: &mut dyn Queue, offset: u64, byte: u8) -> Operation {
     }
 }
 
-fn read(queue: &mut dyn Queue, offset: u64) -> Operation {
+pub fn read(queue: &mut dyn Queue, offset: u64) -> Operation {
     let buffer = queue.buffer(BYTES).expect("buffer");
     Operation::Read {
         offset,
@@ -82,7 +107,7 @@ fn run(queue: &mut dyn Queue, operations: Vec<Operation>) -> Vec<Completion> {
     completed
 }
 
-fn one(queue: &mut dyn Queue, operation: Operation) -> (Option<DmaBuffer>, io::Result<()>) {
+pub fn one(queue: &mut dyn Queue, operation: Operation) -> (Option<DmaBuffer>, io::Result<()>) {
     let done = run(queue, vec![operation]).remove(0);
     (done.buffer, done.result)
 }

@@ -4,7 +4,13 @@ use std::net::TcpListener;
 use super::*;
 
 fn refused(address: &Address) -> std::io::Error {
-    let error = device::open(address, &options(Duration::from_secs(1)));
+    // Some targets say nothing at all, and are waited for.
+    let bound = if matches!(address, Address::NvmeTcp { .. }) {
+        1
+    } else {
+        15
+    };
+    let error = device::open(address, &options(Duration::from_secs(bound)));
     let error = error.err().expect("nothing is there");
     let text = error.to_string();
     assert!(text.starts_with(&address.to_string()), "{text}");
@@ -13,17 +19,27 @@ fn refused(address: &Address) -> std::io::Error {
 }
 
 /// Goal: what is not there is an error that says what is there, or what to do. Method: another namespace and another
-/// subsystem of the same target, a port that nobody listens on, and one whose listener never says a word.
+/// subsystem of the same target, a port that nobody listens on, and one whose listener never says a word; of a local device
+/// another PCI address.
 #[test]
 #[ignore = "needs a device: README.md"]
 fn what_is_not_there_is_an_error() {
-    let Some(namespace) = elsewhere(None, None, 77) else {
-        println!("skipped: a local device");
-        return;
-    };
+    let namespace = elsewhere(None, None, 77).expect("a device of NVMe");
     let error = refused(&namespace);
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("no namespace 77; it has 1"), "{error}");
+    if let Address::Nvme { .. } = address() {
+        let nowhere = Address::Nvme {
+            pci: "0000:ff:1f.7".into(),
+            namespace: 1,
+        };
+        let error = refused(&nowhere);
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains("there is no PCI device"), "{error}");
+        let harmless = open(Duration::from_secs(15)).open_queue(1);
+        harmless.expect("a queue");
+        return;
+    }
 
     let subsystem = elsewhere(None, Some("nqn.2026-11.storage.helios:missing"), 1).expect("over TCP");
     let error = refused(&subsystem);
@@ -41,6 +57,25 @@ fn what_is_not_there_is_an_error() {
 
     // None of it has done harm.
     open(Duration::from_secs(15)).open_queue(1).expect("a queue");
+}
+
+/// Goal: a device that cannot be used is refused in words that say why and what to do. Method: the caller has made it so
+/// and knows the words.
+#[test]
+#[ignore = "needs a device that cannot be used: README.md"]
+fn unusable_device_is_refused() {
+    let Some(words) = std::env::var("HELIOS_HW_REFUSED")
+        .ok()
+        .filter(|words| !words.is_empty())
+    else {
+        println!("skipped: HELIOS_HW_REFUSED does not say that the device cannot be used");
+        return;
+    };
+    // Twice: the first time must not leave anything that changes the answer.
+    for _ in 0..2 {
+        let error = refused(&address()).to_string();
+        assert!(error.contains(&words), "{error} does not say `{words}`");
+    }
 }
 
 /// Goal: a device opened for reading takes no writes. Method: one of each command.

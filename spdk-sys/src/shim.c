@@ -357,6 +357,37 @@ spdk_shim_opts_connect_timeout(struct spdk_nvme_ctrlr_opts *opts, uint64_t us)
 #endif
 }
 
+/* Of the driver, for itself. The offset is that of CC in the NVMe base specification, EN its bit 0. */
+extern int nvme_transport_ctrlr_get_reg_4(struct spdk_nvme_ctrlr *ctrlr, uint32_t offset, uint32_t *value);
+extern int nvme_transport_ctrlr_set_reg_4(struct spdk_nvme_ctrlr *ctrlr, uint32_t offset, uint32_t value);
+#define CC_OFFSET 0x14
+#define CC_EN 1u
+
+void
+spdk_shim_ctrlr_disable(struct spdk_nvme_ctrlr *ctrlr)
+{
+	uint32_t configuration;
+
+	if (nvme_transport_ctrlr_get_reg_4(ctrlr, CC_OFFSET, &configuration) == 0) {
+		nvme_transport_ctrlr_set_reg_4(ctrlr, CC_OFFSET, configuration & ~CC_EN);
+	}
+}
+
+bool
+spdk_shim_ctrlr_is_gone(struct spdk_nvme_ctrlr *ctrlr)
+{
+	return spdk_nvme_ctrlr_get_regs_csts(ctrlr).raw == UINT32_MAX;
+}
+
+/* Of the driver, for itself: what it does when its own look at hot-plug events finds that a device is gone. */
+extern void nvme_ctrlr_fail(struct spdk_nvme_ctrlr *ctrlr, bool hot_remove);
+
+void
+spdk_shim_ctrlr_removed(struct spdk_nvme_ctrlr *ctrlr)
+{
+	nvme_ctrlr_fail(ctrlr, true);
+}
+
 int
 spdk_shim_qpair_fd(struct spdk_nvme_qpair *qpair)
 {

@@ -125,6 +125,21 @@ int spdk_shim_poll_group_wait(struct spdk_nvme_poll_group *group, spdk_nvme_disc
 struct spdk_nvme_poll_group *spdk_shim_poll_group_create(void *ctx);
 
 /*
+ * Clears CC.EN of a local controller, which stops it. spdk_nvme_ctrlr_reset() does so too, but first waits for CSTS.RDY,
+ * which a controller with a fatal status may never set again.
+ */
+void spdk_shim_ctrlr_disable(struct spdk_nvme_ctrlr *ctrlr);
+
+/* Whether the registers of a controller read as if nothing was there. */
+bool spdk_shim_ctrlr_is_gone(struct spdk_nvme_ctrlr *ctrlr);
+
+/*
+ * Tells SPDK that a controller is gone: from then on its queue pairs end, and it is detached, without any command. No
+ * thread may use a queue pair of it meanwhile.
+ */
+void spdk_shim_ctrlr_removed(struct spdk_nvme_ctrlr *ctrlr);
+
+/*
  * Tells of commands that take longer. Versions before 21.07 know one time for both kinds: the shorter one that is not 0.
  */
 void spdk_shim_register_timeout(struct spdk_nvme_ctrlr *ctrlr, uint64_t io_us, uint64_t admin_us,

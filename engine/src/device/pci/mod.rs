@@ -47,7 +47,7 @@ pub use inventory::{Controller, Namespace, find, list};
 pub use processes::Process;
 pub use readiness::check;
 #[cfg(feature = "spdk")]
-pub(super) use readiness::{require_controller, require_hugepages};
+pub(super) use readiness::{is_present, require_controller, require_memory};
 pub use usage::{Use, uses};
 
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! Whether a controller can be driven from user space: what holds, what is missing, and the command that helps.
 //!
 //! Owns the list of conditions; changes nothing. Invariant: each condition is looked at here and nowhere else: the command
-//! that lists them all and the adapter that is about to need them ([`require_controller`], [`require_hugepages`]) ask the
+//! that lists them all and the adapter that is about to need them ([`require_controller`], [`require_memory`]) ask the
 //! same functions.
 
 use std::io::{self, ErrorKind};
@@ -15,7 +15,7 @@ use super::processes::{OpenDevices, Process, is_ours};
 use super::usage::{self, Use};
 use super::{NVME_DRIVER, PciAddress, iommu};
 
-/// A process that may lock less than this cannot give a device even the memory that its queues need.
+/// Before there are hugepages: what a process must be able to lock for the queues of a device alone, in bytes.
 const LOCKED_BYTES_MIN: u64 = 64 << 20;
 /// The capability to lock any amount of memory, as a bit (capabilities(7), CAP_IPC_LOCK).
 const CAPABILITY_LOCK: u64 = 1 << 14;
@@ -72,13 +72,24 @@ pub(in crate::device) fn require_controller(host: &Host, device: PciAddress) -> 
         .try_for_each(Finding::demand)
 }
 
-/// An error, if there are no hugepages to be had.
+/// An error, if there are no hugepages to be had, or this process may not lock them.
 #[cfg_attr(
     not(feature = "spdk"),
     allow(dead_code, reason = "asked by the adapter that drives devices")
 )]
-pub(in crate::device) fn require_hugepages(host: &Host) -> io::Result<()> {
-    pages_finding(&hugepages(host), None).demand()
+pub(in crate::device) fn require_memory(host: &Host) -> io::Result<()> {
+    let pages = hugepages(host);
+    pages_finding(&pages, None).demand()?;
+    lockable(host, &pages).demand()
+}
+
+/// Whether the device is there at all.
+#[cfg_attr(
+    not(feature = "spdk"),
+    allow(dead_code, reason = "asked by the adapter that drives devices")
+)]
+pub(in crate::device) fn is_present(host: &Host, device: PciAddress) -> bool {
+    host.exists(inventory::attribute(device, ""))
 }
 
 /// The drivers that hand a device to user space.
@@ -194,7 +205,9 @@ fn module(host: &Host) -> Finding {
     Finding::missing(NAME, ErrorKind::NotFound, "vfio-pci is not loaded", fix)
 }
 
-/// Memory that devices reach stays where it is, and counts as locked by the process that gives it to them.
+/// Memory that devices reach stays where it is, and counts as locked by the process that gives it to them: all hugepages,
+/// since any may be used. Where one cannot be locked DPDK goes on without: what a device writes there is lost, and nobody
+/// is told.
 fn lockable(host: &Host, found: &Hugepages) -> Finding {
     const NAME: &str = "memlock";
     let Some(limit) = host.system().lockable_bytes() else {
@@ -208,17 +221,18 @@ fn lockable(host: &Host, found: &Hugepages) -> Finding {
         .iter()
         .map(|pages| pages.total * pages.page_bytes)
         .sum();
-    let what = format!("this user may lock {} KiB of memory", limit / 1024);
+    let needed = pages.max(LOCKED_BYTES_MIN);
+    let what = format!(
+        "this user may lock {} KiB of memory, and devices need {} KiB locked",
+        limit / 1024,
+        needed / 1024
+    );
     let fix = advice(
         "as root: `prlimit --memlock=unlimited --pid PID` of the shell that starts helios; for good, a line `USER - memlock unlimited` \
          in /etc/security/limits.conf, or LimitMEMLOCK=infinity in the service",
     );
-    if limit < LOCKED_BYTES_MIN {
+    if limit < needed {
         return Finding::missing(NAME, ErrorKind::PermissionDenied, what, fix);
-    }
-    if limit < pages {
-        let what = format!("{what}, less than all hugepages ({} KiB)", pages / 1024);
-        return Finding::warning(NAME, what, fix);
     }
     Finding::ok(NAME, what)
 }

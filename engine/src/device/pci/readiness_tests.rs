@@ -103,7 +103,7 @@ fn from_missing_to_ready() {
         ]
     );
     require_controller(&machine.host(), machine.address()).expect("ready");
-    require_hugepages(&machine.host()).expect("ready");
+    require_memory(&machine.host()).expect("ready");
     // Without a device, the one that is bound is looked at.
     assert_eq!(check(&machine.host(), None).expect("found").len(), findings.len());
 }
@@ -188,23 +188,23 @@ fn hugepages_are_counted() {
     let machine = Machine::new();
     machine.nvme();
     machine.write(&format!("/sys/bus/pci/devices/{PCI}/numa_node"), "1\n");
-    let error = require_hugepages(&machine.host()).expect_err("none");
+    let error = require_memory(&machine.host()).expect_err("none");
     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
     assert!(
         error.to_string().contains("helios device hugepages 1GiB"),
         "{error}"
     );
     machine.pages("/sys/kernel/mm/hugepages", 512, 0);
-    let error = require_hugepages(&machine.host()).expect_err("none free");
+    let error = require_memory(&machine.host()).expect_err("none free");
     assert!(
         error.to_string().contains("helios device hugepages 2GiB"),
         "{error}"
     );
     machine.pages("/sys/kernel/mm/hugepages", 512, 2);
     machine.write("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "2\n");
-    require_hugepages(&machine.host()).expect_err("promised to others");
+    require_memory(&machine.host()).expect_err("promised to others");
     machine.pages("/sys/kernel/mm/hugepages", 512, 2);
-    require_hugepages(&machine.host()).expect("two free");
+    require_memory(&machine.host()).expect("two free");
     machine.pages("/sys/devices/system/node/node0/hugepages", 512, 2);
     machine.pages("/sys/devices/system/node/node1/hugepages", 0, 0);
     assert_eq!(state(&machine, "hugepages"), State::Warning);
@@ -224,7 +224,7 @@ fn lockable_memory() {
     machine.pages("/sys/kernel/mm/hugepages", 512, 512);
     for (limit, expected) in [
         (Some(8 << 20), State::Missing),
-        (Some(512 << 20), State::Warning),
+        (Some(512 << 20), State::Missing),
         (Some(1 << 30), State::Ok),
         (None, State::Ok),
     ] {

@@ -4,10 +4,14 @@
 //! wait for the answer within a bound. Keep-alives and asynchronous events are a matter of polling the admin queue, which
 //! happens a few times a second whether the store is in use or not.
 //!
-//! A controller that fails is *down*: all queue pairs are ended first (so that no other thread uses the controller, as
-//! SPDK asks of a reset, and so that the same steps are right for every version), then it is reset until it works or the
-//! bound is over; then it is *dead*, and all commands end with the reason. A namespace that is gone, or is another than
-//! before, is the same.
+//! A controller that fails is *down*: all queue pairs are taken from their lanes first (so that no other thread uses the
+//! controller, as SPDK asks of a reset), then it is reset until it works or the bound is over; then it is *dead*, and all
+//! commands end with the reason. A namespace that is gone, or is another than before, is the same. Over a network a queue
+//! pair is ended as it is taken, by hanging up. A local one is ended by commands to the controller, which is the one that
+//! fails: so it is put aside until a reset has stopped the device, which until then may still move its buffers.
+//!
+//! A device that is pulled out is dead at once, and detached at once: the kernel waits for that before it lets it go.
+//! Mostly it still works at that time, and is left in good order.
 //!
 //! Ends when nobody has a [`Control`] any more; queues have one each. Who drops the last waits for the detachment,
 //! within a bound; if the controller hangs, thread and memory stay behind.
@@ -183,7 +187,10 @@ struct Body {
     shape: Shape,
     state: State,
     lanes: Vec<(SharedLane, u32)>,
-    attached: Arc<Attached>,
+    /// Queue pairs of a local controller that is down. Before `attached`.
+    aside: Vec<Pair>,
+    /// `None` when it was pulled out, and is dead.
+    attached: Option<Arc<Attached>>,
 }
 
 impl Body {
@@ -194,7 +201,8 @@ impl Body {
         } else {
             Memory::Ordinary
         })?;
-        let attached = Attached::connect(&id, bounds.greeting())?;
+        let admin = transport.is_local().then(|| bounds.abort());
+        let attached = Attached::connect(&id, bounds.greeting(), admin)?;
         let facts = attached.facts(namespace)?;
         let shape = facts.shape(&format!("namespace {namespace} of {transport}"))?;
         tracing::debug!(
@@ -209,8 +217,15 @@ impl Body {
             shape,
             state: State::Up,
             lanes: Vec::new(),
-            attached: Arc::new(attached),
+            aside: Vec::new(),
+            attached: Some(Arc::new(attached)),
         })
+    }
+
+    fn attached(&self) -> &Arc<Attached> {
+        self.attached
+            .as_ref()
+            .expect("only a dead controller is detached")
     }
 
     /// Obeys until nobody can send orders.
@@ -262,7 +277,7 @@ impl Body {
     }
 
     fn pair(&self, pieces: u32) -> io::Result<Pair> {
-        Pair::open(&self.attached, self.namespace, self.shape.block, pieces)
+        Pair::open(self.attached(), self.namespace, self.shape.block, pieces)
     }
 
     fn close(&mut self, lane: &SharedLane) {
@@ -273,13 +288,14 @@ impl Body {
     /// Polls the admin queue, or tries to bring the controller back.
     fn look(&mut self) {
         match &self.state {
-            State::Up if self.attached.is_removed() => self.die("the device was pulled out"),
+            State::Dead(_) => {}
+            _ if self.attached().is_removed() || !self.transport.is_present() => self.pulled_out(),
             State::Up => {
-                if let Err(code) = self.attached.poll_admin() {
+                if let Err(code) = self.attached().poll_admin() {
                     let error = io::Error::from_raw_os_error(-code);
                     self.down(&format!("the connection to the controller is lost ({error})"));
                 }
-                while let Some(event) = self.attached.event() {
+                while let Some(event) = self.attached().event() {
                     self.note(event);
                 }
             }
@@ -296,7 +312,6 @@ impl Body {
                     Err(error) => tracing::debug!(%error, "{} is still down", self.transport),
                 }
             }
-            State::Dead(_) => {}
         }
     }
 
@@ -323,7 +338,7 @@ impl Body {
     /// Whether the namespace is still the one that commands are cut for.
     fn check_namespace(&self) -> io::Result<()> {
         let name = format!("namespace {} of {}", self.namespace, self.transport);
-        let shape = self.attached.facts(self.namespace)?.shape(&name)?;
+        let shape = self.attached().facts(self.namespace)?.shape(&name)?;
         if shape.block != self.shape.block
             || shape.capacity < self.shape.capacity
             || shape.piece < self.shape.piece
@@ -339,13 +354,21 @@ impl Body {
     fn down(&mut self, reason: &str) {
         let reason = format!("{}: {reason}", self.transport);
         tracing::warn!("{reason}; resetting the controller");
-        self.disconnect_all(&reason);
+        if self.transport.is_local() {
+            self.set_aside(&reason);
+        } else {
+            self.disconnect_all(&reason);
+        }
         self.state = State::Down { since: now(), reason };
     }
 
     fn bring_back(&mut self) -> io::Result<()> {
         self.transport.greets(self.bounds.greeting())?;
-        self.attached.reset()?;
+        self.attached().reset()?;
+        for pair in mem::take(&mut self.aside) {
+            // Their commands have ended already.
+            pair.close(|_, _| {});
+        }
         self.check_namespace()?;
         let lanes = self.lanes.clone();
         for (lane, pieces) in lanes {
@@ -366,10 +389,37 @@ impl Body {
         }
     }
 
+    /// Takes the queue pairs from their lanes, whose commands end, and keeps them.
+    fn set_aside(&mut self, reason: &str) {
+        for (lane, _) in &self.lanes {
+            let mut lane = lane.lock();
+            self.aside.extend(lane.take_pair());
+            lane.disconnected(Vec::new(), reason);
+        }
+    }
+
+    fn pulled_out(&mut self) {
+        let reason = format!("{} was pulled out", self.transport);
+        tracing::error!("{reason}; it is not used any more");
+        // A device that the kernel does not know any more has been switched off by it, whatever its registers read like.
+        if !self.transport.is_present() || self.attached().is_gone() {
+            self.set_aside(&reason);
+            self.attached().removed();
+        }
+        self.aside.clear();
+        self.bury(&reason);
+        self.attached = None;
+    }
+
     fn die(&mut self, reason: &str) {
         tracing::error!("{}: {reason}; it is not used any more", self.transport);
         // From now on nothing waits for it.
-        self.attached.fail();
+        self.attached().fail();
+        self.aside.clear();
+        self.bury(reason);
+    }
+
+    fn bury(&mut self, reason: &str) {
         self.disconnect_all(reason);
         for (lane, _) in &self.lanes {
             lane.lock().die(reason);
@@ -383,8 +433,10 @@ impl Body {
             disconnect(&lane, "the device was closed");
         }
         // A controller that does not answer would be waited for.
-        if !matches!(self.state, State::Up) || self.transport.greets(self.bounds.greeting()).is_err() {
-            self.attached.fail();
+        if let Some(attached) = &self.attached
+            && (!matches!(self.state, State::Up) || self.transport.greets(self.bounds.greeting()).is_err())
+        {
+            attached.fail();
         }
         // `self.attached` is the last: queue pairs are in lanes, and theirs are ended.
     }

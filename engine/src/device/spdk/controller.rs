@@ -54,7 +54,9 @@ unsafe impl Sync for Attached {}
 
 impl Attached {
     /// Connects to the controller that `id` (in SPDK's notation) names. The environment must have been started.
-    pub(super) fn connect(id: &str, bound: Duration) -> io::Result<Attached> {
+    /// `admin`: the bound for one command to the controller itself, where SPDK would wait for ever; a controller that
+    /// exceeds it is given up until it is reset.
+    pub(super) fn connect(id: &str, bound: Duration, admin: Option<Duration>) -> io::Result<Attached> {
         let invalid = |what: &str| io::Error::new(ErrorKind::InvalidInput, format!("`{id}` {what}"));
         let text = CString::new(id).map_err(|_| invalid("has a zero byte in it"))?;
         // What was said before is about something else.
@@ -69,6 +71,10 @@ impl Attached {
         // SAFETY: the size is that of the structure.
         unsafe { spdk_sys::spdk_nvme_ctrlr_get_default_ctrlr_opts(&raw mut options, size) };
         options.keep_alive_timeout_ms = KEEP_ALIVE_MS;
+        if let Some(admin) = admin {
+            // Whole seconds to SPDK, where none means for ever.
+            options.admin_timeout_ms = u32::try_from(admin.as_millis()).unwrap_or(u32::MAX).max(1000);
+        }
         let bound_us = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
         // SAFETY: `options` is writable. Whether the version can is no matter: see the module.
         unsafe { spdk_sys::spdk_shim_opts_connect_timeout(&raw mut options, bound_us) };
@@ -94,6 +100,19 @@ impl Attached {
         // SAFETY: the queue lives until the controller is detached, after which nothing is called.
         unsafe {
             spdk_sys::spdk_nvme_ctrlr_register_aer_callback(controller.as_ptr(), Some(event), queue);
+        }
+        if let Some(admin) = admin {
+            let admin_us = u64::try_from(admin.as_micros()).unwrap_or(u64::MAX);
+            // SAFETY: the controller is attached; the callback uses nothing but it.
+            unsafe {
+                spdk_sys::spdk_shim_register_timeout(
+                    controller.as_ptr(),
+                    admin_us,
+                    admin_us,
+                    Some(overdue),
+                    ptr::null_mut(),
+                );
+            }
         }
         Ok(attached)
     }
@@ -212,19 +231,46 @@ impl Attached {
         self.events.pop()
     }
 
-    /// Whether the device was pulled out.
+    /// Whether the device is about to be pulled out, or was.
     pub(super) fn is_removed(&self) -> bool {
-        // SAFETY: the controller is attached; the answer is null for one over a network.
-        let device = unsafe { spdk_sys::spdk_nvme_ctrlr_get_pci_device(self.controller.as_ptr()) };
+        let device = self.pci_device();
         // SAFETY: a device of an attached controller.
         !device.is_null() && unsafe { spdk_sys::spdk_pci_device_is_removed(device) }
     }
 
-    /// Starts the controller anew, over a new connection where it has one. No queue pair may exist: who holds them all
-    /// has ended them.
+    /// Whether it is a device of this machine.
+    pub(super) fn is_local(&self) -> bool {
+        !self.pci_device().is_null()
+    }
+
+    /// Null for a controller over a network.
+    fn pci_device(&self) -> *mut spdk_sys::spdk_pci_device {
+        // SAFETY: the controller is attached.
+        unsafe { spdk_sys::spdk_nvme_ctrlr_get_pci_device(self.controller.as_ptr()) }
+    }
+
+    /// Whether nothing answers where the device was.
+    pub(super) fn is_gone(&self) -> bool {
+        // SAFETY: the controller is attached. Where its registers are not mapped any more SPDK maps others in their place,
+        // which read like those of a device that is gone.
+        unsafe { spdk_sys::spdk_shim_ctrlr_is_gone(self.controller.as_ptr()) }
+    }
+
+    /// Gives up a device that is gone: nothing is asked of it any more, and what it had of ours it has no more.
+    pub(super) fn removed(&self) {
+        // SAFETY: the controller is attached, and the callers have taken the queue pairs from all other threads.
+        unsafe { spdk_sys::spdk_shim_ctrlr_removed(self.controller.as_ptr()) };
+    }
+
+    /// Starts the controller anew, over a new connection where it has one. No other thread may have a queue pair; over a
+    /// network, none may exist.
     pub(super) fn reset(&self) -> io::Result<()> {
         said();
-        // SAFETY: the controller is attached and has no queue pairs, so no other thread uses it.
+        if self.is_local() {
+            // SAFETY: the controller is attached, and no other thread has a queue pair of it.
+            unsafe { spdk_sys::spdk_shim_ctrlr_disable(self.controller.as_ptr()) };
+        }
+        // SAFETY: the controller is attached, and no other thread has a queue pair of it.
         match unsafe { spdk_sys::spdk_nvme_ctrlr_reset(self.controller.as_ptr()) } {
             0 => Ok(()),
             code => Err(io::Error::other(format!(
@@ -258,6 +304,20 @@ impl Drop for Attached {
         {
             std::thread::park_timeout(DETACH_LOOK);
         }
+    }
+}
+
+/// Called by SPDK, wherever it looks for completions, about a command that has exceeded the bound.
+unsafe extern "C" fn overdue(
+    _: *mut c_void,
+    controller: *mut spdk_nvme_ctrlr,
+    qpair: *mut spdk_sys::spdk_nvme_qpair,
+    _: u16,
+) {
+    // Those of queue pairs are a matter of lanes.
+    if qpair.is_null() {
+        // SAFETY: the controller is the one that is being polled; the lock that SPDK takes is recursive.
+        unsafe { spdk_sys::spdk_nvme_ctrlr_fail(controller) };
     }
 }
 

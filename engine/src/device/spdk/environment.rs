@@ -53,7 +53,7 @@ pub(super) fn said() -> String {
 pub(super) fn start(memory: Memory) -> io::Result<()> {
     static STARTED: OnceLock<Result<Memory, (ErrorKind, String)>> = OnceLock::new();
     if memory == Memory::Huge && STARTED.get().is_none() {
-        pci::require_hugepages(&Host::this())?;
+        pci::require_memory(&Host::this())?;
     }
     let started = STARTED.get_or_init(|| {
         let thread = std::thread::Builder::new()

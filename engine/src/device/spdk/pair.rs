@@ -383,8 +383,11 @@ impl Pair {
             mem::forget(Arc::clone(loan));
         }
         mem::forget(Arc::clone(&self.slots));
-        // A queue pair that was not ended keeps its controller.
-        mem::forget(Arc::clone(&self.attached));
+        // A queue pair that was not ended keeps its controller; except a local one, which SPDK no longer knows, and whose
+        // controller the kernel stops when it is detached.
+        if !self.attached.is_local() {
+            mem::forget(Arc::clone(&self.attached));
+        }
     }
 }
 

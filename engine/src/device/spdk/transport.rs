@@ -73,6 +73,14 @@ impl Transport {
         }
     }
 
+    /// Whether a device of this machine is still there; who is behind a network cannot be pulled out.
+    pub(super) fn is_present(&self) -> bool {
+        match self {
+            Transport::Pcie { pci } => pci::is_present(&Host::this(), *pci),
+            Transport::Tcp { .. } => true,
+        }
+    }
+
     /// SPDK's notation of whatever answers there within `bound`, or why nobody does.
     pub(super) fn reach(&self, bound: Duration) -> io::Result<String> {
         match self {

@@ -108,7 +108,13 @@ impl Writer {
     pub(super) fn check_place_for_anew(&self) {
         let stays_unnamed = !self.next_is_named && self.in_flight.is_empty();
         if (self.next.is_none() || stays_unnamed) && self.wrote_anew {
-            let reason = format!("after failed writes no place is left for log {}", self.log.id);
+            let fences = self.shared.fences.newest();
+            let last = fences.iter().rfind(|fence| fence.log == self.log.id);
+            let last = last.map_or_else(String::new, |fence| format!(": {}", fence.reason));
+            let reason = format!(
+                "after failed writes no place is left for log {}{last}",
+                self.log.id
+            );
             self.shared.fence_all(&reason);
         }
     }
