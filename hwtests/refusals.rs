@@ -30,7 +30,7 @@ fn what_is_not_there_is_an_error() {
     assert!(error.to_string().contains("no namespace 77; it has 1"), "{error}");
     if let Address::Nvme { .. } = address() {
         let nowhere = Address::Nvme {
-            pci: "0000:ff:1f.7".into(),
+            pci: "0000:ff:1f.7".parse().expect("an address"),
             namespace: 1,
         };
         let error = refused(&nowhere);
