@@ -188,8 +188,6 @@ env_init(const struct spdk_shim_env *env)
 	opts.shm_id = env->shm_id;
 	opts.no_pci = env->no_pci;
 	opts.hugedir = env->hugedir;
-	/* Else the pages of a process outlive it, as files, and those of a killed one are lost until somebody removes them. */
-	opts.unlink_hugepage = env->shm_id < 0 && !env->no_huge;
 	if (env->core_mask != NULL) {
 		opts.core_mask = env->core_mask;
 	}

@@ -60,6 +60,28 @@ fn the_option_wins_over_the_environment() {
     );
 }
 
+/// Goal: how reactors wait, and how long a device may take, can be chosen, and what is neither is refused by name.
+/// Method: every spelling; contents come back whatever the choice.
+#[test]
+fn polling_and_timeouts_are_chosen() {
+    let sandbox = Sandbox::new();
+    sandbox.write("file", "kept");
+    for options in [
+        ["--poll", "busy"],
+        ["--poll", "adaptive"],
+        ["--command-timeout", "90s"],
+    ] {
+        let id = sandbox.json(options.into_iter().chain(["put", "file"]))["id"].clone();
+        let id = id.as_str().expect("an id").to_owned();
+        let got = sandbox.run(options.into_iter().chain(["get", &id]));
+        assert_eq!(got, "kept");
+    }
+    let said = sandbox.fails(2, ["--poll", "sometimes", "info"]);
+    assert!(said.contains("busy") && said.contains("adaptive"), "{said}");
+    let said = sandbox.fails(2, ["--command-timeout", "soon", "info"]);
+    assert!(said.contains("90s"), "{said}");
+}
+
 /// Goal: `init` says what a full store needs, and never overwrites unless forced.
 #[test]
 fn init_prints_memory_and_protects_what_is_there() {

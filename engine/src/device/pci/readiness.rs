@@ -72,14 +72,17 @@ pub(in crate::device) fn require_controller(host: &Host, device: PciAddress) -> 
         .try_for_each(Finding::demand)
 }
 
-/// An error, if there are no hugepages to be had, or this process may not lock them.
+/// An error, if there are no hugepages, or this process may not lock them.
 #[cfg_attr(
     not(feature = "spdk"),
     allow(dead_code, reason = "asked by the adapter that drives devices")
 )]
 pub(in crate::device) fn require_memory(host: &Host) -> io::Result<()> {
     let pages = hugepages(host);
-    pages_finding(&pages, None).demand()?;
+    // All in use may mean the files of a killed process, which DPDK removes before it takes any.
+    if pages.pages.iter().all(|pages| pages.total == 0) {
+        pages_finding(&pages, None).demand()?;
+    }
     lockable(host, &pages).demand()
 }
 

@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::sync::OnceLock;
 
 use crate::device::pci::{self, Host};
@@ -90,7 +91,11 @@ fn init(memory: Memory) -> Result<(), (ErrorKind, String)> {
         no_pci: ordinary,
         no_huge: ordinary,
         // Nobody shares this environment: nothing of it is left in the file system when the process ends.
-        extra: c"--no-shconf".as_ptr(),
+        extra: if ordinary {
+            c"--no-shconf".as_ptr()
+        } else {
+            ptr::null()
+        },
         ..spdk_sys::spdk_shim_env::default()
     };
     // SAFETY: the strings outlive the call, and `start` makes the only environment of this process.

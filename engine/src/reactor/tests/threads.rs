@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::{config, device, run, threads};
-use crate::reactor::{Config, Handle, Runtime, Sender, mailbox, oneshot};
+use crate::reactor::{Config, Handle, Polling, Runtime, Sender, mailbox, oneshot};
 
 /// Long enough that only a lost wake-up takes it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -229,4 +229,34 @@ fn reactors_are_pinned() {
     }
     runtime.shutdown();
     assert_eq!(threads(1).handles()[0].core(), None);
+}
+
+/// Goal: a reactor that is to poll without end never sleeps, and still hears, waits and ends; one that may sleep does.
+/// Method: messages with pauses in which the other kind falls asleep; timers; shutting down.
+#[test]
+fn busy_reactors_never_sleep() {
+    for (polling, sleeps) in [(Polling::Busy, false), (Polling::Adaptive, true)] {
+        let config = Config {
+            polling,
+            light_sleep: Duration::from_millis(1),
+            ..config(1, 1)
+        };
+        let runtime = Runtime::threads(device(1), &config).expect("threads start");
+        let (sender, mut receiver) = mailbox::<u32>(&runtime.handles()[0], 4);
+        let (answers, answered) = mpsc::channel();
+        runtime.handles()[0].spawn(move |local| async move {
+            while let Some(number) = receiver.recv().await {
+                local.sleep(Duration::from_micros(200)).await;
+                answers.send(number).expect("the test listens");
+            }
+        });
+        let (_kept, silence) = mpsc::channel::<()>();
+        for number in 0..20 {
+            let _ = silence.recv_timeout(Duration::from_millis(2));
+            sender.try_send(number).expect("room");
+            assert_eq!(answered.recv_timeout(PATIENCE), Ok(number), "a lost message");
+        }
+        assert_eq!(runtime.handles()[0].counters().sleeps > 0, sleeps, "{polling:?}");
+        runtime.shutdown();
+    }
 }
