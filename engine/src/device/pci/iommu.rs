@@ -33,8 +33,8 @@ pub(super) fn kept(host: &Host, group: u32, ours: &[PciAddress]) -> Vec<(PciAddr
         .collect()
 }
 
-/// Drivers that leave the memory of devices alone, so that a group with them can be used: those of vfio, a placeholder,
-/// and that of the bridges above the devices.
+/// Drivers that leave the memory of devices alone, so that a group with them can be used: those of vfio, the one that
+/// does nothing, and that of the bridges above the devices.
 fn lets_be(driver: &str) -> bool {
     driver.contains("vfio") || driver == "pci-stub" || driver == "pcieport"
 }
