@@ -7,6 +7,15 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits")
 }
 
+/// The sections that are asked for on the command line; all of them, if none is.
+pub fn is_wanted(section: &str) -> bool {
+    let mut words = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"))
+        .peekable();
+    words.peek().is_none() || words.any(|word| section.contains(word.as_str()))
+}
+
 /// What the figures were measured on.
 pub fn machine() {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

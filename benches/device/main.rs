@@ -34,10 +34,6 @@ type Section = (&'static str, fn(&Subject));
 const SECTIONS: [Section; 3] = [("gets", gets::run), ("cost", cost::run), ("power", power::run)];
 
 fn main() {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with("--"))
-        .collect();
     report::machine();
     let sandbox = Sandbox::new();
     let subjects: Vec<Subject> = [Some(Subject::file(&sandbox)), Subject::device()]
@@ -45,7 +41,7 @@ fn main() {
         .flatten()
         .collect();
     for (name, run) in SECTIONS {
-        if wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str())) {
+        if report::is_wanted(name) {
             for subject in &subjects {
                 run(subject);
             }

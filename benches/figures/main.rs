@@ -20,10 +20,6 @@ mod report;
 mod sandbox;
 
 fn main() {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with("--"))
-        .collect();
     report::machine();
     let sections: [(&str, fn()); 7] = [
         ("commits", commits::run),
@@ -35,7 +31,7 @@ fn main() {
         ("cleaning", cleaning::run),
     ];
     for (name, run) in sections {
-        if wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str())) {
+        if report::is_wanted(name) {
             run();
         }
     }

@@ -244,6 +244,8 @@ impl Store {
 }
 
 #[cfg(test)]
+mod broken_writer_tests;
+#[cfg(test)]
 mod care_tests;
 #[cfg(test)]
 mod collect_tests;

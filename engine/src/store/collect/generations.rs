@@ -67,8 +67,8 @@ impl Generations {
         Scope::Young
     }
 
-    /// A collection of the young found `swept` bytes dead of `written`: true if older extents need not be looked at. A store whose
-    /// writes replace what is old has few that die young.
+    /// A collection of the young found `swept` bytes dead of `written`: true if older extents need not be
+    /// looked at. A store whose writes replace what is old has few that die young.
     pub fn paid(&self, swept: u64, written: u64) -> bool {
         let paid = swept >= written / 2;
         let leave_out = match paid {
