@@ -8,7 +8,7 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::checksum::{Secret, crc32c, seeded};
+use super::checksum::{Secret, seeded};
 use super::frame::Descriptor;
 use super::root_record::RootRecord;
 use super::superblock::VERSION;
@@ -75,13 +75,12 @@ pub struct PartHeader {
 const _: () = assert!(size_of::<PartHeader>() == 84);
 
 impl PartHeader {
-    /// The header's bytes followed by `part`, padded by the caller.
-    pub fn encode(mut self, part: &[u8], secret: &Secret) -> Vec<u8> {
+    /// The header's bytes. The caller has set the checksums of part and body.
+    pub fn encode(mut self, secret: &Secret) -> Vec<u8> {
         self.magic = PART_MAGIC;
         self.version = U16::new(VERSION);
-        self.part_checksum = U32::new(crc32c(part));
         self.checksum = U32::new(seeded(secret, &[&self.as_bytes()[4..]]));
-        [self.as_bytes(), part].concat()
+        self.as_bytes().to_vec()
     }
 
     /// The header at the start of `bytes`, if it is whole and of this store.
@@ -202,51 +201,97 @@ pub struct Checkpoint {
     pub counters: Counters,
 }
 
-fn section(body: &mut Vec<u8>, tag: u16, parts: &[&[u8]]) {
-    let len: usize = parts.iter().map(|part| part.len()).sum();
-    body.extend_from_slice(&tag.to_le_bytes());
-    body.extend_from_slice(&[0; 6]);
-    body.extend_from_slice(&(len as u64).to_le_bytes());
-    for part in parts {
-        body.extend_from_slice(part);
+/// A body that is written section by section, so that a long one can be made in turns.
+#[derive(Default)]
+pub struct Body(Vec<u8>);
+
+impl Body {
+    /// Bytes of a section before its contents.
+    pub const SECTION_HEAD: usize = 16;
+
+    fn section(&mut self, tag: u16, parts: &[&[u8]]) {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        self.0.extend_from_slice(&tag.to_le_bytes());
+        self.0.extend_from_slice(&[0; 6]);
+        self.0.extend_from_slice(&(len as u64).to_le_bytes());
+        for part in parts {
+            self.0.extend_from_slice(part);
+        }
+    }
+
+    /// The counters.
+    pub fn counters(&mut self, counters: &Counters) {
+        self.section(tag::COUNTERS, &[counters.as_bytes()]);
+    }
+
+    /// The segments in use.
+    pub fn segments(&mut self, records: &[SegmentRecord]) {
+        self.section(tag::SEGMENTS, &[records.as_bytes()]);
+    }
+
+    /// Where each log goes on.
+    pub fn logs(&mut self, records: &[LogRecord]) {
+        self.section(tag::LOGS, &[records.as_bytes()]);
+    }
+
+    /// Segment and generation of free segments that have been used.
+    pub fn generations(&mut self, pairs: &[(u32, u32)]) {
+        let pairs: Vec<[U32; 2]> = pairs
+            .iter()
+            .map(|(segment, generation)| [U32::new(*segment), U32::new(*generation)])
+            .collect();
+        self.section(tag::GENERATIONS, &[pairs.as_bytes()]);
+    }
+
+    /// The encoded root records, one after the other.
+    pub fn roots(&mut self, records: &[u8]) {
+        self.section(tag::ROOTS, &[records]);
+    }
+
+    /// The descriptors of an unsealed segment.
+    pub fn open_segment(&mut self, segment: u32, descriptors: &[Descriptor]) {
+        self.section(
+            tag::OPEN_SEGMENT,
+            &[&segment.to_le_bytes(), &[0; 4], descriptors.as_bytes()],
+        );
+    }
+
+    /// The dead extents of a segment in this generation, by rising offset.
+    pub fn dead(&mut self, segment: u32, generation: u32, offsets: &[u32]) {
+        let offsets: Vec<U32> = offsets.iter().copied().map(U32::new).collect();
+        self.section(
+            tag::DEAD,
+            &[
+                &segment.to_le_bytes(),
+                &generation.to_le_bytes(),
+                offsets.as_bytes(),
+            ],
+        );
+    }
+
+    /// Its bytes.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
     }
 }
 
 impl Checkpoint {
     /// The body.
     pub fn encode(&self) -> Vec<u8> {
-        let mut body = Vec::new();
-        section(&mut body, tag::COUNTERS, &[self.counters.as_bytes()]);
-        section(&mut body, tag::SEGMENTS, &[self.segments.as_bytes()]);
-        section(&mut body, tag::LOGS, &[self.logs.as_bytes()]);
-        let generations: Vec<[U32; 2]> = self
-            .generations
-            .iter()
-            .map(|(segment, generation)| [U32::new(*segment), U32::new(*generation)])
-            .collect();
-        section(&mut body, tag::GENERATIONS, &[generations.as_bytes()]);
+        let mut body = Body::default();
+        body.counters(&self.counters);
+        body.segments(&self.segments);
+        body.logs(&self.logs);
+        body.generations(&self.generations);
         let roots: Vec<u8> = self.roots.iter().flat_map(RootRecord::encode).collect();
-        section(&mut body, tag::ROOTS, &[&roots]);
+        body.roots(&roots);
         for (segment, descriptors) in &self.open_segments {
-            section(
-                &mut body,
-                tag::OPEN_SEGMENT,
-                &[&segment.to_le_bytes(), &[0; 4], descriptors.as_bytes()],
-            );
+            body.open_segment(*segment, descriptors);
         }
         for (segment, generation, offsets) in &self.dead {
-            let offsets: Vec<U32> = offsets.iter().copied().map(U32::new).collect();
-            section(
-                &mut body,
-                tag::DEAD,
-                &[
-                    &segment.to_le_bytes(),
-                    &generation.to_le_bytes(),
-                    offsets.as_bytes(),
-                ],
-            );
+            body.dead(*segment, *generation, offsets);
         }
-        body
+        body.into_bytes()
     }
 
     /// The checkpoint in a body whose checksum holds; the error says which part makes no sense.

@@ -20,14 +20,34 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     low_half(crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes))
 }
 
+/// CRC-32C of bytes that come in pieces.
+pub struct Crc32c(Digest);
+
+impl Default for Crc32c {
+    /// Of nothing yet.
+    fn default() -> Crc32c {
+        Crc32c(Digest::new(CrcAlgorithm::Crc32Iscsi))
+    }
+}
+
+impl Crc32c {
+    /// Adds a piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// Of all pieces.
+    pub fn finish(self) -> u32 {
+        low_half(self.0.finalize())
+    }
+}
+
 /// CRC-32C of the secret followed by `parts`.
 pub fn seeded(secret: &Secret, parts: &[&[u8]]) -> u32 {
-    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-    digest.update(&secret.0);
-    for part in parts {
-        digest.update(part);
-    }
-    low_half(digest.finalize())
+    let mut checksum = Crc32c::default();
+    checksum.update(&secret.0);
+    parts.iter().for_each(|part| checksum.update(part));
+    checksum.finish()
 }
 
 /// `crc-fast` returns every width as `u64`.

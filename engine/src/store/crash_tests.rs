@@ -268,6 +268,39 @@ fn a_failed_checkpoint_is_no_loss() {
     }
 }
 
+/// Goal: P4. A segment in which a write failed is the last place to be tried again: one bad place does not keep a store
+/// from taking checkpoints. Method: the first write of a checkpoint fails; from then on every write to that segment does,
+/// through more checkpoints in a row than end the writing when they fail, with work between them; power cut, and a look.
+#[test]
+fn a_bad_segment_does_not_end_checkpoints() {
+    let device = testing::device_seeded(5, 96 << 20);
+    let store = testing::create_driven(&device, 2, 5);
+    let mut promises = Promises::default();
+    work(&store, 5, 0, &mut promises);
+    store.block_on(store.flush()).unwrap();
+    device.set_faults(Faults::none().with(Rule::new(On::Write, Effect::Fail(5)).nth(1)));
+    let Err(Error::Device { offset, .. }) = store.block_on(store.checkpoint()) else {
+        panic!("a checkpoint succeeded although its first write failed");
+    };
+    let bad = offset..offset + store.space().segment_bytes;
+    device.set_faults(Faults::none().with(Rule::new(On::Write, Effect::Fail(5)).within(bad)));
+    for round in 1..=6 {
+        store.block_on(store.checkpoint()).unwrap();
+        work(&store, 5, round * 60, &mut promises);
+        store.block_on(store.flush()).unwrap();
+    }
+    assert_eq!(store.health().read_only, None);
+    promises
+        .batches
+        .iter_mut()
+        .for_each(|(_, _, durable)| *durable = true);
+    testing::abandon(store);
+    device.set_faults(Faults::none());
+    let store = testing::open_driven(&device.power_cut(), 2, 5).unwrap();
+    assert_eq!(store.health().damage, []);
+    check(&store, &promises, 5);
+}
+
 /// Goal: P2, P3, P9. Whatever byte rots, opening and reading end in right bytes or an error that names the place.
 /// Method: an image with sealed and open segments, checkpoints and a replayable log; flip bits all over its used
 /// units, one at a time, open, read everything.

@@ -24,8 +24,8 @@ pub(super) struct Living {
 /// What lives in a segment that holds extents; `None` for any other. Part of a maintenance job.
 pub(super) async fn living(local: &Local, store: &Store, segment: SegmentId) -> Result<Option<Living>> {
     let shared = store.shared();
-    let listed = shared.segments.lock().at(segment);
-    let Some((at, state)) = listed else {
+    let listed = shared.segments.lock().in_use(segment);
+    let Some((at, state, _)) = listed else {
         return Ok(None);
     };
     let superblock = store.0.superblock.lock().clone();

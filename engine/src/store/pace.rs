@@ -45,6 +45,37 @@ const REST_MAX: Duration = Duration::from_millis(20);
 const SLICES_PER_LOOK: u32 = 16;
 const LOOK: Duration = Duration::from_micros(100);
 
+/// Turns of work that nobody may put off: it gives others theirs, and never rests.
+pub(super) struct Turns {
+    began: Nanos,
+    steps: usize,
+}
+
+impl Turns {
+    /// Of work that begins now.
+    pub fn new(local: &Local) -> Turns {
+        Turns {
+            began: local.clock().now(),
+            steps: 0,
+        }
+    }
+
+    /// So many steps were done: lets others have their turn when it is time.
+    pub async fn breathe(&mut self, local: &Local, steps: usize) {
+        self.steps += steps;
+        if is_over(local, self.began, self.steps).is_some() {
+            local.yield_now().await;
+            *self = Turns::new(local);
+        }
+    }
+}
+
+/// How long a slice took, if it is over.
+fn is_over(local: &Local, began: Nanos, steps: usize) -> Option<Duration> {
+    let took = local.clock().now().since(began);
+    (took >= SLICE || steps >= STEPS).then_some(took)
+}
+
 /// The pace of one job.
 pub(super) struct Pace {
     share: Share,
@@ -79,10 +110,9 @@ impl Pace {
     /// `Closed` when the store is being closed: the job ends here.
     pub async fn breathe(&mut self, local: &Local, shared: &Shared, steps: usize) -> Result<()> {
         self.steps += steps;
-        let took = local.clock().now().since(self.began);
-        if took < SLICE && self.steps < STEPS {
+        let Some(took) = is_over(local, self.began, self.steps) else {
             return Ok(());
-        }
+        };
         if shared.is_closing() {
             return Err(Error::Closed);
         }

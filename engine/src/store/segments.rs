@@ -7,6 +7,7 @@
 //! `CLEANING_RESERVE` more only to the cleaner's, so that it can still be cleaned.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use zerocopy::little_endian::{U16, U32};
 
@@ -139,6 +140,8 @@ pub(crate) struct SegmentTable {
     free: BTreeSet<u32>,
     /// Free segments that are filled: the next ones to be used.
     filled: BTreeSet<u32>,
+    /// Segments in which a write failed since the store was opened: the last ones to be used.
+    doubtful: BTreeSet<u32>,
     checkpoint_reserve: usize,
     cleaner: Option<LogId>,
 }
@@ -158,6 +161,7 @@ impl SegmentTable {
             slots,
             free: (0..count).collect(),
             filled: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
             checkpoint_reserve: 2,
             cleaner: None,
         }
@@ -199,22 +203,24 @@ impl SegmentTable {
         }
     }
 
-    /// Records of all segments in use as `seen` lists them, and the generations of the others that were used before.
-    /// `seen` is given the segment, its state and the first sequence of its log in it.
+    /// How checkpoints list some of the segments, as `listed` says: records of those in use, and the generations of the
+    /// others that were used before. `listed` is given the segment, its state and the first sequence of its log in it.
     pub fn records(
         &self,
-        seen: impl Fn(SegmentUse, SegmentState, u64) -> Listed,
+        range: Range<u32>,
+        listed: impl Fn(SegmentUse, SegmentState, u64) -> Listed,
     ) -> (Vec<SegmentRecord>, Vec<(u32, u32)>) {
         let mut records = Vec::new();
         let mut generations = Vec::new();
-        for (number, slot) in (0..).zip(&self.slots) {
+        for number in range {
+            let slot = &self.slots[number as usize];
             let at = SegmentUse {
                 segment: SegmentId(number),
                 generation: slot.generation,
             };
             let listed = match slot.state {
                 SegmentState::Free => Listed::Free,
-                state => seen(at, state, slot.first),
+                state => listed(at, state, slot.first),
             };
             match listed {
                 Listed::As(state, generation, units) => {
@@ -227,9 +233,23 @@ impl SegmentTable {
         (records, generations)
     }
 
+    /// Bytes that a checkpoint of now takes for its segments, at most, whatever logs come to need meanwhile.
+    pub fn listing_bytes_max(&self) -> usize {
+        let in_use = self.slots.len() - self.free.len();
+        in_use * size_of::<SegmentRecord>() + self.slots.len() * 8
+    }
+
+    /// The next one to be used. One in which a write failed is no place to try again, while there is any other.
+    fn next_free(&self) -> Option<u32> {
+        let sound = |number: &&u32| !self.doubtful.contains(number);
+        let known = self.filled.iter().chain(&self.free).find(sound);
+        known.or_else(|| self.free.first()).copied()
+    }
+
     fn take(&mut self, state: SegmentState) -> Option<SegmentUse> {
-        let number = self.filled.pop_first().or_else(|| self.free.first().copied())?;
+        let number = self.next_free()?;
         self.free.remove(&number);
+        self.filled.remove(&number);
         let slot = &mut self.slots[number as usize];
         slot.generation += 1;
         slot.state = state;
@@ -238,6 +258,11 @@ impl SegmentTable {
             segment: SegmentId(number),
             generation: slot.generation,
         })
+    }
+
+    /// A write in this segment failed, or a flush of it.
+    pub fn doubt(&mut self, segment: SegmentId) {
+        self.doubtful.insert(segment.0);
     }
 
     /// A segment for a log to go on in; none when only the reserve is left. The cleaner's log may use up its own.
@@ -266,13 +291,6 @@ impl SegmentTable {
         {
             self.release(at.segment);
         }
-    }
-
-    /// What a segment is used for, and the first sequence of its log in it.
-    pub fn opened(&self, segment: SegmentId) -> Option<(SegmentState, u64)> {
-        self.slots
-            .get(segment.0 as usize)
-            .map(|slot| (slot.state, slot.first))
     }
 
     /// Segments for both copies of a checkpoint of that many parts each.
@@ -378,14 +396,14 @@ impl SegmentTable {
         };
     }
 
-    /// A segment that is in use, and what for.
-    pub fn at(&self, segment: SegmentId) -> Option<(SegmentUse, SegmentState)> {
+    /// A segment that is in use, what for, and the first sequence of its log in it.
+    pub fn in_use(&self, segment: SegmentId) -> Option<(SegmentUse, SegmentState, u64)> {
         let slot = self.slots.get(segment.0 as usize)?;
         let at = SegmentUse {
             segment,
             generation: slot.generation,
         };
-        (slot.state != SegmentState::Free).then_some((at, slot.state))
+        (slot.state != SegmentState::Free).then_some((at, slot.state, slot.first))
     }
 
     /// All segments in a state that `wanted` accepts.

@@ -184,18 +184,26 @@ impl Usage {
         self.0.lock().segments.iter().map(alive).collect()
     }
 
-    /// The dead sets that are not empty.
-    pub fn dead(&self) -> BTreeMap<SegmentId, Vec<u32>> {
+    /// Segments whose dead sets are not empty.
+    pub fn with_dead(&self) -> Vec<SegmentId> {
         let state = self.0.lock();
         let numbered = (0..).map(SegmentId).zip(&state.segments);
-        numbered
-            .filter(|(_, usage)| !usage.dead.is_empty())
-            .map(|(segment, usage)| {
-                let mut dead = usage.dead.clone();
-                dead.sort_unstable();
-                (segment, dead)
-            })
-            .collect()
+        let segments = numbered.filter(|(_, usage)| !usage.dead.is_empty());
+        segments.map(|(segment, _)| segment).collect()
+    }
+
+    /// The dead set of a segment, by offset.
+    pub fn dead_in(&self, segment: SegmentId) -> Vec<u32> {
+        let mut dead = self.0.lock().segments[segment.0 as usize].dead.clone();
+        dead.sort_unstable();
+        dead
+    }
+
+    /// The dead sets that are not empty.
+    pub fn dead(&self) -> BTreeMap<SegmentId, Vec<u32>> {
+        let segments = self.with_dead().into_iter();
+        let with_sets = segments.map(|segment| (segment, self.dead_in(segment)));
+        with_sets.filter(|(_, dead)| !dead.is_empty()).collect()
     }
 
     /// The segment holds nothing any more.

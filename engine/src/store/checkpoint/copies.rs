@@ -3,19 +3,23 @@
 //! A new checkpoint goes to free segments; the superblock that names it is written when both copies are durable;
 //! only then are the segments of the old one free. A crash in between leaves the old checkpoint in force.
 
+use std::collections::BTreeSet;
+
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
 
+use super::compose::Draft;
 use super::sane;
 use crate::error::{Error, Result};
 use crate::format::SegmentId;
 use crate::format::checkpoint::{Checkpoint, PartHeader};
-use crate::format::checksum::crc32c;
+use crate::format::checksum::{Crc32c, crc32c};
 use crate::format::segment::{HOLDS_CHECKPOINT, SegmentHeader};
 use crate::format::superblock::{CheckpointPlace, Superblock};
 use crate::limits::UNIT_BYTES;
 use crate::reactor::Local;
 use crate::store::log::write_bytes;
+use crate::store::pace::Turns;
 use crate::store::segments::{Places, SegmentTable, SegmentUse};
 use crate::store::superblocks::{self, read};
 
@@ -151,11 +155,13 @@ async fn read_long(local: &Local, name: &str, offset: u64, len: usize) -> Result
     Ok(bytes)
 }
 
+/// Bytes that are looked at in one turn of the reactor.
+pub(super) const PIECE_BYTES: usize = 128 << 10;
+
 /// Writes a checkpoint, then the superblock that names it, and frees the old one's segments in `table`. Returns the
 /// bytes of a copy.
 ///
-/// `build` is called once the new segments are taken, so that the checkpoint lists them. `block` is changed to what
-/// is on the device: the caller sets incarnation and `closed` before the call.
+/// `block` is changed to what is on the device: the caller sets incarnation and `closed` before the call.
 ///
 /// An error leaves the old checkpoint in force, unless `block.sequence` has risen: then either may be, and the
 /// segments of both stay taken until another one succeeds.
@@ -164,35 +170,34 @@ pub(super) async fn store(
     name: &str,
     block: &mut Superblock,
     table: &parking_lot::Mutex<SegmentTable>,
-    build: impl Fn(&SegmentTable, &[SegmentId]) -> Checkpoint,
+    draft: Draft<'_>,
 ) -> Result<u64> {
     let places = Places::of(block);
-    let old = table.lock().checkpoint_segments();
-    let (body, segments) = {
+    let (old, segments) = {
         let mut table = table.lock();
-        let estimate = build(&table, &old).encode().len() + 8 * 32;
-        let count = parts(&places, estimate);
+        let old: BTreeSet<SegmentId> = table.checkpoint_segments().into_iter().collect();
+        let without_own = parts(&places, draft.len_max(&table, 0));
+        let len_max = draft.len_max(&table, 2 * (without_own + 1));
+        let count = parts(&places, len_max);
         // The next one may be larger; a store that fills up meanwhile must still have room for it.
-        table.expect_checkpoint_parts(parts(&places, 2 * estimate));
+        table.expect_checkpoint_parts(parts(&places, 2 * len_max));
         let segments = table.reserve_for_checkpoint(count).ok_or_else(|| Error::Full {
             device: name.to_owned(),
             needed: places.segment_bytes() * 2 * count as u64,
             free: 0,
         })?;
-        // The new checkpoint speaks of the time when the old one's segments are free.
-        (build(&table, &old).encode(), segments)
+        (old, segments)
     };
+    // The new checkpoint speaks of the time when the old one's segments are free.
+    let body = draft.body(local, table, &old).await;
     block.checkpoint_sequence = U64::new(block.checkpoint_sequence.get() + 1);
-    if let Err(error) = store_both(local, block, &places, &segments, &body).await {
+    if let Err((doubtful, error)) = store_both(local, block, &places, &segments, &body).await {
         let mut table = table.lock();
+        doubtful.iter().for_each(|at| table.doubt(at.segment));
         segments.iter().for_each(|at| table.release(at.segment));
         let len = 2 * body.len() as u64;
-        return Err(superblocks::refused(
-            name,
-            places.offset(segments[0].segment, 0),
-            len,
-            error,
-        ));
+        let place = places.offset(doubtful[0].segment, 0);
+        return Err(superblocks::refused(name, place, len, error));
     }
     block.sequence = U64::new(block.sequence.get() + 1);
     superblocks::store(local, name, block).await?;
@@ -201,20 +206,34 @@ pub(super) async fn store(
     Ok(body.len() as u64)
 }
 
+/// Segments that are in doubt, and why.
+type Doubt<'a> = (&'a [SegmentUse], std::io::Error);
+
 /// Writes both copies, durable.
-async fn store_both(
+async fn store_both<'a>(
     local: &Local,
     block: &mut Superblock,
     places: &Places,
-    segments: &[SegmentUse],
+    segments: &'a [SegmentUse],
     body: &[u8],
-) -> std::io::Result<()> {
+) -> Result<(), Doubt<'a>> {
+    let body_checksum = checksum(local, body).await;
     let (first, second) = segments.split_at(segments.len() / 2);
     for (copy, segments) in [(0u16, first), (1, second)] {
-        store_copy(local, block, places, copy, segments, body).await?;
+        store_copy(local, block, places, copy, segments, (body, body_checksum)).await?;
         block.checkpoints[usize::from(copy)] = place_of(segments[0]);
     }
-    local.flush().await
+    local.flush().await.map_err(|error| (segments, error))
+}
+
+async fn checksum(local: &Local, bytes: &[u8]) -> u32 {
+    let mut turns = Turns::new(local);
+    let mut checksum = Crc32c::default();
+    for piece in bytes.chunks(PIECE_BYTES) {
+        checksum.update(piece);
+        turns.breathe(local, 1).await;
+    }
+    checksum.finish()
 }
 
 fn place_of(at: SegmentUse) -> CheckpointPlace {
@@ -225,14 +244,14 @@ fn place_of(at: SegmentUse) -> CheckpointPlace {
     }
 }
 
-async fn store_copy(
+async fn store_copy<'a>(
     local: &Local,
     block: &Superblock,
     places: &Places,
     copy: u16,
-    segments: &[SegmentUse],
-    body: &[u8],
-) -> std::io::Result<()> {
+    segments: &'a [SegmentUse],
+    (body, body_checksum): (&[u8], u32),
+) -> Result<(), Doubt<'a>> {
     let chunks: Vec<&[u8]> = body.chunks(part_bytes_max(places)).collect();
     assert!(
         chunks.len() <= segments.len(),
@@ -256,24 +275,29 @@ async fn store_copy(
         part.part = U32::new(u32::try_from(number).expect("few parts"));
         part.parts = U32::new(u32::try_from(parts).expect("few parts"));
         part.part_bytes = U64::new(chunk.len() as u64);
+        part.part_checksum = U32::new(checksum(local, chunk).await);
         part.body_bytes = U64::new(body.len() as u64);
-        part.body_checksum = U32::new(crc32c(body));
+        part.body_checksum = U32::new(body_checksum);
         part.next_segment = U32::new(next.segment.0);
         part.next_generation = U32::new(next.generation);
         part.next_physical = U32::new(next.segment.0);
-        let bytes = [
-            &*header.encode(&block.secret()),
-            &part.encode(chunk, &block.secret()),
-        ]
-        .concat();
-        let start = places.offset(at.segment, 0);
-        superblocks::claim_space(
-            local,
-            start,
-            (bytes.len() as u64).next_multiple_of(UNIT_BYTES as u64),
-        )
-        .await?;
-        write_bytes(local, start, &bytes).await?;
+        let mut bytes = header.encode(&block.secret()).to_vec();
+        bytes.extend(part.encode(&block.secret()));
+        bytes.reserve_exact(chunk.len());
+        let mut turns = Turns::new(local);
+        for piece in chunk.chunks(PIECE_BYTES) {
+            bytes.extend_from_slice(piece);
+            turns.breathe(local, 1).await;
+        }
+        write_part(local, places.offset(at.segment, 0), &bytes)
+            .await
+            .map_err(|error| (std::slice::from_ref(at), error))?;
     }
     Ok(())
+}
+
+async fn write_part(local: &Local, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+    let len = (bytes.len() as u64).next_multiple_of(UNIT_BYTES as u64);
+    superblocks::claim_space(local, offset, len).await?;
+    write_bytes(local, offset, bytes).await
 }

@@ -164,7 +164,7 @@ pub(in crate::store) fn lifeless(shared: &Shared, ends: &[LogEnd]) -> BTreeSet<S
     let table = shared.segments.lock();
     let sealed = table.find(|state| matches!(state, SegmentState::Sealed { .. }));
     let before_cut = |at: &SegmentUse| {
-        let Some((SegmentState::Sealed { log, .. }, first)) = table.opened(at.segment) else {
+        let Some((_, SegmentState::Sealed { log, .. }, first)) = table.in_use(at.segment) else {
             return false;
         };
         ends.iter().find(|end| end.log == log).is_none_or(|end| {

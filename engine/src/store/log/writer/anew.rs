@@ -61,6 +61,7 @@ impl Writer {
             %error,
             "a write failed; what it held is written anew elsewhere"
         );
+        let doubtful = first.segment;
         self.failures_in_row += 1;
         self.wrote_anew = true;
         if self.failures_in_row >= IN_ROW_MAX {
@@ -100,6 +101,7 @@ impl Writer {
         // Batches from the segment before it may be written anew in this one.
         let current = self.current.as_ref().expect("frames were in flight").id();
         let mut segments = self.shared.segments.lock();
+        segments.doubt(doubtful);
         segments.open(current, self.log.id, self.started + 1);
     }
 
