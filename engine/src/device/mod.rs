@@ -170,6 +170,11 @@ impl Doorbell {
         )?)))
     }
 
+    /// Something else that can be waited for in its place.
+    pub(crate) fn around(readable: Arc<rustix::fd::OwnedFd>) -> Doorbell {
+        Doorbell(readable)
+    }
+
     /// Wakes the sleeper, or the next one to sleep.
     pub fn ring(&self) {
         // Only a counter overflow can fail, and then the bell is ringing already.

@@ -24,6 +24,7 @@ use super::io::Io;
 use super::local::Local;
 use super::shared::{Remote, Runnable, Shared};
 use super::slab::{Slab, SlabKey};
+use super::sockets::Sockets;
 use super::timer::Timers;
 
 /// Items taken from the remote queue per turn, so that a flood of them cannot starve the device.
@@ -36,6 +37,7 @@ pub(super) struct Core {
     pub(super) ready: RefCell<VecDeque<Runnable>>,
     pub(super) timers: RefCell<Timers>,
     pub(super) io: RefCell<Io>,
+    pub(super) sockets: RefCell<Sockets>,
     /// `None` while a cancelled task waits to be dropped.
     tasks: RefCell<Slab<Option<Task<(), SlabKey>>>>,
     /// No task starts and no command is taken any more.
@@ -56,6 +58,7 @@ impl Core {
             ready: RefCell::default(),
             timers: RefCell::default(),
             io: RefCell::new(Io::new(queue)),
+            sockets: RefCell::new(Sockets::new()),
             tasks: RefCell::new(Slab::new()),
             ended: Cell::new(false),
         })
@@ -90,12 +93,12 @@ impl Core {
         self.ended.get()
     }
 
-    /// One turn: accept remote work, poll at most `budget` ready tasks, reap the device, fire timers. True if there
+    /// One turn: accept remote work, poll at most `budget` ready tasks, reap the device, look at sockets, fire timers. True if there
     /// was anything to do.
     pub(super) fn turn(self: &Rc<Self>, budget: usize) -> bool {
         self.shared.counters.own.turns.add(1);
         // Not short-circuiting: every source gets its share each turn.
-        self.accept() | self.run_ready(budget) | self.poll_device() | self.fire_timers()
+        self.accept() | self.run_ready(budget) | self.poll_device() | self.poll_sockets() | self.fire_timers()
     }
 
     fn accept(self: &Rc<Self>) -> bool {

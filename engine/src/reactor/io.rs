@@ -197,7 +197,9 @@ impl Core {
     /// Sleeps until the device completes something, at most for `timeout`.
     pub(super) fn wait_device(&self, timeout: Option<Duration>) {
         let mut io = self.io.borrow_mut();
-        io.queue.wait(&self.shared.doorbell, timeout);
+        let sockets = self.sockets.borrow();
+        io.queue
+            .wait(sockets.bell().unwrap_or(&self.shared.doorbell), timeout);
     }
 
     /// Waits for everything in flight; drops what was never submitted. All tasks are gone by now.

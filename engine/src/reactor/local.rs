@@ -32,6 +32,10 @@ impl Local {
         Local(core)
     }
 
+    pub(super) fn core(&self) -> &Rc<Core> {
+        &self.0
+    }
+
     /// The reactor the current task runs on, if the caller is on one.
     pub fn current() -> Option<Local> {
         current::current().map(Local)

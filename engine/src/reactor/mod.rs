@@ -34,6 +34,7 @@ mod receiving;
 mod runtime;
 mod shared;
 mod slab;
+mod sockets;
 mod spin;
 mod thread;
 mod timer;
@@ -54,6 +55,7 @@ pub use local::{Local, YieldNow};
 pub use mailbox::{Receiver, SendError, Sender, Sending, mailbox};
 pub use oneshot::oneshot;
 pub use runtime::Runtime;
+pub use sockets::Watched;
 pub use timer::Sleep;
 
 #[cfg(test)]
