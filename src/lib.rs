@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+pub mod attach;
 pub mod cli;
+pub mod serve;
+pub mod wire;
 
 pub use helios_engine as engine;
 pub use helios_engine::{Error, Result, ops};

@@ -28,6 +28,8 @@ pub enum Exit {
     Partial = 8,
     /// A quota does not allow it.
     Quota = 9,
+    /// Too much is asked of the store at once; the same command may succeed a little later.
+    Busy = 10,
     /// Stopped by ctrl-C or SIGTERM.
     Interrupted = 130,
 }
@@ -44,6 +46,7 @@ pub const HELP: &str = "Exit codes:
   7    the store or a content is damaged, or the file is no store
   8    done, with warnings: some entries were skipped or not kept exactly
   9    a quota does not allow it
+  10   too much is asked of the store at once; try again
   130  stopped by ctrl-C or SIGTERM";
 
 impl From<Class> for Exit {
@@ -55,6 +58,7 @@ impl From<Class> for Exit {
             Class::InUse => Exit::InUse,
             Class::Full => Exit::Full,
             Class::Quota => Exit::Quota,
+            Class::Busy => Exit::Busy,
             Class::Damaged => Exit::Damaged,
             Class::Cancelled => Exit::Interrupted,
             _ => Exit::Failure,

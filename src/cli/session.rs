@@ -11,6 +11,7 @@ use helios_engine::ops::{
 };
 
 use super::args::{BackendArg, Global, PollArg};
+use crate::attach::Attached;
 use super::output::{self, Output};
 use super::place::{self, Place};
 use super::size;
@@ -42,13 +43,30 @@ impl From<io::Error> for Stop {
     }
 }
 
+/// Whoever does the work.
+enum Opened {
+    /// This process.
+    Here(Local),
+    /// The process that owns the store.
+    There(Attached),
+}
+
+impl Opened {
+    fn client(&self) -> &dyn Client {
+        match self {
+            Opened::Here(client) => client,
+            Opened::There(client) => client,
+        }
+    }
+}
+
 /// One run of the program.
 pub struct Session {
     /// Standard output.
     pub output: Output,
     global: Global,
     cancel: Cancel,
-    client: Option<Local>,
+    client: Option<Opened>,
 }
 
 impl Session {
@@ -89,7 +107,7 @@ impl Session {
             return Err(Failure::new(Class::Failed, "no store is open").into());
         };
         terminal = terminal.writing(self.output.writer(), shared);
-        let reply = client.call(request, &mut terminal);
+        let reply = client.client().call(request, &mut terminal);
         if terminal.unread {
             return Err(Stop::Unread);
         }
@@ -114,7 +132,10 @@ impl Session {
 
     /// Closes the store and prints what is left; a command is done only when this is.
     pub fn finish(&mut self) -> Result<(), Stop> {
-        let closed = self.client.take().map_or(Ok(()), |client| client.close());
+        let closed = match self.client.take() {
+            Some(Opened::Here(client)) => client.close(),
+            Some(Opened::There(_)) | None => Ok(()),
+        };
         self.output.flush()?;
         Ok(closed?)
     }
@@ -123,22 +144,51 @@ impl Session {
         Terminal::new(self.cancel.clone(), self.global.quiet)
     }
 
-    fn client(&mut self) -> Result<&Local, Failure> {
+    fn client(&mut self) -> Result<&dyn Client, Failure> {
         if self.client.is_none() {
             let place = place::choose(self.global.store.as_deref())?;
-            let client = self.open(&place.address);
-            if place.default && !Path::new(&place.address).exists() {
-                self.first_use(&place, &client)?;
+            if let Some(attached) = self.attach(&place.address)? {
+                self.client = Some(Opened::There(attached));
+            } else {
+                let client = self.open(&place.address);
+                if place.default && !Path::new(&place.address).exists() {
+                    self.first_use(&place, &client)?;
+                }
+                self.client = Some(Opened::Here(client));
             }
-            self.client = Some(client);
         }
-        self.client
-            .as_ref()
-            .ok_or_else(|| Failure::new(Class::Failed, "no store is open"))
+        match &self.client {
+            Some(opened) => Ok(opened.client()),
+            None => Err(Failure::new(Class::Failed, "no store is open")),
+        }
+    }
+
+    /// The owner of the store, if there is one that listens.
+    fn attach(&self, address: &OsStr) -> Result<Option<Attached>, Failure> {
+        if self.global.no_attach {
+            return Ok(None);
+        }
+        match helios_engine::ops::owner_socket(address)? {
+            Some(socket) => Attached::connect(&socket),
+            None => Ok(None),
+        }
+    }
+
+    /// The store that a server is to own; the default one is made if it is missing.
+    pub fn place_to_own(&self) -> Result<StoreOptions, Failure> {
+        let place = place::choose(self.global.store.as_deref())?;
+        if place.default && !Path::new(&place.address).exists() {
+            self.first_use(&place, &self.open(&place.address))?;
+        }
+        Ok(self.store_options(&place.address))
     }
 
     fn open(&self, address: &OsStr) -> Local {
-        Local::new(StoreOptions {
+        Local::new(self.store_options(address))
+    }
+
+    fn store_options(&self, address: &OsStr) -> StoreOptions {
+        StoreOptions {
             address: address.to_owned(),
             backend: match self.global.backend {
                 BackendArg::Auto => Backend::Auto,
@@ -152,7 +202,7 @@ impl Session {
                 PollArg::Busy => Polling::Busy,
             },
             cache_bytes: self.global.cache,
-        })
+        }
     }
 
     /// Makes the default store and says so.

@@ -7,11 +7,14 @@
 use std::io;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::reply::Warning;
 use crate::trees::fs::Cancel;
 
 /// What an operation is doing just now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Opening the store, replaying its log where it was not closed cleanly.
     Opening,
@@ -48,7 +51,7 @@ impl Stage {
 }
 
 /// How far an operation is. Counters only grow within a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// What is being done.
     pub stage: Stage,

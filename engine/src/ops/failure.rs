@@ -36,6 +36,8 @@ pub enum Class {
     Io,
     /// The caller asked to stop.
     Cancelled,
+    /// Too much is asked of the owner of the store at once; the same request may succeed a little later.
+    Busy,
 }
 
 /// A failed request.
@@ -48,6 +50,9 @@ pub struct Failure {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// When to try again, in milliseconds from now, where that is worth it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Failure {
@@ -57,7 +62,17 @@ impl Failure {
             class,
             message: message.into(),
             hint: None,
+            retry_after_ms: None,
         }
+    }
+
+    /// There is too much to do now.
+    pub fn busy(message: impl Into<String>, retry_after_ms: u64) -> Failure {
+        Failure {
+            retry_after_ms: Some(retry_after_ms),
+            ..Failure::new(Class::Busy, message)
+        }
+        .with_hint(format!("try again in {retry_after_ms} ms"))
     }
 
     /// The same failure with advice.
@@ -101,7 +116,10 @@ impl From<Error> for Failure {
             }
             other => other.to_string(),
         };
-        Failure { class, message, hint }
+        Failure {
+            hint,
+            ..Failure::new(class, message)
+        }
     }
 }
 

@@ -23,7 +23,7 @@ mod request;
 pub use bytestring::ByteString;
 pub use exchange::{Exchange, Reporter, Silent, Stage, Step};
 pub use failure::{Class, Failure};
-pub use local::{Local, StoreOptions};
+pub use local::{Host, Local, StoreOptions, owner_socket};
 pub use reply::{
     Amount, CacheStats, Change, ChangeKind, Checked, Collected, CommitRecord, Committed, Compared, Content,
     Created, Damage, DamagedExtent, Expired, Forgot, ForgotBranch, Found, Headcount, History, Info, Keeper,

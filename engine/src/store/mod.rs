@@ -64,6 +64,7 @@ pub use fences::Fence;
 pub use leases::Lease;
 pub use memory::MemoryLimit;
 pub use open::OpenOptions;
+pub(crate) use open::subject;
 pub use recovery::Damage;
 pub use scrub::{DamagedExtent, Scrubbed};
 pub use stats::{Health, Space, Stats};
@@ -92,7 +93,7 @@ struct Inner {
     writers: parking_lot::Mutex<Option<open::Writers>>,
     superblock: parking_lot::Mutex<Superblock>,
     replayed_frames: u64,
-    _owner: Option<owner::Owner>,
+    owner: Option<owner::Owner>,
 }
 
 impl std::fmt::Debug for Store {
@@ -235,6 +236,17 @@ impl Store {
     /// Wall-clock time of the store's clock: nanoseconds since 1970.
     pub fn now_ns(&self) -> u64 {
         self.0.runtime.clock().wall_ns()
+    }
+
+    /// Says in the lock file where this process listens for those who want to use the store; `None`: nowhere (any more).
+    ///
+    /// # Errors
+    /// The path is too long or not one line of text; the lock file cannot be written.
+    pub fn listens_at(&self, socket: Option<&std::path::Path>) -> Result<()> {
+        match &self.0.owner {
+            Some(owner) => owner.publish(socket),
+            None => Ok(()),
+        }
     }
 
     /// Address of the store, for messages.

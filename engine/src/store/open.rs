@@ -213,7 +213,7 @@ impl Store {
             writers: parking_lot::Mutex::new(Some(Writers(writers))),
             superblock: parking_lot::Mutex::new(superblock),
             replayed_frames,
-            _owner: owner,
+            owner,
         }));
         if let Some(round) = round
             && store.shared().read_only.is_none()
@@ -269,7 +269,7 @@ impl Store {
 }
 
 /// What has to be owned to use an address.
-pub(super) fn subject(address: &Address) -> Subject {
+pub(crate) fn subject(address: &Address) -> Subject {
     match address.path() {
         Some(path) => Subject::Path(path.to_owned()),
         None => Subject::Address(address.to_string()),

@@ -15,6 +15,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,6 +66,8 @@ const ATTEMPTS: usize = 100;
 /// How often, and how far apart, a block device's lock is tried.
 const PROBER_ATTEMPTS: u32 = 20;
 const PROBER_WAIT: Duration = Duration::from_millis(10);
+/// Longest path of a socket: `sun_path` of unix(7) with its end.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Longest record a lock file may hold, in bytes.
 const RECORD_BYTES_MAX: usize = 8192;
 
@@ -132,6 +135,21 @@ pub fn holder(subject: &Subject) -> Result<Option<Holder>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::path("open the lock file", path, error)),
     }
+}
+
+/// Where the owner of a store listens if it is not told otherwise: beside the lock file, or with the lock files of stores
+/// that have no file, if that path is too long for a socket.
+///
+/// # Errors
+/// There is no directory for it.
+pub fn default_socket(subject: &Subject) -> Result<PathBuf> {
+    let lock = lock_path(subject)?;
+    let beside = lock.with_extension("sock");
+    if beside.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+        return Ok(beside);
+    }
+    let name = &blake3::hash(lock.as_os_str().as_bytes()).to_hex()[..32];
+    Ok(runtime_directory()?.join(format!("{name}.sock")))
 }
 
 fn try_lock(file: &File, access: Access) -> Result<(), TryLockError> {

@@ -3,6 +3,7 @@
 
 mod content;
 mod device;
+mod serve;
 mod space;
 mod state;
 mod store;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use content::{ContentArgs, GetArgs, PutArgs};
 pub use device::{BindArgs, DeviceArgs, DeviceCommand, HugepagesArgs};
+pub use serve::ServeArgs;
 pub use space::{DuArgs, ForgetArgs, QuotaArgs, WhyArgs};
 pub use state::{
     BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, RestoreArgs,
@@ -157,6 +159,10 @@ pub struct Global {
         help_heading = "Store options"
     )]
     pub backend: BackendArg,
+    /// Do not let a process that owns the store do the work: open the store here, or fail
+    #[arg(long, global = true, env = "HELIOS_NO_ATTACH", value_parser = clap::builder::BoolishValueParser::new(),
+        help_heading = "Store options")]
+    pub no_attach: bool,
     /// Print the result as JSON, with stable field names
     #[arg(long, global = true, help_heading = "Output options")]
     pub json: bool,
@@ -251,6 +257,8 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Make a new directory from a revision
     Materialize(MaterializeArgs),
+    /// Own the store and work for all other commands and clients
+    Serve(ServeArgs),
     /// Prepare NVMe devices and the machine for user space
     Device(DeviceArgs),
     /// Print a completion script for a shell

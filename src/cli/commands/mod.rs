@@ -10,6 +10,7 @@ mod generate;
 mod history;
 mod patch;
 mod references;
+mod serve;
 mod sink;
 mod space;
 mod store;
@@ -49,6 +50,7 @@ pub fn run(command: Command, session: &mut Session) -> Result<Exit, Stop> {
         Command::Diff(args) => diff::diff(session, args),
         Command::Restore(args) => directory::restore(session, args),
         Command::Materialize(args) => directory::materialize(session, args),
+        Command::Serve(args) => serve::serve(session, args),
         Command::Device(args) => device::device(session, args),
         Command::Completions { shell } => generate::completions(session, shell),
         Command::Man { directory } => generate::man(session, &directory),

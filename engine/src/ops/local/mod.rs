@@ -12,6 +12,7 @@ mod directory;
 mod forget;
 mod graph;
 mod history;
+mod host;
 mod open;
 mod quota;
 mod reach;
@@ -34,6 +35,7 @@ use super::{
 use crate::device::Backend;
 use crate::error::Result;
 use crate::reactor::Polling;
+pub use host::{Host, owner_socket};
 use open::{Access, Engine};
 
 /// Which store, and how it is opened.
@@ -98,34 +100,7 @@ impl Local {
                 slot.insert(Engine::open(&self.options, access)?)
             }
         };
-        match request {
-            Request::Init(_) => unreachable!("answered above"),
-            Request::Info => engine.info().map(Reply::Info),
-            Request::Stats => engine.stats().map(Reply::Stats),
-            Request::Check(request) => engine.check(request, exchange).map(Reply::Checked),
-            Request::Collect(request) => engine.collect(request, exchange).map(Reply::Collected),
-            Request::Scrub(request) => engine.scrub(request, exchange).map(Reply::Scrubbed),
-            Request::Put(request) => engine.put(request, exchange).map(Reply::Content),
-            Request::Get(request) => engine.get(request, exchange).map(Reply::Content),
-            Request::Cat(request) => engine.cat(&request, exchange).map(Reply::Content),
-            Request::Exists(request) => Ok(Reply::Found(engine.exists(&request))),
-            Request::Pin(request) => engine.pin(&request).map(Reply::Pinned),
-            Request::Unpin(request) => engine.unpin(&request).map(Reply::Pinned),
-            Request::Commit(request) => engine.commit(request, exchange).map(Reply::Committed),
-            Request::Status(request) => engine.status(&request, exchange).map(Reply::Status),
-            Request::Branch(request) => engine.branch(request).map(Reply::References),
-            Request::Tag(request) => engine.tag(request).map(Reply::References),
-            Request::Forget(request) => engine.forget(request, exchange).map(Reply::Forgot),
-            Request::Expire(request) => engine.expire(request).map(Reply::Expired),
-            Request::Quota(request) => engine.quota(request, exchange).map(Reply::Quotas),
-            Request::Why(request) => engine.why(&request, exchange).map(Reply::Kept),
-            Request::Usage(request) => engine.usage(&request, exchange).map(Reply::Usage),
-            Request::Log(request) => engine.log(&request, exchange).map(Reply::History),
-            Request::List(request) => engine.list(&request, exchange).map(Reply::Listed),
-            Request::Diff(request) => engine.diff(&request, exchange).map(Reply::Compared),
-            Request::Restore(request) => engine.restore(request, exchange).map(Reply::Restored),
-            Request::Materialize(request) => engine.materialize(request, exchange).map(Reply::Materialized),
-        }
+        engine.run(request, exchange)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Making, opening and closing the store of a client: the one place that knows how the engine's parts fit together.
 
 use std::ffi::OsStr;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use crate::objects::Objects;
 use crate::ops::failure::OPEN_STORE;
 use crate::ops::{Created, InitRequest};
 use crate::reactor::Nanos;
-use crate::store::{CreateOptions, OpenOptions, Store};
+use crate::store::{self, CreateOptions, OpenOptions, Store, owner};
 use crate::trees::{TreeTrace, Trees};
 
 /// Time in which a process that keeps a store open verifies everything in it.
@@ -100,6 +102,22 @@ pub(super) fn create(options: &StoreOptions, request: &InitRequest) -> Result<Cr
         ram_full_bytes: space.index_bytes_max,
         ram_full_extent_bytes: UNIT_BYTES as u64,
     })
+}
+
+/// Where the owner of the store at an address listens.
+pub(super) fn owner_socket(address: &OsStr) -> Result<Option<PathBuf>> {
+    let subject = store::subject(&parse(address)?);
+    match owner::holder(&subject) {
+        Ok(holder) => Ok(holder.and_then(|holder| holder.socket)),
+        // No store, so nobody owns it: opening it says so better.
+        Err(Error::Path { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the owner of a store listens by default.
+pub(super) fn default_socket(address: &Address) -> Result<PathBuf> {
+    owner::default_socket(&store::subject(address))
 }
 
 fn device_options(options: &StoreOptions) -> device::OpenOptions {

@@ -1,0 +1,271 @@
+//! The client of a store that another process owns: sends requests to the owner and moves their bytes.
+//!
+//! One connection, one call at a time. Contents, progress and warnings go through the caller's exchange as they would if the
+//! store were open here, so a command prints the same either way.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use helios_engine::ops::{Class, Client, Exchange, Failure, Reply, Request, Step, Warning};
+use parking_lot::Mutex;
+
+use crate::wire::frame::{BODY_BYTES_MAX, END, Frame, Kind};
+use crate::wire::message::{Answer, Call, Goodbye, Hello, Joined, Message, VERSIONS, Want, Welcome};
+use crate::wire::stream::Conversation;
+
+/// Time between two looks at the wish to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A connection to the owner of a store.
+pub struct Attached {
+    socket: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    conversation: Conversation,
+    next_call: u64,
+    /// The connection has failed; nothing more can be asked.
+    failed: bool,
+}
+
+impl Attached {
+    /// Connects to the owner that listens at a path. `None` if nobody does any more.
+    ///
+    /// # Errors
+    /// The owner does not let this process in, or speaks another version.
+    pub fn connect(path: &Path) -> Result<Option<Attached>, Failure> {
+        let socket = match UnixStream::connect(path) {
+            Ok(socket) => socket,
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(lost(path, &error)),
+        };
+        let mut conversation = Conversation::new(socket);
+        let hello = Hello {
+            protocol: "helios".into(),
+            versions: VERSIONS.to_vec(),
+            program: format!("helios {}", env!("CARGO_PKG_VERSION")),
+        };
+        let answer = conversation
+            .send(hello.frame(0))
+            .and_then(|()| conversation.receive())
+            .map_err(|error| lost(path, &error))?;
+        let Some(frame) = answer else {
+            return Ok(None);
+        };
+        match frame.kind {
+            Kind::Welcome => {
+                Welcome::read(&frame.head).map_err(|error| odd(path, &error.to_string()))?;
+            }
+            Kind::Goodbye => return Err(refused(path, &frame)),
+            kind => return Err(odd(path, &format!("a frame of kind {kind:?} in place of a welcome"))),
+        }
+        conversation
+            .socket()
+            .set_read_timeout(Some(LOOK_EVERY))
+            .map_err(|error| lost(path, &error))?;
+        Ok(Some(Attached {
+            socket: path.to_owned(),
+            state: Mutex::new(State {
+                conversation,
+                next_call: 1,
+                failed: false,
+            }),
+        }))
+    }
+
+    fn run(&self, request: Request, exchange: &mut dyn Exchange) -> Result<Reply, Failure> {
+        let mut state = self.state.lock();
+        if state.failed {
+            return Err(lost(&self.socket, &io::ErrorKind::NotConnected.into()));
+        }
+        let call = state.next_call;
+        state.next_call += 1;
+        let mut talk = Talk {
+            conversation: &mut state.conversation,
+            exchange,
+            call,
+            cancelled: false,
+            own: None,
+        };
+        let outcome = talk.through(request);
+        let own = talk.own.take();
+        match outcome {
+            // What stopped the call here explains more than what the owner makes of it.
+            Ok(answer) => match own {
+                Some(failure) => Err(failure),
+                None => answer,
+            },
+            Err(error) => {
+                state.failed = true;
+                Err(own.unwrap_or_else(|| match error {
+                    Lost::System(error) => lost(&self.socket, &error),
+                    Lost::Goodbye(frame) => refused(&self.socket, &frame),
+                    Lost::Odd(what) => odd(&self.socket, &what),
+                }))
+            }
+        }
+    }
+}
+
+impl Client for Attached {
+    fn call(&self, request: Request, exchange: &mut dyn Exchange) -> Result<Reply, Failure> {
+        self.run(request, exchange)
+    }
+}
+
+/// Why there is no answer.
+enum Lost {
+    System(io::Error),
+    Goodbye(Frame),
+    Odd(String),
+}
+
+impl From<io::Error> for Lost {
+    fn from(error: io::Error) -> Lost {
+        Lost::System(error)
+    }
+}
+
+/// One call.
+struct Talk<'a> {
+    conversation: &'a mut Conversation,
+    exchange: &'a mut dyn Exchange,
+    call: u64,
+    cancelled: bool,
+    /// What failed on this side.
+    own: Option<Failure>,
+}
+
+impl Talk<'_> {
+    fn through(&mut self, request: Request) -> Result<Result<Reply, Failure>, Lost> {
+        for frame in (Call::Run { request }).frames(self.call) {
+            self.conversation.send(frame)?;
+        }
+        let mut joined = Joined::default();
+        loop {
+            if self.exchange.cancel().is_cancelled() {
+                self.cancel()?;
+            }
+            let frame = match self.conversation.receive() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Err(Lost::System(io::ErrorKind::UnexpectedEof.into())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if frame.kind == Kind::Goodbye {
+                return Err(Lost::Goodbye(frame));
+            }
+            if frame.call != self.call {
+                return Err(Lost::Odd(format!("it answers call {}, which was not made", frame.call)));
+            }
+            match frame.kind {
+                Kind::Progress => (self.exchange.reporter())(read::<Step>(&frame.head)?),
+                Kind::Warning => self.exchange.warn(&read::<Warning>(&frame.head)?),
+                Kind::Output => {
+                    if self.own.is_none()
+                        && let Err(error) = self.exchange.output(&frame.body)
+                    {
+                        self.stop(format!("writing the content: {error}"))?;
+                    }
+                }
+                Kind::Want => self.give(read::<Want>(&frame.head)?)?,
+                Kind::Reply => {
+                    if let Some(head) = joined.take(&frame) {
+                        return match read::<Answer>(&head)? {
+                            Answer::Ran { result } => Ok(Ok(result)),
+                            Answer::Pong => Err(Lost::Odd("it answers something else".into())),
+                        };
+                    }
+                }
+                Kind::Failure => {
+                    if let Some(head) = joined.take(&frame) {
+                        return Ok(Err(read::<Failure>(&head)?));
+                    }
+                }
+                kind => return Err(Lost::Odd(format!("a frame of kind {kind:?}"))),
+            }
+        }
+    }
+
+    fn cancel(&mut self) -> io::Result<()> {
+        if self.cancelled {
+            return Ok(());
+        }
+        self.cancelled = true;
+        self.conversation.send(Frame::new(Kind::Cancel, self.call, Bytes::new()))
+    }
+
+    /// Ends the call because of what happened here.
+    fn stop(&mut self, what: String) -> io::Result<()> {
+        self.own = Some(Failure::new(Class::Io, what));
+        self.cancel()
+    }
+
+    fn give(&mut self, want: Want) -> Result<(), Lost> {
+        let most = usize::try_from(want.bytes).unwrap_or(usize::MAX).min(BODY_BYTES_MAX);
+        let mut bytes = vec![0; most];
+        let mut filled = 0;
+        while filled < most && self.own.is_none() {
+            match self.exchange.input(&mut bytes[filled..]) {
+                Ok(0) => break,
+                Ok(some) => filled += some,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.stop(format!("reading the content: {error}"))?,
+            }
+        }
+        bytes.truncate(filled);
+        let flags = if filled == 0 { END } else { 0 };
+        let frame = Frame::new(Kind::Input, self.call, Bytes::new())
+            .with_body(bytes)
+            .with_flags(flags);
+        Ok(self.conversation.send(frame)?)
+    }
+}
+
+fn read<M: Message>(head: &[u8]) -> Result<M, Lost> {
+    M::read(head).map_err(|error| Lost::Odd(error.to_string()))
+}
+
+fn lost(path: &Path, error: &io::Error) -> Failure {
+    let gone = matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::NotConnected
+    );
+    let what = if gone {
+        "it is gone".to_owned()
+    } else {
+        error.to_string()
+    };
+    Failure::new(
+        Class::Io,
+        format!("the owner of the store, at {}: {what}", path.display()),
+    )
+    .with_hint("what it was doing may be done or not; look, then try again")
+}
+
+fn odd(path: &Path, what: &str) -> Failure {
+    Failure::new(
+        Class::Failed,
+        format!("the owner of the store, at {}, makes no sense: {what}", path.display()),
+    )
+    .with_hint("it may be another version of helios; restart it")
+}
+
+fn refused(path: &Path, frame: &Frame) -> Failure {
+    let reason = Goodbye::read(&frame.head).map_or_else(|_| "it says goodbye".to_owned(), |goodbye| goodbye.reason);
+    Failure::new(
+        Class::InUse,
+        format!("the owner of the store, at {}: {reason}", path.display()),
+    )
+}

@@ -1,0 +1,340 @@
+//! One client, on one reactor, from its first word to its last.
+//!
+//! Invariants: what a client began ends with its connection; a message that makes no sense ends the connection with a word why;
+//! nothing a client sends, or does not send, holds more memory than one frame and [`CALLS_MAX`] calls.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use helios_engine::ops::{Cancel, Class, Failure, Request};
+use helios_engine::reactor::{Local, Receiver, Watched, mailbox, oneshot};
+
+use super::exchange::{Outgoing, Remote};
+use super::outbox::Outbox;
+use super::{CALLS_MAX, HELLO_PATIENCE, STALL_PATIENCE, Server};
+use crate::wire::frame::{Frame, Kind};
+use crate::wire::message::{Answer, Call, Goodbye, Hello, Joined, Message, VERSIONS, Want, Welcome};
+use crate::wire::stream::Arrived;
+
+/// Messages of one request that wait between its thread and the connection.
+const OUTGOING_MAX: usize = 4;
+/// A last word is given this long to be taken.
+const GOODBYE_PATIENCE: Duration = Duration::from_secs(1);
+/// When a client that asks too much at once may come again, in milliseconds.
+const RETRY_AFTER_MS: u64 = 20;
+
+/// What a future gives, if it is done in time.
+pub(super) async fn within<T>(local: &Local, time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut sleep = pin!(local.sleep(time));
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
+    })
+    .await
+}
+
+/// A call under way.
+struct Running {
+    cancel: Cancel,
+    /// Who waits for input, if somebody does.
+    input: Option<oneshot::Sender<Bytes>>,
+}
+
+struct Connection {
+    local: Local,
+    server: Arc<Server>,
+    outbox: Rc<Outbox>,
+    calls: RefCell<HashMap<u64, Running>>,
+    /// A call that takes several frames, which follow each other.
+    long: RefCell<Option<(u64, Joined)>>,
+}
+
+/// Longest call, in bytes of its heads.
+const CALL_BYTES_MAX: usize = 16 << 20;
+
+/// Counts a call of the server while it lives.
+struct Counted(Arc<Server>);
+
+impl Counted {
+    fn new(server: &Arc<Server>) -> Counted {
+        server.calls.fetch_add(1, Ordering::AcqRel);
+        Counted(Arc::clone(server))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Frames as they come.
+struct Reader {
+    socket: Rc<Watched<UnixStream>>,
+    arrived: Arrived,
+}
+
+impl Reader {
+    /// The next frame; `None` at the end of the stream.
+    async fn next(&mut self, local: &Local) -> io::Result<Option<Frame>> {
+        loop {
+            if let Some(frame) = self.arrived.take()? {
+                return Ok(Some(frame));
+            }
+            let has_begun = self.arrived.has_begun();
+            let arrived = &mut self.arrived;
+            let more = self.socket.reading(|socket| arrived.receive(socket));
+            let received = match has_begun {
+                false => more.await?,
+                true => match within(local, STALL_PATIENCE, more).await {
+                    Some(received) => received?,
+                    None => {
+                        return Err(io::Error::new(
+                            io::ErrorKind::InvalidData,
+                            "a frame was begun and not ended",
+                        ));
+                    }
+                },
+            };
+            if received == 0 {
+                return if has_begun {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                } else {
+                    Ok(None)
+                };
+            }
+        }
+    }
+}
+
+/// Attends to a client until it goes, or has to.
+pub(super) async fn attend(local: Local, socket: UnixStream, server: Arc<Server>) {
+    let socket = match local.watch(socket) {
+        Ok(socket) => Rc::new(socket),
+        Err(error) => {
+            tracing::warn!("a client cannot be attended to: {error}");
+            return;
+        }
+    };
+    let outbox = Outbox::new(&local, Rc::clone(&socket));
+    let mut reader = Reader {
+        socket,
+        arrived: Arrived::default(),
+    };
+    let connection = Rc::new(Connection {
+        local: local.clone(),
+        server,
+        outbox: Rc::clone(&outbox),
+        calls: RefCell::default(),
+        long: RefCell::default(),
+    });
+    let ended = match connection.greet(&mut reader).await {
+        Ok(()) => connection.listen(&mut reader).await,
+        Err(reason) => Err(reason),
+    };
+    connection.abandon_all();
+    if let Err(reason) = ended {
+        tracing::debug!("a connection ends: {reason}");
+        outbox.push([Goodbye { reason }.frame(0)]);
+        let _ = within(&local, GOODBYE_PATIENCE, outbox.sent()).await;
+    }
+    outbox.close();
+}
+
+impl Connection {
+    /// The first words of both.
+    async fn greet(&self, reader: &mut Reader) -> Result<(), String> {
+        let first = within(&self.local, HELLO_PATIENCE, reader.next(&self.local)).await;
+        let Some(first) = first else {
+            return Err(format!("no hello within {} s", HELLO_PATIENCE.as_secs()));
+        };
+        let Some(frame) = first.map_err(|error| error.to_string())? else {
+            return Err("gone without a word".into());
+        };
+        if frame.kind != Kind::Hello {
+            return Err("the first frame is no hello".into());
+        }
+        let hello = Hello::read(&frame.head).map_err(|error| error.to_string())?;
+        if hello.protocol != "helios" {
+            return Err(format!("`{}` is not spoken here", hello.protocol));
+        }
+        let version = VERSIONS.into_iter().find(|version| hello.versions.contains(version));
+        let Some(version) = version else {
+            return Err(format!(
+                "{} speaks versions {:?} of the protocol, this owner ({}) {VERSIONS:?}; use the same version of helios",
+                hello.program, hello.versions, self.server.program
+            ));
+        };
+        let welcome = Welcome {
+            version,
+            program: self.server.program.clone(),
+            store: self.server.host.address(),
+            calls_max: CALLS_MAX,
+        };
+        self.outbox.push(welcome.frames(0));
+        Ok(())
+    }
+
+    /// Everything after that. The error is the last word.
+    async fn listen(self: &Rc<Self>, reader: &mut Reader) -> Result<(), String> {
+        // Nothing is read from a client that does not take its answers.
+        while self.outbox.room().await {
+            match reader.next(&self.local).await {
+                Ok(Some(frame)) => self.take(frame)?,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(self: &Rc<Self>, frame: Frame) -> Result<(), String> {
+        match frame.kind {
+            Kind::Call => self.begin(&frame),
+            Kind::Input => {
+                // A call that has failed meanwhile wants nothing any more.
+                let waiting = self
+                    .calls
+                    .borrow_mut()
+                    .get_mut(&frame.call)
+                    .and_then(|call| call.input.take());
+                if let Some(waiting) = waiting {
+                    let _ = waiting.send(frame.body);
+                }
+                Ok(())
+            }
+            Kind::Cancel => {
+                if let Some(call) = self.calls.borrow().get(&frame.call) {
+                    call.cancel.cancel();
+                }
+                Ok(())
+            }
+            kind => Err(format!("a client does not send frames of kind {kind:?}")),
+        }
+    }
+
+    fn begin(self: &Rc<Self>, frame: &Frame) -> Result<(), String> {
+        let (number, mut joined) = self
+            .long
+            .borrow_mut()
+            .take()
+            .unwrap_or_else(|| (frame.call, Joined::default()));
+        if number != frame.call {
+            return Err(format!("call {number} has begun and not ended"));
+        }
+        if joined.len() + frame.head.len() > CALL_BYTES_MAX {
+            return Err(format!("a call is longer than {CALL_BYTES_MAX} bytes"));
+        }
+        let Some(head) = joined.take(frame) else {
+            *self.long.borrow_mut() = Some((number, joined));
+            return Ok(());
+        };
+        if self.calls.borrow().contains_key(&frame.call) {
+            return Err(format!("call {} is under way already", frame.call));
+        }
+        let call = Call::read(&head).map_err(|error| error.to_string())?;
+        let refused = if self.server.is_ending() {
+            Some(Failure::busy("the owner of the store is ending", 100))
+        } else if self.calls.borrow().len() >= CALLS_MAX as usize {
+            Some(Failure::busy(
+                format!("{CALLS_MAX} calls of this connection are under way"),
+                RETRY_AFTER_MS,
+            ))
+        } else {
+            None
+        };
+        if let Some(failure) = refused {
+            self.outbox.push(failure.frames(frame.call));
+            return Ok(());
+        }
+        match call {
+            Call::Ping => self.outbox.push(Answer::Pong.frames(frame.call)),
+            Call::Run { request } => self.run(frame.call, request),
+        }
+        Ok(())
+    }
+
+    /// Gives a request to a worker, and what it says to the client.
+    fn run(self: &Rc<Self>, call: u64, request: Request) {
+        let (sender, receiver) = mailbox(&self.local.handle(), OUTGOING_MAX);
+        let cancel = Cancel::default();
+        let counted = Counted::new(&self.server);
+        let mut remote = Remote::new(sender, cancel.clone(), self.local.clock().clone());
+        let job = move || {
+            let server = &counted.0;
+            let result = catch_unwind(AssertUnwindSafe(|| server.host.call(request, &mut remote)));
+            let result = result.unwrap_or_else(|_| {
+                Err(Failure::new(
+                    Class::Failed,
+                    "the owner of the store failed on this request; its log says where",
+                ))
+            });
+            // A client that has gone needs no answer.
+            let _ = remote.send(Outgoing::Done(Box::new(result)));
+            drop(counted);
+        };
+        match self.server.workers.run(job) {
+            Ok(()) => {
+                let running = Running { cancel, input: None };
+                self.calls.borrow_mut().insert(call, running);
+                self.local.spawn(relay(Rc::clone(self), call, receiver));
+            }
+            Err(failure) => self.outbox.push(failure.frames(call)),
+        }
+    }
+
+    /// The client is gone: nothing of what it began goes on.
+    fn abandon_all(&self) {
+        for (_, call) in self.calls.borrow_mut().drain() {
+            call.cancel.cancel();
+        }
+    }
+}
+
+/// Passes on what a worker says of a call.
+async fn relay(connection: Rc<Connection>, call: u64, mut outgoing: Receiver<Outgoing>) {
+    let outbox = &connection.outbox;
+    let lost = || {
+        let failure = Failure::new(Class::Failed, "the owner of the store lost this request");
+        Outgoing::Done(Box::new(Err(failure)))
+    };
+    loop {
+        match outgoing.recv().await.unwrap_or_else(lost) {
+            Outgoing::Progress(step) => outbox.push(step.frames(call)),
+            Outgoing::Warning(warning) => outbox.push(warning.frames(call)),
+            Outgoing::Output(bytes) => {
+                outbox.push([Frame::new(Kind::Output, call, Bytes::new()).with_body(bytes)]);
+            }
+            Outgoing::Want(bytes, sender) => {
+                if let Some(running) = connection.calls.borrow_mut().get_mut(&call) {
+                    running.input = Some(sender);
+                }
+                outbox.push(Want { bytes }.frames(call));
+            }
+            Outgoing::Done(result) => {
+                connection.calls.borrow_mut().remove(&call);
+                match *result {
+                    Ok(result) => outbox.push(Answer::Ran { result }.frames(call)),
+                    Err(failure) => outbox.push(failure.frames(call)),
+                }
+                return;
+            }
+        }
+        if !outbox.room().await {
+            // With the receiver goes the worker's wish to say more.
+            return;
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The owner of a store as a server: many clients, one engine.
+//!
+//! [`listener`] accepts and says who may come in, [`connection`] is one client on one reactor, [`outbox`] what goes back to it,
+//! [`workers`] run whole requests, which block, on threads of their own, and [`exchange`] is the other end of those threads.
+//! What the frames say is in [`crate::wire`].
+//!
+//! Invariants: a reactor never blocks; memory per connection is bounded by the limits here, whatever the client does or does not
+//! do; what a client began ends with its connection.
+//! Rejected: a thread per connection (850 clients are 850 stacks and a hop per request); an asynchronous runtime beside the
+//! reactors (two schedulers on the same cores, and a hop between them).
+
+mod connection;
+mod exchange;
+mod listener;
+mod outbox;
+mod workers;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use helios_engine::ops::{Cancel, Class, Failure, Host};
+
+use connection::within;
+use listener::Control;
+use workers::Workers;
+
+/// Calls of one connection that may be under way at once.
+pub const CALLS_MAX: u32 = 64;
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 4096;
+/// Bytes for one client that wait to be sent, before what makes more of them waits too.
+const OUTBOX_BYTES: usize = 8 << 20;
+/// A client that has not said who it is within this time is no client.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// A frame that has begun must be whole within this time, and a client must take something of what waits for it.
+const STALL_PATIENCE: Duration = Duration::from_secs(60);
+/// Time that calls under way are given when the server ends.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the end of a server may take: calls under way, then requests that wait for a client, then the checkpoint.
+pub const ENDING_PATIENCE: Duration = Duration::from_secs(180);
+
+/// How a store is served.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where clients come in; absent: beside the store's lock file.
+    pub control: Option<PathBuf>,
+    /// Users besides the server's own whose processes may come in.
+    pub allow_uids: Vec<u32>,
+}
+
+/// What all connections share.
+struct Server {
+    host: Host,
+    workers: Workers,
+    allow_uids: Vec<u32>,
+    program: String,
+    connections: AtomicUsize,
+    calls: AtomicUsize,
+    /// Connections accepted so far.
+    accepted: AtomicU64,
+    /// No new connection or call is taken any more.
+    ending: AtomicBool,
+}
+
+impl Server {
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+}
+
+/// A store that is being served.
+pub struct Serving {
+    server: Arc<Server>,
+    control: Control,
+}
+
+impl Serving {
+    /// Opens nothing and listens at once: from here on commands find the owner.
+    ///
+    /// # Errors
+    /// The socket cannot be made where it is wanted.
+    pub fn start(host: Host, options: &Options) -> Result<Serving, Failure> {
+        let control = Control::bind(&host, options.control.as_deref())?;
+        let server = Arc::new(Server {
+            host,
+            workers: Workers::start()?,
+            allow_uids: options.allow_uids.clone(),
+            program: format!("helios {}", env!("CARGO_PKG_VERSION")),
+            connections: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
+        });
+        control.accept_for(&server)?;
+        server.host.listens_at(Some(control.path()))?;
+        Ok(Serving { server, control })
+    }
+
+    /// Where clients come in.
+    pub fn control(&self) -> &std::path::Path {
+        self.control.path()
+    }
+
+    /// Serves until `cancel` is set, then ends: no new calls, those under way get some time, the store is closed.
+    ///
+    /// # Errors
+    /// The store could not write its checkpoint. Nothing durable is lost.
+    pub fn run(self, cancel: &Cancel) -> Result<(), Failure> {
+        while !cancel.is_cancelled() {
+            wait(Duration::from_millis(50));
+        }
+        let Serving { server, control } = self;
+        server.ending.store(true, Ordering::Release);
+        // First the name goes, so that commands open the store themselves as soon as it is free.
+        let unnamed = server.host.listens_at(None);
+        control.close();
+        let store = server.host.store().clone();
+        let clock = store.runtime().clock().clone();
+        let began = clock.now();
+        while server.calls.load(Ordering::Acquire) > 0 && clock.now().since(began) < DRAIN_PATIENCE {
+            wait(Duration::from_millis(5));
+        }
+        server.workers.end();
+        let left = server.calls.load(Ordering::Acquire);
+        if left > 0 {
+            tracing::warn!("{left} calls were still under way after {DRAIN_PATIENCE:?}; their outcome is unknown");
+        }
+        unnamed?;
+        match store.close() {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The server's own thread has nothing to do but this.
+#[allow(clippy::disallowed_methods, reason = "the thread of `main`, which drives nothing")]
+fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
+
+fn io_failure(what: &str, error: &std::io::Error) -> Failure {
+    Failure::new(Class::Io, format!("{what}: {error}"))
+}

@@ -1,0 +1,156 @@
+//! What goes back to one client: sent at once where the socket takes it, otherwise by one task, in order.
+//!
+//! Invariant: what waits is bounded: whoever has more to say waits for room first ([`Outbox::room`]). Frames that answer calls go
+//! in without waiting, because their number is bounded by the calls.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use helios_engine::reactor::{Local, Watched};
+
+use super::{OUTBOX_BYTES, STALL_PATIENCE};
+use crate::wire::frame::Frame;
+use crate::wire::stream::Departing;
+
+/// See the module.
+pub struct Outbox {
+    socket: Rc<Watched<UnixStream>>,
+    waiting: RefCell<VecDeque<Departing>>,
+    bytes: Cell<usize>,
+    /// The sending task, while it has nothing to do.
+    sender: RefCell<Option<Waker>>,
+    /// Those who wait for room.
+    full: RefCell<Vec<Waker>>,
+    closed: Cell<bool>,
+}
+
+impl Outbox {
+    /// Of a client's socket; a task of `local` sends what the socket does not take at once.
+    pub fn new(local: &Local, socket: Rc<Watched<UnixStream>>) -> Rc<Outbox> {
+        let outbox = Rc::new(Outbox {
+            socket,
+            waiting: RefCell::default(),
+            bytes: Cell::new(0),
+            sender: RefCell::default(),
+            full: RefCell::default(),
+            closed: Cell::new(false),
+        });
+        local.spawn(send_all(local.clone(), Rc::clone(&outbox)));
+        outbox
+    }
+
+    /// Sends frames behind those that wait. They are lost if the client is gone.
+    pub fn push(&self, frames: impl IntoIterator<Item = Frame>) {
+        if self.closed.get() {
+            return;
+        }
+        for frame in frames {
+            let mut departing = Departing::new(frame);
+            let mut waiting = self.waiting.borrow_mut();
+            // In most cases nothing waits and the socket takes all of it: no task needs to run.
+            if waiting.is_empty() && matches!(departing.send(self.socket.socket()), Ok(true)) {
+                continue;
+            }
+            self.bytes.set(self.bytes.get() + departing.weight());
+            waiting.push_back(departing);
+        }
+        if !self.waiting.borrow().is_empty() {
+            wake(self.sender.borrow_mut().take());
+        }
+    }
+
+    /// Waits until there is room; false if the client is gone.
+    pub async fn room(&self) -> bool {
+        poll_fn(|context| {
+            if self.closed.get() {
+                return Poll::Ready(false);
+            }
+            if self.bytes.get() < OUTBOX_BYTES {
+                return Poll::Ready(true);
+            }
+            self.full.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits until everything is sent or the client is gone.
+    pub async fn sent(&self) {
+        poll_fn(|context| {
+            if self.closed.get() || self.waiting.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            self.full.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Forgets what waits: the client is gone.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.waiting.borrow_mut().clear();
+        self.bytes.set(0);
+        wake(self.sender.borrow_mut().take());
+        self.wake_waiting();
+    }
+
+    /// Whether the client is gone.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    fn wake_waiting(&self) {
+        let waiting = std::mem::take(&mut *self.full.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+async fn send_all(local: Local, outbox: Rc<Outbox>) {
+    while !outbox.closed.get() {
+        let idle = poll_fn(|context| {
+            if outbox.closed.get() || !outbox.waiting.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            *outbox.sender.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        });
+        idle.await;
+        let step = outbox.socket.writing(|socket| {
+            let mut waiting = outbox.waiting.borrow_mut();
+            let Some(first) = waiting.front_mut() else {
+                return Ok(());
+            };
+            if first.send(socket)? {
+                outbox.bytes.set(outbox.bytes.get() - first.weight());
+                waiting.pop_front();
+            }
+            Ok(())
+        });
+        match super::within(&local, STALL_PATIENCE, step).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    tracing::debug!("a client cannot be answered: {error}");
+                }
+                outbox.close();
+            }
+            None => {
+                tracing::warn!("a client takes nothing of what it asked for; its connection ends");
+                outbox.close();
+            }
+        }
+        outbox.wake_waiting();
+    }
+}
