@@ -41,7 +41,10 @@ impl Attached {
         let socket = match UnixStream::connect(path) {
             Ok(socket) => socket,
             Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
             {
                 return Ok(None);
             }
@@ -65,7 +68,12 @@ impl Attached {
                 Welcome::read(&frame.head).map_err(|error| odd(path, &error.to_string()))?;
             }
             Kind::Goodbye => return Err(refused(path, &frame)),
-            kind => return Err(odd(path, &format!("a frame of kind {kind:?} in place of a welcome"))),
+            kind => {
+                return Err(odd(
+                    path,
+                    &format!("a frame of kind {kind:?} in place of a welcome"),
+                ));
+            }
         }
         conversation
             .socket()
@@ -164,7 +172,10 @@ impl Talk<'_> {
                 return Err(Lost::Goodbye(frame));
             }
             if frame.call != self.call {
-                return Err(Lost::Odd(format!("it answers call {}, which was not made", frame.call)));
+                return Err(Lost::Odd(format!(
+                    "it answers call {}, which was not made",
+                    frame.call
+                )));
             }
             match frame.kind {
                 Kind::Progress => (self.exchange.reporter())(read::<Step>(&frame.head)?),
@@ -181,7 +192,7 @@ impl Talk<'_> {
                     if let Some(head) = joined.take(&frame) {
                         return match read::<Answer>(&head)? {
                             Answer::Ran { result } => Ok(Ok(result)),
-                            Answer::Pong => Err(Lost::Odd("it answers something else".into())),
+                            _ => Err(Lost::Odd("it answers something else".into())),
                         };
                     }
                 }
@@ -200,7 +211,8 @@ impl Talk<'_> {
             return Ok(());
         }
         self.cancelled = true;
-        self.conversation.send(Frame::new(Kind::Cancel, self.call, Bytes::new()))
+        self.conversation
+            .send(Frame::new(Kind::Cancel, self.call, Bytes::new()))
     }
 
     /// Ends the call because of what happened here.
@@ -210,7 +222,9 @@ impl Talk<'_> {
     }
 
     fn give(&mut self, want: Want) -> Result<(), Lost> {
-        let most = usize::try_from(want.bytes).unwrap_or(usize::MAX).min(BODY_BYTES_MAX);
+        let most = usize::try_from(want.bytes)
+            .unwrap_or(usize::MAX)
+            .min(BODY_BYTES_MAX);
         let mut bytes = vec![0; most];
         let mut filled = 0;
         while filled < most && self.own.is_none() {
@@ -257,13 +271,17 @@ fn lost(path: &Path, error: &io::Error) -> Failure {
 fn odd(path: &Path, what: &str) -> Failure {
     Failure::new(
         Class::Failed,
-        format!("the owner of the store, at {}, makes no sense: {what}", path.display()),
+        format!(
+            "the owner of the store, at {}, makes no sense: {what}",
+            path.display()
+        ),
     )
     .with_hint("it may be another version of helios; restart it")
 }
 
 fn refused(path: &Path, frame: &Frame) -> Failure {
-    let reason = Goodbye::read(&frame.head).map_or_else(|_| "it says goodbye".to_owned(), |goodbye| goodbye.reason);
+    let reason =
+        Goodbye::read(&frame.head).map_or_else(|_| "it says goodbye".to_owned(), |goodbye| goodbye.reason);
     Failure::new(
         Class::InUse,
         format!("the owner of the store, at {}: {reason}", path.display()),

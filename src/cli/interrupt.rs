@@ -15,7 +15,10 @@ static GRACE_MS: AtomicU64 = AtomicU64::new(2000);
 
 /// From now on the end may take that long: something is under way that should be finished.
 pub fn wait_for_clean_end(grace: Duration) {
-    GRACE_MS.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    GRACE_MS.store(
+        u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+        Ordering::Relaxed,
+    );
 }
 
 /// Sets `cancel` on a signal. Called once per process.

@@ -11,11 +11,11 @@ use helios_engine::ops::{
 };
 
 use super::args::{BackendArg, Global, PollArg};
-use crate::attach::Attached;
 use super::output::{self, Output};
 use super::place::{self, Place};
 use super::size;
 use super::terminal::Terminal;
+use crate::attach::Attached;
 
 /// Why a command ends early.
 #[derive(Debug)]

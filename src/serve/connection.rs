@@ -17,10 +17,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use helios_engine::ops::{Cancel, Class, Failure, Request};
+use helios_engine::ops::{Cancel, Class, Failure, Request, Side};
 use helios_engine::reactor::{Local, Receiver, Watched, mailbox, oneshot};
 
 use super::exchange::{Outgoing, Remote};
+use super::files::{self, OpenTrees};
 use super::outbox::Outbox;
 use super::{CALLS_MAX, HELLO_PATIENCE, STALL_PATIENCE, Server};
 use crate::wire::frame::{Frame, Kind};
@@ -50,12 +51,23 @@ struct Running {
     cancel: Cancel,
     /// Who waits for input, if somebody does.
     input: Option<oneshot::Sender<Bytes>>,
+    /// Of calls that are done here; a worker counts its own.
+    _counted: Option<Counted>,
 }
 
-struct Connection {
-    local: Local,
-    server: Arc<Server>,
-    outbox: Rc<Outbox>,
+/// Whose process a client is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub uid: u32,
+}
+
+/// A client that has said who it is.
+pub(super) struct Connection {
+    pub(super) local: Local,
+    pub(super) server: Arc<Server>,
+    pub(super) outbox: Rc<Outbox>,
+    pub(super) trees: OpenTrees,
+    peer: Peer,
     calls: RefCell<HashMap<u64, Running>>,
     /// A call that takes several frames, which follow each other.
     long: RefCell<Option<(u64, Joined)>>,
@@ -120,7 +132,7 @@ impl Reader {
 }
 
 /// Attends to a client until it goes, or has to.
-pub(super) async fn attend(local: Local, socket: UnixStream, server: Arc<Server>) {
+pub(super) async fn attend(local: Local, socket: UnixStream, peer: Peer, server: Arc<Server>) {
     let socket = match local.watch(socket) {
         Ok(socket) => Rc::new(socket),
         Err(error) => {
@@ -137,6 +149,8 @@ pub(super) async fn attend(local: Local, socket: UnixStream, server: Arc<Server>
         local: local.clone(),
         server,
         outbox: Rc::clone(&outbox),
+        trees: OpenTrees::default(),
+        peer,
         calls: RefCell::default(),
         long: RefCell::default(),
     });
@@ -170,7 +184,9 @@ impl Connection {
         if hello.protocol != "helios" {
             return Err(format!("`{}` is not spoken here", hello.protocol));
         }
-        let version = VERSIONS.into_iter().find(|version| hello.versions.contains(version));
+        let version = VERSIONS
+            .into_iter()
+            .find(|version| hello.versions.contains(version));
         let Some(version) = version else {
             return Err(format!(
                 "{} speaks versions {:?} of the protocol, this owner ({}) {VERSIONS:?}; use the same version of helios",
@@ -262,12 +278,68 @@ impl Connection {
         match call {
             Call::Ping => self.outbox.push(Answer::Pong.frames(frame.call)),
             Call::Run { request } => self.run(frame.call, request),
+            call => {
+                if let Err(failure) = self.work(frame.call, call, frame.body.clone()) {
+                    self.outbox.push(failure.frames(frame.call));
+                }
+            }
         }
         Ok(())
     }
 
+    /// Calls that concern working trees.
+    fn work(self: &Rc<Self>, number: u64, call: Call, body: Bytes) -> Result<(), Failure> {
+        match call {
+            Call::OpenFiles(request) => files::open(self, number, request),
+            Call::Files { tree, steps } => files::steps(self, number, tree, steps, body),
+            Call::ForkFiles { tree, branch } => files::fork(self, number, tree, branch),
+            Call::CloseFiles { tree } => files::close(self, number, tree),
+            Call::Ping | Call::Run { .. } => unreachable!("answered by the caller"),
+        }
+    }
+
+    /// A call is under way.
+    pub(super) fn began(&self, call: u64) {
+        let running = Running {
+            cancel: Cancel::default(),
+            input: None,
+            _counted: Some(Counted::new(&self.server)),
+        };
+        self.calls.borrow_mut().insert(call, running);
+    }
+
+    /// Does a call on this reactor.
+    pub(super) fn spawn_call(&self, call: u64, work: impl Future<Output = ()> + 'static) {
+        self.began(call);
+        self.local.spawn(work);
+    }
+
+    /// A call is done.
+    pub(super) fn answer(&self, call: u64, answer: &Answer) {
+        self.calls.borrow_mut().remove(&call);
+        self.outbox.push(answer.frames(call));
+    }
+
+    /// A call has failed.
+    pub(super) fn fail(&self, call: u64, failure: &Failure) {
+        self.calls.borrow_mut().remove(&call);
+        self.outbox.push(failure.frames(call));
+    }
+
     /// Gives a request to a worker, and what it says to the client.
     fn run(self: &Rc<Self>, call: u64, request: Request) {
+        let own = rustix::process::geteuid().as_raw();
+        if self.peer.uid != own && uses_directories(&request) {
+            let failure = Failure::new(
+                Class::Invalid,
+                format!(
+                    "the owner of the store reads and writes files as user {own}, not as user {}",
+                    self.peer.uid
+                ),
+            )
+            .with_hint("run the command as that user");
+            return self.outbox.push(failure.frames(call));
+        }
         let (sender, receiver) = mailbox(&self.local.handle(), OUTGOING_MAX);
         let cancel = Cancel::default();
         let counted = Counted::new(&self.server);
@@ -287,7 +359,11 @@ impl Connection {
         };
         match self.server.workers.run(job) {
             Ok(()) => {
-                let running = Running { cancel, input: None };
+                let running = Running {
+                    cancel,
+                    input: None,
+                    _counted: None,
+                };
                 self.calls.borrow_mut().insert(call, running);
                 self.local.spawn(relay(Rc::clone(self), call, receiver));
             }
@@ -300,6 +376,17 @@ impl Connection {
         for (_, call) in self.calls.borrow_mut().drain() {
             call.cancel.cancel();
         }
+        self.trees.clear();
+    }
+}
+
+/// Whether a request reads or writes files of the machine, besides the store.
+fn uses_directories(request: &Request) -> bool {
+    match request {
+        Request::Commit(_) | Request::Status(_) | Request::Restore(_) | Request::Materialize(_) => true,
+        Request::Diff(request) => matches!(request.to, Side::Directory(_)),
+        Request::Scrub(request) => !request.repair_from.is_empty(),
+        _ => false,
     }
 }
 
@@ -324,10 +411,9 @@ async fn relay(connection: Rc<Connection>, call: u64, mut outgoing: Receiver<Out
                 outbox.push(Want { bytes }.frames(call));
             }
             Outgoing::Done(result) => {
-                connection.calls.borrow_mut().remove(&call);
                 match *result {
-                    Ok(result) => outbox.push(Answer::Ran { result }.frames(call)),
-                    Err(failure) => outbox.push(failure.frames(call)),
+                    Ok(result) => connection.answer(call, &Answer::Ran { result }),
+                    Err(failure) => connection.fail(call, &failure),
                 }
                 return;
             }

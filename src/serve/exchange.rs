@@ -68,7 +68,11 @@ impl Exchange for Remote {
             let now = clock.now().0;
             let before = last.load(Ordering::Relaxed);
             let due = now.saturating_sub(before) >= PROGRESS_EVERY.as_nanos() as u64;
-            if due && last.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            if due
+                && last
+                    .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+            {
                 // A word that does not fit is followed by a newer one.
                 let _ = out.try_send(Outgoing::Progress(step));
             }

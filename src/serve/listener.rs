@@ -16,7 +16,7 @@ use helios_engine::ops::{Class, Failure, Host};
 use helios_engine::reactor::{Local, Watched};
 use rustix::net::sockopt::socket_peercred;
 
-use super::connection::attend;
+use super::connection::{Peer, attend};
 use super::{CONNECTIONS_MAX, Server, io_failure};
 use crate::wire::message::{Goodbye, Message};
 
@@ -34,15 +34,20 @@ pub struct Control {
 }
 
 fn refused(path: &Path, why: &str) -> Failure {
-    Failure::new(Class::Invalid, format!("control socket {}: {why}", path.display()))
-        .with_hint("name another with --control unix:PATH")
+    Failure::new(
+        Class::Invalid,
+        format!("control socket {}: {why}", path.display()),
+    )
+    .with_hint("name another with --control unix:PATH")
 }
 
 impl Control {
     /// Listens at a path, or where this store's clients look first.
     pub fn bind(host: &Host, path: Option<&Path>) -> Result<Control, Failure> {
         let path = match path {
-            Some(path) => std::path::absolute(path).map_err(|error| io_failure("find the control socket", &error))?,
+            Some(path) => {
+                std::path::absolute(path).map_err(|error| io_failure("find the control socket", &error))?
+            }
             None => host.default_socket()?,
         };
         if path.as_os_str().len() > PATH_BYTES_MAX {
@@ -69,7 +74,11 @@ impl Control {
 
     /// Accepts clients for a server, on its first reactor, and gives each to the next reactor.
     pub fn accept_for(&self, server: &Arc<Server>) -> Result<(), Failure> {
-        let mode = if server.allow_uids.is_empty() { 0o600 } else { 0o666 };
+        let mode = if server.allow_uids.is_empty() {
+            0o600
+        } else {
+            0o666
+        };
         std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(mode))
             .map_err(|error| refused(&self.path, &error.to_string()))?;
         let listener = self.listener.try_clone();
@@ -128,26 +137,30 @@ async fn accept_all(local: Local, listener: &Watched<UnixListener>, server: &Arc
                 continue;
             }
         };
-        if let Err(reason) = admit(server, &socket) {
-            tracing::warn!("a client was sent away: {reason}");
-            // It is a few bytes into an empty socket.
-            let _ = crate::wire::stream::Departing::new(Goodbye { reason }.frame(0)).send(&socket);
-            continue;
-        }
+        let peer = match admit(server, &socket) {
+            Ok(peer) => peer,
+            Err(reason) => {
+                tracing::warn!("a client was sent away: {reason}");
+                // It is a few bytes into an empty socket.
+                let _ = crate::wire::stream::Departing::new(Goodbye { reason }.frame(0)).send(&socket);
+                continue;
+            }
+        };
         let number = server.accepted.fetch_add(1, Ordering::Relaxed);
         let next = usize::try_from(number).unwrap_or(0) % reactors.len();
         let server = Arc::clone(server);
         server.connections.fetch_add(1, Ordering::AcqRel);
         reactors[next].clone().spawn(move |local| async move {
-            attend(local, socket, Arc::clone(&server)).await;
+            attend(local, socket, peer, Arc::clone(&server)).await;
             server.connections.fetch_sub(1, Ordering::AcqRel);
         });
     }
 }
 
 /// Whether a client may come in; the error is what it is told.
-fn admit(server: &Server, socket: &UnixStream) -> Result<(), String> {
-    let peer = socket_peercred(socket).map_err(|error| format!("the system does not say whose process it is: {error}"))?;
+fn admit(server: &Server, socket: &UnixStream) -> Result<Peer, String> {
+    let peer = socket_peercred(socket)
+        .map_err(|error| format!("the system does not say whose process it is: {error}"))?;
     let (uid, own) = (peer.uid.as_raw(), rustix::process::geteuid().as_raw());
     if uid != own && !server.allow_uids.contains(&uid) {
         return Err(format!(
@@ -155,7 +168,10 @@ fn admit(server: &Server, socket: &UnixStream) -> Result<(), String> {
         ));
     }
     if server.connections.load(Ordering::Acquire) >= CONNECTIONS_MAX {
-        return Err(format!("{CONNECTIONS_MAX} clients are here already; try again later"));
+        return Err(format!(
+            "{CONNECTIONS_MAX} clients are here already; try again later"
+        ));
     }
-    socket.set_nonblocking(true).map_err(|error| error.to_string())
+    socket.set_nonblocking(true).map_err(|error| error.to_string())?;
+    Ok(Peer { uid })
 }

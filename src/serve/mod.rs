@@ -1,6 +1,7 @@
 //! The owner of a store as a server: many clients, one engine.
 //!
 //! [`listener`] accepts and says who may come in, [`connection`] is one client on one reactor, [`outbox`] what goes back to it,
+//! [`files`] are the working trees it has open,
 //! [`workers`] run whole requests, which block, on threads of their own, and [`exchange`] is the other end of those threads.
 //! What the frames say is in [`crate::wire`].
 //!
@@ -11,6 +12,7 @@
 
 mod connection;
 mod exchange;
+mod files;
 mod listener;
 mod outbox;
 mod workers;
@@ -125,7 +127,9 @@ impl Serving {
         server.workers.end();
         let left = server.calls.load(Ordering::Acquire);
         if left > 0 {
-            tracing::warn!("{left} calls were still under way after {DRAIN_PATIENCE:?}; their outcome is unknown");
+            tracing::warn!(
+                "{left} calls were still under way after {DRAIN_PATIENCE:?}; their outcome is unknown"
+            );
         }
         unnamed?;
         match store.close() {
@@ -136,7 +140,10 @@ impl Serving {
 }
 
 /// The server's own thread has nothing to do but this.
-#[allow(clippy::disallowed_methods, reason = "the thread of `main`, which drives nothing")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the thread of `main`, which drives nothing"
+)]
 fn wait(time: Duration) {
     std::thread::sleep(time);
 }

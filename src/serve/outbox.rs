@@ -100,11 +100,6 @@ impl Outbox {
         self.wake_waiting();
     }
 
-    /// Whether the client is gone.
-    pub fn is_closed(&self) -> bool {
-        self.closed.get()
-    }
-
     fn wake_waiting(&self) {
         let waiting = std::mem::take(&mut *self.full.borrow_mut());
         waiting.into_iter().for_each(Waker::wake);

@@ -58,7 +58,9 @@ impl Workers {
         };
         sent.map_err(|error| match error {
             TrySendError::Full(_) => Failure::busy("too many requests wait already", RETRY_AFTER_MS),
-            TrySendError::Disconnected(_) => Failure::busy("the owner of the store is ending", RETRY_AFTER_MS),
+            TrySendError::Disconnected(_) => {
+                Failure::busy("the owner of the store is ending", RETRY_AFTER_MS)
+            }
         })
     }
 

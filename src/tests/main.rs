@@ -12,6 +12,7 @@ mod large;
 mod output;
 mod revisions;
 mod sandbox;
+mod serve;
 mod snapshot;
 mod space;
 mod state;

@@ -112,7 +112,9 @@ pub enum Broken {
     #[error("a frame has flags {0:#x}, which this version does not know")]
     Flags(u16),
     /// Longer than allowed.
-    #[error("a frame announces {head} bytes of head and {body} of body; at most {HEAD_BYTES_MAX} and {BODY_BYTES_MAX} are allowed")]
+    #[error(
+        "a frame announces {head} bytes of head and {body} of body; at most {HEAD_BYTES_MAX} and {BODY_BYTES_MAX} are allowed"
+    )]
     TooLong {
         /// Announced bytes of the head.
         head: usize,
@@ -247,7 +249,9 @@ mod tests {
     fn frames() -> Vec<Frame> {
         vec![
             Frame::new(Kind::Hello, 0, &br#"{"versions":[1]}"#[..]),
-            Frame::new(Kind::Input, 7, Bytes::new()).with_body(vec![1, 2, 3]).with_flags(END),
+            Frame::new(Kind::Input, 7, Bytes::new())
+                .with_body(vec![1, 2, 3])
+                .with_flags(END),
             Frame::new(Kind::Reply, u64::MAX, vec![b'x'; 70_000]).with_body(vec![7; 100_000]),
             Frame {
                 passed: 4096,
@@ -307,22 +311,35 @@ mod tests {
         assert!(matches!(refused, Err(Broken::TooLong { .. })), "{refused:?}");
         let mut header = Frame::new(Kind::Call, 1, Bytes::new()).header();
         header[12] = 99;
-        assert_eq!(Frame::take(&mut BytesMut::from(&header[..])), Err(Broken::Kind(99)));
+        assert_eq!(
+            Frame::take(&mut BytesMut::from(&header[..])),
+            Err(Broken::Kind(99))
+        );
         let mut header = Frame::new(Kind::Call, 1, Bytes::new()).header();
         header[15] = 0x80;
-        assert_eq!(Frame::take(&mut BytesMut::from(&header[..])), Err(Broken::Flags(0x8000)));
+        assert_eq!(
+            Frame::take(&mut BytesMut::from(&header[..])),
+            Err(Broken::Flags(0x8000))
+        );
     }
 
     /// Goal: the bytes are what the table above says, for ever. Method: one frame, spelled out; its checksum is what
     /// Python's `zlib.crc32` gives.
     #[test]
     fn the_layout_is_fixed() {
-        let frame = Frame::new(Kind::Call, 0x0102, &b"{}"[..]).with_body(&b"xyz"[..]).with_flags(END);
+        let frame = Frame::new(Kind::Call, 0x0102, &b"{}"[..])
+            .with_body(&b"xyz"[..])
+            .with_flags(END);
         let bytes = frame.to_bytes();
         assert_eq!(
             bytes[4..],
-            [2, 0, 0, 0, 3, 0, 0, 0, 3, 0, 2, 0, 2, 1, 0, 0, 0, 0, 0, 0, b'{', b'}', b'x', b'y', b'z']
+            [
+                2, 0, 0, 0, 3, 0, 0, 0, 3, 0, 2, 0, 2, 1, 0, 0, 0, 0, 0, 0, b'{', b'}', b'x', b'y', b'z'
+            ]
         );
-        assert_eq!(u32::from_le_bytes(bytes[..4].try_into().expect("four")), 0x01ca_73ea);
+        assert_eq!(
+            u32::from_le_bytes(bytes[..4].try_into().expect("four")),
+            0x01ca_73ea
+        );
     }
 }

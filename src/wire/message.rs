@@ -1,7 +1,8 @@
 //! What the heads of frames say.
 
 use bytes::Bytes;
-use helios_engine::ops::{Failure, Reply, Request, Step, Warning};
+use helios_engine::ops::files::{FileResults, FileStep, FilesOpened, OpenFiles};
+use helios_engine::ops::{ByteString, Failure, Reply, Request, Step, Warning};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,28 @@ pub enum Call {
         /// Which.
         request: Request,
     },
+    /// Opens a working tree, whose number is that of this call, until it is closed or the connection ends.
+    OpenFiles(OpenFiles),
+    /// Carries out steps on a working tree. The bytes of what they write are the body of the frame.
+    Files {
+        /// Its number.
+        tree: u64,
+        /// What to do, in order; the first that fails ends the call.
+        steps: Vec<FileStep>,
+    },
+    /// Makes a branch at the commit a working tree started from, and opens a tree on it that begins with the same changes. Its
+    /// number is that of this call.
+    ForkFiles {
+        /// Number of the tree that is forked.
+        tree: u64,
+        /// Name of the new branch.
+        branch: ByteString,
+    },
+    /// Drops a working tree, and what it has not committed.
+    CloseFiles {
+        /// Its number.
+        tree: u64,
+    },
     /// Answers at once: for measuring and for looking whether the owner is well.
     Ping,
 }
@@ -63,6 +86,20 @@ pub enum Answer {
         /// What came of the request.
         result: Reply,
     },
+    /// Of [`Call::OpenFiles`] and [`Call::ForkFiles`].
+    Opened {
+        /// Its number on this connection.
+        tree: u64,
+        /// What it is.
+        opened: FilesOpened,
+    },
+    /// Of [`Call::Files`]; what was read came before, in frames of kind `Output`.
+    Stepped {
+        /// What came of the steps.
+        results: FileResults,
+    },
+    /// Of [`Call::CloseFiles`].
+    Closed,
     /// Of [`Call::Ping`].
     Pong,
 }

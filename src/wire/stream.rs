@@ -14,7 +14,8 @@ use bytes::{Bytes, BytesMut};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 
 use super::frame::{BODY_BYTES_MAX, Frame, HEADER_BYTES, PASSED};
@@ -255,7 +256,15 @@ mod tests {
     /// length from which memory is passed, several behind each other, sent by one thread and received by another.
     #[test]
     fn bodies_of_every_length_arrive() {
-        let lengths = [0, 1, 1000, PASSED_FROM - 1, PASSED_FROM, PASSED_FROM + 1, BODY_BYTES_MAX];
+        let lengths = [
+            0,
+            1,
+            1000,
+            PASSED_FROM - 1,
+            PASSED_FROM,
+            PASSED_FROM + 1,
+            BODY_BYTES_MAX,
+        ];
         let frame = |length: usize| {
             let body: Vec<u8> = (0..length).map(|at| (at * 7 % 253) as u8).collect();
             Frame::new(Kind::Output, length as u64, vec![b'h'; length.min(100_000)])

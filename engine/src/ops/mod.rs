@@ -16,6 +16,7 @@
 mod bytestring;
 mod exchange;
 mod failure;
+pub mod files;
 mod local;
 mod reply;
 mod request;

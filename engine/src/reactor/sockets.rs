@@ -113,10 +113,19 @@ impl Sockets {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
         events.reserve(EVENTS_PER_LOOK);
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let mut woken = Vec::new();
         // An interrupted look is made again in the next turn.
-        if epoll::wait(epoll.fd(), rustix::buffer::spare_capacity(&mut events), Some(&now)).is_ok() {
+        if epoll::wait(
+            epoll.fd(),
+            rustix::buffer::spare_capacity(&mut events),
+            Some(&now),
+        )
+        .is_ok()
+        {
             for event in &events {
                 let token = event.data.u64();
                 let place = (token != BELL).then(|| self.places.get_mut(SlabKey::from_token(token)));
@@ -203,7 +212,10 @@ impl<T: AsFd> Watched<T> {
 
     fn side<R>(&self, direction: Direction, change: impl FnOnce(&mut Side) -> R) -> R {
         let mut sockets = self.core.sockets.borrow_mut();
-        let place = sockets.places.get_mut(self.key).expect("kept until it is dropped");
+        let place = sockets
+            .places
+            .get_mut(self.key)
+            .expect("kept until it is dropped");
         change(match direction {
             Direction::Reading => &mut place.reading,
             Direction::Writing => &mut place.writing,

@@ -28,7 +28,10 @@ pub struct ServeArgs {
 }
 
 fn unix(address: OsString) -> Result<PathBuf, String> {
-    let path = address.as_bytes().strip_prefix(b"unix:").filter(|path| !path.is_empty());
+    let path = address
+        .as_bytes()
+        .strip_prefix(b"unix:")
+        .filter(|path| !path.is_empty());
     match path {
         Some(path) => Ok(PathBuf::from(OsString::from_vec(path.to_vec()))),
         None => Err(format!(

@@ -24,7 +24,9 @@ pub fn serve(session: &mut Session, args: ServeArgs) -> Result<Exit, Stop> {
             .output
             .json(&serde_json::json!({ "store": store, "control": control }))?;
     } else {
-        session.output.line(format!("serving {store} at unix:{control}"))?;
+        session
+            .output
+            .line(format!("serving {store} at unix:{control}"))?;
     }
     session.output.flush()?;
     serving.run(&session.cancel())?;

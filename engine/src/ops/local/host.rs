@@ -95,7 +95,10 @@ impl Engine {
     pub(super) fn run(&self, request: Request, exchange: &mut dyn Exchange) -> Result<Reply> {
         match request {
             Request::Init(_) => Err(Error::Refused {
-                what: format!("{} is open; a store can only be made while nobody uses it", self.address),
+                what: format!(
+                    "{} is open; a store can only be made while nobody uses it",
+                    self.address
+                ),
             }),
             Request::Info => self.info().map(Reply::Info),
             Request::Stats => self.stats().map(Reply::Stats),

@@ -13,7 +13,9 @@ async fn echo(socket: Watched<UnixStream>) {
     loop {
         let read = socket.reading(|mut socket| socket.read(&mut buffer)).await;
         let Ok(length @ 1..) = read else { return };
-        buffer[..length].iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
+        buffer[..length]
+            .iter_mut()
+            .for_each(|byte| *byte = byte.wrapping_add(1));
         let mut sent = 0;
         while sent < length {
             let piece = &buffer[sent..length];
@@ -48,7 +50,11 @@ fn sockets_and_doorbells_wake_every_sleep() {
     for (spin, light_sleep, polling) in [
         (Duration::ZERO, Duration::ZERO, Polling::Adaptive),
         (Duration::ZERO, Duration::from_secs(600), Polling::Adaptive),
-        (Duration::from_micros(50), Duration::from_millis(5), Polling::Adaptive),
+        (
+            Duration::from_micros(50),
+            Duration::from_millis(5),
+            Polling::Adaptive,
+        ),
         (Duration::ZERO, Duration::ZERO, Polling::Busy),
     ] {
         let config = Config {
@@ -59,7 +65,9 @@ fn sockets_and_doorbells_wake_every_sleep() {
         };
         let runtime = Runtime::threads(device(1), &config).expect("threads start");
         let mut socket = answered(&runtime, 0);
-        socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        socket
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .expect("a timeout");
         for number in 0..500u32 {
             let byte = [u8::try_from(number % 256).expect("below 256")];
             socket.write_all(&byte).expect("the task reads");
@@ -141,7 +149,10 @@ fn connections_come_and_go() {
     runtime.shutdown();
     let open = std::fs::read_dir("/proc/self/fd").expect("proc").count();
     // Other tests of this process open files too; two thousand of ours would show.
-    assert!(open < open_before + 1000, "{open_before} descriptors before, {open} after");
+    assert!(
+        open < open_before + 1000,
+        "{open_before} descriptors before, {open} after"
+    );
 }
 
 /// Goal: a task in virtual time cannot wait for what is outside of it. Method: ask for it.

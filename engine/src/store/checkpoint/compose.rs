@@ -158,12 +158,13 @@ impl<'a> Draft<'a> {
         let count = u32::try_from(table.lock().len()).expect("segments have u32 numbers");
         for from in (0..count).step_by(SEGMENTS_PER_TURN as usize) {
             let range = from..count.min(from + SEGMENTS_PER_TURN);
-            let (records, others) = table
-                .lock()
-                .records(range, |at, state, first| match old.contains(&at.segment) {
-                    true => Listed::Free,
-                    false => self.listing.listed(at, state, first),
-                });
+            let (records, others) =
+                table
+                    .lock()
+                    .records(range, |at, state, first| match old.contains(&at.segment) {
+                        true => Listed::Free,
+                        false => self.listing.listed(at, state, first),
+                    });
             segments.extend(records);
             generations.extend(others);
             turns.breathe(local, SEGMENTS_PER_TURN as usize).await;
@@ -276,7 +277,8 @@ mod tests {
             pin: false,
             ..Config::default()
         };
-        let runtime = Runtime::driver(SimDevice::new(1, 1 << 20), &config).expect("a runtime without threads");
+        let runtime =
+            Runtime::driver(SimDevice::new(1, 1 << 20), &config).expect("a runtime without threads");
         let (table, usage) = (table.clone(), usage.clone());
         let body = on_reactor(&runtime, |local| async move {
             let draft = Draft::of(&local, &table, &usage, &contents).await;

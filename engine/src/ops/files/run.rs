@@ -1,0 +1,367 @@
+//! Carries steps out.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::large::Large;
+use super::{
+    FileResult, FileResults, FileStat, FileStep, FilesOpened, OpenFiles, Replacement, STEPS_MAX, mtime_ns,
+};
+use crate::error::{Error, Result};
+use crate::limits::EXTENT_BYTES_MAX;
+use crate::objects::Objects;
+use crate::ops::{ByteString, Durability, Failure};
+use crate::trees::{CommitOptions, EntryKind, ExpectHead, Stat, Trees, WorkingOptions, WorkingTree};
+
+/// Bytes of new contents that wait in memory for the commit; beyond, they go to the store ahead of it.
+const PENDING_BYTES_MAX: usize = 4 << 20;
+/// Most bytes of a file that are read or changed in one step: all of them are in memory then.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// An open working tree.
+pub struct Files {
+    tree: WorkingTree,
+    objects: Objects,
+}
+
+fn text(name: &ByteString, what: &str) -> Result<String> {
+    String::from_utf8(name.as_bytes().to_vec())
+        .map_err(|_| Error::invalid(format!("{what} `{name}`"), "it is not UTF-8"))
+}
+
+impl Files {
+    /// Opens one.
+    ///
+    /// # Errors
+    /// No such branch; the branch to be made exists; an impossible name.
+    pub async fn open(trees: &Trees, objects: &Objects, request: &OpenFiles) -> Result<Files> {
+        let branch = text(&request.branch, "branch")?;
+        // A reactor may run this: nothing may wait for other threads.
+        let alone = objects.clone().with_threads(NonZero::<usize>::MIN);
+        let options = WorkingOptions {
+            author: request.author.clone(),
+            times: !request.no_times,
+            pending_bytes_max: PENDING_BYTES_MAX,
+            large: Some(Arc::new(Large(alone.clone()))),
+        };
+        let tree = match &request.fork {
+            Some(fork) => {
+                let fork = text(fork, "branch")?;
+                let head = trees.branch(&branch)?.commit;
+                trees
+                    .create_branch_until(&fork, head, request.expires_ns.unwrap_or(0))
+                    .await?;
+                trees.open_branch(&fork, options).await?
+            }
+            None => match trees.open_branch(&branch, options.clone()).await {
+                Err(Error::NotFound { .. }) if request.create => trees.open_new(&branch, options)?,
+                opened => opened?,
+            },
+        };
+        Ok(Files { tree, objects: alone })
+    }
+
+    /// What it is.
+    pub fn opened(&self) -> FilesOpened {
+        let counts = self.tree.counts();
+        FilesOpened {
+            branch: self.tree.branch().unwrap_or_default().into(),
+            commit: self.tree.base(),
+            files: counts.files,
+            bytes: counts.bytes,
+        }
+    }
+
+    /// Makes `branch` at the commit this tree started from, and a tree on it that begins with the changes of this one.
+    ///
+    /// # Errors
+    /// The branch exists; an impossible name; there is no commit yet.
+    pub async fn fork(&self, branch: &ByteString) -> Result<Files> {
+        let tree = self.tree.fork(&text(branch, "branch")?).await?;
+        Ok(Files {
+            tree,
+            objects: self.objects.clone(),
+        })
+    }
+
+    /// Carries out steps, in order, up to the first that fails. `bytes` are those that the steps bring; what they read is put
+    /// into `read`, a piece for each.
+    pub async fn run(&mut self, steps: &[FileStep], mut bytes: Bytes, read: &mut Vec<Bytes>) -> FileResults {
+        let mut done = FileResults::default();
+        if let Err(failure) = check(steps, &bytes) {
+            done.failed = Some(failure);
+        } else {
+            done.results.reserve(steps.len());
+            for step in steps {
+                match self.step(step, &mut bytes, read).await {
+                    Ok(result) => done.results.push(result),
+                    Err(error) => {
+                        done.failed = Some(error.into());
+                        break;
+                    }
+                }
+            }
+        }
+        done.changed = self.tree.is_dirty();
+        done
+    }
+
+    async fn step(
+        &mut self,
+        step: &FileStep,
+        bytes: &mut Bytes,
+        read: &mut Vec<Bytes>,
+    ) -> Result<FileResult> {
+        let mut take = |count: &u64| bytes.split_to(usize::try_from(*count).expect("checked before"));
+        match step {
+            FileStep::Read { path, offset, length } => {
+                let (piece, size) = self.read(path, *offset, *length).await?;
+                let bytes = piece.len() as u64;
+                read.push(piece);
+                Ok(FileResult::Read { bytes, size })
+            }
+            FileStep::Write {
+                path,
+                bytes: count,
+                offset,
+                parents,
+                mode,
+            } => {
+                let new = take(count);
+                if *parents && let Some(above) = parent(path.as_bytes()) {
+                    self.tree.create_directories(above).await?;
+                }
+                let size = match offset {
+                    None => self.replace(path, new).await?,
+                    Some(offset) => self.write_at(path, *offset, &new).await?,
+                };
+                if let Some(mode) = mode {
+                    self.tree.set_mode(path.as_bytes(), *mode).await?;
+                }
+                Ok(FileResult::Written { size })
+            }
+            FileStep::Append { path, bytes: count } => {
+                let new = take(count);
+                let size = self.size(path).await?.unwrap_or(0);
+                let size = self.write_at(path, size, &new).await?;
+                Ok(FileResult::Written { size })
+            }
+            FileStep::Truncate { path, size } => {
+                check_size(path, *size)?;
+                let content = self.file(path).await?;
+                let mut content = BytesMut::from(&content[..]);
+                content.resize(usize::try_from(*size).expect("checked above"), 0);
+                let size = self.replace(path, content.freeze()).await?;
+                Ok(FileResult::Written { size })
+            }
+            FileStep::Patch { path, replace } => {
+                let mut content = self.file(path).await?.to_vec();
+                for replacement in replace {
+                    content = patched(path, &content, replacement)?;
+                    check_size(path, content.len() as u64)?;
+                }
+                let size = self.replace(path, Bytes::from(content)).await?;
+                Ok(FileResult::Written { size })
+            }
+            FileStep::Rename { from, to } => {
+                self.tree.rename(from.as_bytes(), to.as_bytes()).await?;
+                Ok(FileResult::Done)
+            }
+            FileStep::Remove { path, missing_ok } => {
+                match self.tree.remove(path.as_bytes()).await {
+                    Err(Error::NotFound { .. }) if *missing_ok => {}
+                    removed => removed?,
+                }
+                Ok(FileResult::Done)
+            }
+            FileStep::Mkdir { path, parents } => {
+                match parents {
+                    true => self.tree.create_directories(path.as_bytes()).await?,
+                    false => self.tree.create_directory(path.as_bytes()).await?,
+                }
+                Ok(FileResult::Done)
+            }
+            FileStep::Symlink { path, target } => {
+                let target = Bytes::copy_from_slice(target.as_bytes());
+                self.tree.symlink(path.as_bytes(), target).await?;
+                Ok(FileResult::Done)
+            }
+            FileStep::SetMode { path, mode } => {
+                self.tree.set_mode(path.as_bytes(), *mode).await?;
+                Ok(FileResult::Done)
+            }
+            FileStep::Stat { path } => Ok(FileResult::Stat(stat(self.tree.stat(path.as_bytes()).await?))),
+            FileStep::List { path } => {
+                let entries = self.tree.list(path.as_bytes()).await?;
+                Ok(FileResult::Listed {
+                    entries: entries.into_iter().map(stat).collect(),
+                })
+            }
+            FileStep::Commit {
+                message,
+                durability,
+                expect,
+            } => {
+                let expected = expect.or(self.tree.base());
+                let options = CommitOptions {
+                    message: message.clone(),
+                    expect: expected.map_or(ExpectHead::Absent, ExpectHead::Is),
+                    durable: *durability == Durability::Durable,
+                    ..CommitOptions::default()
+                };
+                let outcome = self.tree.commit_with(&options).await?;
+                Ok(FileResult::Committed {
+                    commit: outcome.commit,
+                    unchanged: outcome.unchanged,
+                    files: outcome.counts.files,
+                    bytes: outcome.counts.bytes,
+                })
+            }
+            FileStep::Reset { to_head } => {
+                match to_head {
+                    true => self.tree.reset_to_head().await?,
+                    false => self.tree.reset().await?,
+                }
+                Ok(FileResult::Done)
+            }
+        }
+    }
+
+    /// A part of a file, or of the target of a link, and how long the whole is. Of large files only that part is read.
+    async fn read(&mut self, path: &ByteString, offset: u64, length: Option<u64>) -> Result<(Bytes, u64)> {
+        let part = |size: u64| {
+            let start = offset.min(size);
+            let end = length.map_or(size, |length| start.saturating_add(length).min(size));
+            start..end
+        };
+        let stat = self.tree.stat(path.as_bytes()).await?;
+        let size = stat.entry.size;
+        if stat.entry.kind == EntryKind::File && !stat.pending && size > EXTENT_BYTES_MAX as u64 {
+            let part = part(size);
+            check_size(path, part.end - part.start)?;
+            let bytes = self.objects.get_range(stat.entry.id, part).await?;
+            return Ok((bytes, size));
+        }
+        let content = self.tree.read(path.as_bytes()).await?;
+        let size = content.len() as u64;
+        let part = part(size);
+        let within = |at: u64| usize::try_from(at).expect("within a content in memory");
+        Ok((content.slice(within(part.start)..within(part.end)), size))
+    }
+
+    /// The size of a file; `None` if it is missing.
+    async fn size(&mut self, path: &ByteString) -> Result<Option<u64>> {
+        match self.tree.stat(path.as_bytes()).await {
+            Ok(stat) if stat.entry.kind == EntryKind::File => Ok(Some(stat.entry.size)),
+            Ok(_) => Err(Error::invalid(format!("`{path}`"), "it is not a file")),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The content of a file that must be there.
+    async fn file(&mut self, path: &ByteString) -> Result<Bytes> {
+        match self.size(path).await? {
+            Some(size) => {
+                check_size(path, size)?;
+                self.tree.read(path.as_bytes()).await
+            }
+            None => Err(Error::not_found(format!("`{path}`"))),
+        }
+    }
+
+    async fn replace(&mut self, path: &ByteString, content: Bytes) -> Result<u64> {
+        let size = content.len() as u64;
+        self.tree.write(path.as_bytes(), content).await?;
+        Ok(size)
+    }
+
+    async fn write_at(&mut self, path: &ByteString, offset: u64, new: &Bytes) -> Result<u64> {
+        check_size(path, offset.saturating_add(new.len() as u64))?;
+        let before = match self.size(path).await? {
+            Some(_) => self.file(path).await?,
+            None => Bytes::new(),
+        };
+        let start = usize::try_from(offset).expect("checked above");
+        let mut content = BytesMut::from(&before[..]);
+        content.resize(before.len().max(start + new.len()), 0);
+        content[start..start + new.len()].copy_from_slice(new);
+        self.replace(path, content.freeze()).await
+    }
+}
+
+/// Refuses calls whose steps do not fit what came with them.
+fn check(steps: &[FileStep], bytes: &Bytes) -> Result<(), Failure> {
+    if steps.len() > STEPS_MAX {
+        let reason = format!("{} of them; a call has at most {STEPS_MAX}", steps.len());
+        return Err(Error::invalid("steps", reason).into());
+    }
+    let wanted = steps.iter().map(|step| match step {
+        FileStep::Write { bytes, .. } | FileStep::Append { bytes, .. } => u128::from(*bytes),
+        _ => 0,
+    });
+    let wanted: u128 = wanted.sum();
+    if wanted != bytes.len() as u128 {
+        let reason = format!("they take {wanted} bytes, and {} came with them", bytes.len());
+        return Err(Error::invalid("steps", reason).into());
+    }
+    Ok(())
+}
+
+fn check_size(path: &ByteString, size: u64) -> Result<()> {
+    if size <= FILE_BYTES_MAX {
+        return Ok(());
+    }
+    let reason = format!(
+        "it would be {size} bytes long; files of at most {FILE_BYTES_MAX} bytes are changed in place; put larger ones whole with \
+         `helios put`"
+    );
+    Err(Error::invalid(format!("`{path}`"), reason))
+}
+
+/// The directory above a path, if that is not the top.
+fn parent(path: &[u8]) -> Option<&[u8]> {
+    let slash = path.iter().rposition(|byte| *byte == b'/')?;
+    Some(&path[..slash])
+}
+
+fn patched(path: &ByteString, content: &[u8], replacement: &Replacement) -> Result<Vec<u8>> {
+    let (old, new) = (replacement.old.as_bytes(), replacement.new.as_bytes());
+    let refused = |reason: String| Err(Error::invalid(format!("patch of `{path}`"), reason));
+    if old.is_empty() {
+        return refused("the text to be replaced is empty".into());
+    }
+    let mut patched = Vec::with_capacity(content.len());
+    let mut rest = content;
+    let mut found = 0u64;
+    while let Some(at) = memchr::memmem::find(rest, old) {
+        patched.extend_from_slice(&rest[..at]);
+        patched.extend_from_slice(new);
+        rest = &rest[at + old.len()..];
+        found += 1;
+        if found > 1 && !replacement.all {
+            return refused(format!("`{}` is there more than once", replacement.old));
+        }
+    }
+    if found == 0 {
+        return refused(format!("`{}` is not there", replacement.old));
+    }
+    patched.extend_from_slice(rest);
+    Ok(patched)
+}
+
+fn stat(stat: Stat) -> FileStat {
+    let entry = stat.entry;
+    let has_id = entry.kind.has_content() && !stat.pending;
+    FileStat {
+        name: ByteString::from(&entry.name[..]),
+        kind: entry.kind,
+        mode: entry.mode,
+        size: entry.size,
+        id: has_id.then_some(entry.id),
+        mtime_ns: entry.attributes.mtime.map(mtime_ns),
+        changed: stat.pending,
+    }
+}

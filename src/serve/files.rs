@@ -1,0 +1,202 @@
+//! The working trees that one client has open: each does one call after the other, several at once do not wait for each other.
+//!
+//! Invariant: what one tree has to do waits in a queue that the limit on calls bounds; a tree lives as long as its connection,
+//! or until it is closed, and nothing of it stays behind.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use helios_engine::ops::files::{FileStep, Files, OpenFiles};
+use helios_engine::ops::{ByteString, Class, Failure};
+
+use super::connection::Connection;
+use crate::wire::frame::{BODY_BYTES_MAX, Frame, Kind};
+use crate::wire::message::Answer;
+
+/// Working trees of one connection.
+const OPEN_MAX: usize = 64;
+
+/// Something to do with a tree.
+enum Job {
+    Steps(Vec<FileStep>, Bytes),
+    Fork(ByteString),
+    Close,
+}
+
+/// One tree.
+#[derive(Default)]
+struct Tree {
+    /// Absent while a task works with it, and before it is open.
+    files: Option<Files>,
+    waiting: VecDeque<(u64, Job)>,
+}
+
+/// The open trees, by the number of the call that opened them.
+#[derive(Default)]
+pub struct OpenTrees(RefCell<HashMap<u64, Tree>>);
+
+impl OpenTrees {
+    /// Makes room for one more.
+    fn claim(&self, number: u64) -> Result<(), Failure> {
+        let mut trees = self.0.borrow_mut();
+        if trees.len() >= OPEN_MAX {
+            let what = format!("{OPEN_MAX} working trees of this connection are open");
+            return Err(Failure::new(Class::Invalid, what).with_hint("close some, or use more connections"));
+        }
+        if trees.insert(number, Tree::default()).is_some() {
+            return Err(Failure::new(
+                Class::Invalid,
+                format!(
+                    "working tree {number} is open already; numbers of calls that open one are not used again"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn opened(&self, number: u64, files: Files) {
+        if let Some(tree) = self.0.borrow_mut().get_mut(&number) {
+            tree.files = Some(files);
+        }
+    }
+
+    fn forget(&self, number: u64) {
+        self.0.borrow_mut().remove(&number);
+    }
+
+    /// Drops all of them.
+    pub fn clear(&self) {
+        // What a task works with goes when that notices.
+        let trees = std::mem::take(&mut *self.0.borrow_mut());
+        drop(trees);
+    }
+}
+
+/// Opens a tree; its number is that of the call.
+pub fn open(connection: &Rc<Connection>, call: u64, request: OpenFiles) -> Result<(), Failure> {
+    connection.trees.claim(call)?;
+    let task = Rc::clone(connection);
+    connection.spawn_call(call, async move {
+        let host = &task.server.host;
+        match Files::open(host.trees(), host.objects(), &request).await {
+            Ok(files) => {
+                let opened = files.opened();
+                task.trees.opened(call, files);
+                task.answer(call, &Answer::Opened { tree: call, opened });
+            }
+            Err(error) => {
+                task.trees.forget(call);
+                task.fail(call, &error.into());
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Does something with an open tree, behind what it has to do already.
+fn enqueue(connection: &Rc<Connection>, call: u64, number: u64, job: Job) -> Result<(), Failure> {
+    let idle = {
+        let mut trees = connection.trees.0.borrow_mut();
+        let tree = trees.get_mut(&number).ok_or_else(|| {
+            Failure::new(
+                Class::NotFound,
+                format!("working tree {number} is not open on this connection"),
+            )
+        })?;
+        tree.waiting.push_back((call, job));
+        tree.files.take()
+    };
+    connection.began(call);
+    // Without the tree somebody works with it, and goes on with this.
+    if let Some(files) = idle {
+        connection.local.spawn(work(Rc::clone(connection), number, files));
+    }
+    Ok(())
+}
+
+/// Carries out steps.
+pub fn steps(
+    connection: &Rc<Connection>,
+    call: u64,
+    number: u64,
+    steps: Vec<FileStep>,
+    bytes: Bytes,
+) -> Result<(), Failure> {
+    enqueue(connection, call, number, Job::Steps(steps, bytes))
+}
+
+/// Makes a branch and a tree on it that begins with the changes of this one. Its number is that of the call.
+pub fn fork(connection: &Rc<Connection>, call: u64, number: u64, branch: ByteString) -> Result<(), Failure> {
+    connection.trees.claim(call)?;
+    let queued = enqueue(connection, call, number, Job::Fork(branch));
+    if queued.is_err() {
+        connection.trees.forget(call);
+    }
+    queued
+}
+
+/// Drops a tree and what it has not committed.
+pub fn close(connection: &Rc<Connection>, call: u64, number: u64) -> Result<(), Failure> {
+    enqueue(connection, call, number, Job::Close)
+}
+
+/// Does what waits for one tree, then puts it back.
+async fn work(connection: Rc<Connection>, number: u64, mut files: Files) {
+    loop {
+        let next = {
+            let mut trees = connection.trees.0.borrow_mut();
+            let Some(tree) = trees.get_mut(&number) else {
+                // The connection has ended.
+                return;
+            };
+            match tree.waiting.pop_front() {
+                Some(next) => next,
+                None => {
+                    tree.files = Some(files);
+                    return;
+                }
+            }
+        };
+        match next {
+            (call, Job::Steps(steps, bytes)) => {
+                let mut read = Vec::new();
+                let results = files.run(&steps, bytes, &mut read).await;
+                for mut piece in read {
+                    while !piece.is_empty() {
+                        if !connection.outbox.room().await {
+                            return;
+                        }
+                        let bytes = piece.split_to(piece.len().min(BODY_BYTES_MAX));
+                        let frame = Frame::new(Kind::Output, call, Bytes::new()).with_body(bytes);
+                        connection.outbox.push([frame]);
+                    }
+                }
+                connection.answer(call, &Answer::Stepped { results });
+            }
+            (call, Job::Fork(branch)) => match files.fork(&branch).await {
+                Ok(forked) => {
+                    let opened = forked.opened();
+                    connection.trees.opened(call, forked);
+                    connection.answer(call, &Answer::Opened { tree: call, opened });
+                }
+                Err(error) => {
+                    connection.trees.forget(call);
+                    connection.fail(call, &error.into());
+                }
+            },
+            (call, Job::Close) => {
+                let closed = connection.trees.0.borrow_mut().remove(&number);
+                connection.answer(call, &Answer::Closed);
+                let late = closed.into_iter().flat_map(|tree| tree.waiting);
+                for (call, _) in late {
+                    connection.trees.forget(call);
+                    let closed = format!("working tree {number} was closed by a call before this one");
+                    connection.fail(call, &Failure::new(Class::NotFound, closed));
+                }
+                return;
+            }
+        }
+    }
+}

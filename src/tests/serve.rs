@@ -1,0 +1,593 @@
+//! A store that is served: commands that find its owner, clients that misbehave, owners that die.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::Duration;
+
+use bytes::Bytes;
+use helios::ops::Failure;
+use helios::ops::files::{FileResult, FileResults, FileStep, OpenFiles};
+use helios::wire::frame::{BODY_BYTES_MAX, Frame, HEAD_BYTES_MAX, Kind};
+use helios::wire::message::{Answer, Call, Goodbye, Hello, Message, VERSIONS};
+use helios::wire::stream::Conversation;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::sandbox::{Sandbox, pattern};
+
+/// Long enough that only something lost takes it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server of a sandbox's store; killed when the test ends without ending it.
+struct Server {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Server {
+    fn start(sandbox: &Sandbox) -> Server {
+        Server::start_with(sandbox, &[])
+    }
+
+    fn start_with(sandbox: &Sandbox, more: &[&str]) -> Server {
+        let mut child = sandbox.spawn(["serve", "--json"].iter().chain(more));
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        stdout.read_line(&mut line).expect("it says where it listens");
+        if line.is_empty() {
+            let mut stderr = String::new();
+            let pipe = child.stderr.as_mut().expect("a pipe");
+            pipe.read_to_string(&mut stderr).expect("its last words");
+            panic!("the server did not start: {stderr}");
+        }
+        let ready: serde_json::Value = serde_json::from_str(&line).expect("one value");
+        let socket = PathBuf::from(ready["control"].as_str().expect("a path"));
+        Server { child, socket }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process"), signal).expect("it runs");
+    }
+
+    /// Ends it as an operator would.
+    fn end(mut self) {
+        self.signal(Signal::TERM);
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+        assert!(!self.socket.exists(), "the socket is left behind");
+    }
+
+    /// Ends it as a crash would.
+    fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    fn connect(&self) -> UnixStream {
+        let socket = UnixStream::connect(&self.socket).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket
+    }
+
+    fn client(&self) -> Client {
+        let mut client = Client {
+            conversation: Conversation::new(self.connect()),
+            next: 1,
+        };
+        client.send(hello().frame(0));
+        assert_eq!(client.receive().kind, Kind::Welcome);
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        protocol: "helios".into(),
+        versions: VERSIONS.to_vec(),
+        program: "a test".into(),
+    }
+}
+
+/// A client of our own.
+struct Client {
+    conversation: Conversation,
+    next: u64,
+}
+
+impl Client {
+    fn send(&mut self, frame: Frame) {
+        self.conversation.send(frame).expect("the server reads");
+    }
+
+    fn receive(&mut self) -> Frame {
+        self.conversation.receive().expect("sound").expect("an answer")
+    }
+
+    /// Asks; answers the number of the call.
+    fn ask(&mut self, call: &Call, body: &[u8]) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.send(call.frame(number).with_body(Bytes::copy_from_slice(body)));
+        number
+    }
+
+    /// The answer to a call, and the bytes that came before it.
+    fn answer(&mut self, number: u64) -> (Result<Answer, Failure>, Vec<u8>) {
+        let mut output = Vec::new();
+        loop {
+            let frame = self.receive();
+            assert_eq!(frame.call, number);
+            match frame.kind {
+                Kind::Output => output.extend_from_slice(&frame.body),
+                Kind::Reply => return (Ok(Answer::read(&frame.head).expect("an answer")), output),
+                Kind::Failure => return (Err(Failure::read(&frame.head).expect("a failure")), output),
+                kind => panic!("{kind:?}"),
+            }
+        }
+    }
+
+    fn open(&mut self, branch: &str, fork: Option<&str>) -> u64 {
+        let request = OpenFiles {
+            branch: branch.into(),
+            fork: fork.map(Into::into),
+            create: fork.is_none(),
+            ..OpenFiles::default()
+        };
+        let number = self.ask(&Call::OpenFiles(request), b"");
+        match self.answer(number).0 {
+            Ok(Answer::Opened { tree, .. }) => tree,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn steps(&mut self, tree: u64, steps: Vec<FileStep>, body: &[u8]) -> (FileResults, Vec<u8>) {
+        let number = self.ask(&Call::Files { tree, steps }, body);
+        match self.answer(number) {
+            (Ok(Answer::Stepped { results }), output) => (results, output),
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+}
+
+fn write(path: &str, bytes: usize) -> FileStep {
+    FileStep::Write {
+        path: path.into(),
+        bytes: bytes as u64,
+        offset: None,
+        parents: true,
+        mode: None,
+    }
+}
+
+fn commit() -> FileStep {
+    FileStep::Commit {
+        message: "a step".into(),
+        durability: Default::default(),
+        expect: None,
+    }
+}
+
+/// What a session of commands prints, ids and times left out where they differ by nature.
+fn session(sandbox: &Sandbox) -> Vec<String> {
+    sandbox.write("project/a", "one");
+    sandbox.write("project/dir/b", "two");
+    sandbox.write("large", pattern(6 << 20, 3));
+    let mut printed = Vec::new();
+    let commands: &[&[&str]] = &[
+        &["put", "large", "-q"],
+        &["commit", "project", "-m", "first", "--no-times", "--json"],
+        &["branch", "side"],
+        &["tag", "v1"],
+        &["ls", "-R", "main"],
+        &["cat", "main:dir/b"],
+        &["status", "project"],
+        &["diff", "main", "side"],
+        &["materialize", "v1", "copy"],
+        &["branch", "-d", "side"],
+        &["gc", "-n"],
+        &["check", "--read-data"],
+        &["du", "main"],
+    ];
+    for command in commands {
+        let output = sandbox.helios().args(*command).output().expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        let code = output.status.code();
+        printed.push(format!(
+            "{command:?} {code:?}\n{}",
+            String::from_utf8_lossy(&text)
+        ));
+    }
+    let id = sandbox.run(["put", "large", "-q"]);
+    let got = sandbox
+        .helios()
+        .args(["get", id.trim()])
+        .output()
+        .expect("it runs");
+    assert!(got.stdout == pattern(6 << 20, 3), "the content came back changed");
+    assert_eq!(
+        fs::read(sandbox.work().join("copy/dir/b")).expect("a file"),
+        b"two"
+    );
+    printed.push(sandbox.fails(3, ["cat", "main:nothing"]));
+    printed.push(sandbox.fails(2, ["branch", "a..b~"]));
+    printed
+}
+
+/// Replaces what differs between two runs in two places.
+fn same(printed: Vec<String>, sandbox: &Sandbox) -> Vec<String> {
+    let root = sandbox.path("").display().to_string();
+    let hex = |text: &str| {
+        let mut out = String::new();
+        let mut run = String::new();
+        for letter in text.chars().chain(['\n']) {
+            if letter.is_ascii_hexdigit() {
+                run.push(letter);
+                continue;
+            }
+            // Ids of commits hold the time of the commit.
+            out.push_str(if run.len() >= 12 { "ID" } else { &run });
+            run.clear();
+            out.push(letter);
+        }
+        out
+    };
+    let ns = |text: &str| match text.split_once("\"time_ns\":") {
+        Some((before, after)) => {
+            let rest = after.trim_start_matches(|letter: char| letter.is_ascii_digit());
+            format!("{before}TIME{rest}")
+        }
+        None => text.to_owned(),
+    };
+    printed
+        .iter()
+        .map(|text| ns(&hex(&text.replace(&root, "ROOT/"))))
+        .collect()
+}
+
+/// Goal: a command prints the same and ends with the same code whether it opens the store or the owner works for it.
+/// Method: one session of commands on two new stores, one of them served.
+#[test]
+fn commands_are_the_same_with_an_owner() {
+    let alone = Sandbox::new();
+    let served = Sandbox::new();
+    let server = Server::start(&served);
+    let without = same(session(&alone), &alone);
+    let with = same(session(&served), &served);
+    assert_eq!(without, with);
+    server.end();
+    assert!(served.run(["check", "--read-data"]).contains("0 damaged"));
+}
+
+/// Goal: one owner at a time; the next one, and commands, go on after each way of its end. Method: a second server, a command
+/// that may not attach, an owner ended, an owner killed with its socket left behind.
+#[test]
+fn one_owner_at_a_time() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(&sandbox);
+    assert!(sandbox.fails(5, ["serve"]).contains("in use by process"));
+    assert!(
+        sandbox
+            .fails(5, ["info", "--no-attach"])
+            .contains("in use by process")
+    );
+    sandbox.run(["branch"]);
+    server.end();
+    sandbox.run(["info"]);
+    let server = Server::start(&sandbox);
+    let socket = server.socket.clone();
+    sandbox.write("f", "x");
+    let id = sandbox.run(["put", "f", "-q"]);
+    server.kill();
+    assert!(socket.exists(), "a killed owner leaves its socket");
+    assert_eq!(sandbox.run(["get", id.trim()]), "x");
+    let server = Server::start(&sandbox);
+    assert_eq!(server.socket, socket);
+    assert_eq!(sandbox.run(["get", id.trim()]), "x");
+    server.end();
+}
+
+/// Goal: a socket is made only where it may be. Method: a path that is too long, a file in the way, a socket that somebody
+/// answers, and a path of one's own.
+#[test]
+fn sockets_are_made_where_they_may_be() {
+    let sandbox = Sandbox::new();
+    let long = format!("unix:{}", sandbox.path("x".repeat(120)).display());
+    assert!(
+        sandbox
+            .fails(2, ["serve", "--control", &long])
+            .contains("107 bytes")
+    );
+    sandbox.write("file", "mine");
+    let taken = format!("unix:{}", sandbox.work().join("file").display());
+    assert!(
+        sandbox
+            .fails(2, ["serve", "--control", &taken])
+            .contains("something else")
+    );
+    assert_eq!(fs::read(sandbox.work().join("file")).expect("untouched"), b"mine");
+    let _listener = std::os::unix::net::UnixListener::bind(sandbox.path("live")).expect("a socket");
+    let live = format!("unix:{}", sandbox.path("live").display());
+    assert!(
+        sandbox
+            .fails(2, ["serve", "--control", &live])
+            .contains("another process")
+    );
+    assert!(
+        sandbox
+            .fails(2, ["serve", "--control", "tcp:1"])
+            .contains("unix:")
+    );
+    let own = format!("unix:{}", sandbox.path("own").display());
+    let server = Server::start_with(&sandbox, &["--control", &own]);
+    assert_eq!(server.socket, sandbox.path("own"));
+    sandbox.run(["info"]);
+    server.end();
+}
+
+/// Goal: agents work on files without directories, many calls at once, and a client that goes leaves nothing. Method: a tree
+/// written, forked, committed on both sides; calls on one tree in order although none is waited for; a client that goes with
+/// changes it did not commit.
+#[test]
+fn clients_work_on_files() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(&sandbox);
+    let mut client = server.client();
+    let main = client.open("main", None);
+    let (results, _) = client.steps(main, vec![write("a/b", 3), commit()], b"one");
+    assert_eq!(results.failed, None);
+    let fork = client.open("main", Some("agent"));
+    let big = pattern(3 << 20, 9);
+    let (results, _) = client.steps(fork, vec![write("big", big.len())], &big);
+    assert_eq!(results.failed, None);
+    let read = |path: &str| FileStep::Read {
+        path: path.into(),
+        offset: 0,
+        length: None,
+    };
+    let (results, output) = client.steps(fork, vec![read("a/b"), read("big"), commit()], b"");
+    assert_eq!(results.failed, None);
+    assert!(
+        output == [b"one".to_vec(), big.clone()].concat(),
+        "what was read differs"
+    );
+    // Pipelined: each call appends a byte, and they are answered in order.
+    let numbers: Vec<u64> = (0..60u8)
+        .map(|byte| {
+            let append = FileStep::Append {
+                path: "log".into(),
+                bytes: 1,
+            };
+            let call = Call::Files {
+                tree: fork,
+                steps: vec![append],
+            };
+            client.ask(&call, &[byte])
+        })
+        .collect();
+    for number in numbers {
+        let (answer, _) = client.answer(number);
+        assert!(matches!(answer, Ok(Answer::Stepped { results }) if results.failed.is_none()));
+    }
+    let (results, output) = client.steps(fork, vec![read("log"), commit()], b"");
+    assert!(matches!(
+        results.results[1],
+        FileResult::Committed { unchanged: false, .. }
+    ));
+    assert_eq!(output, (0..60).collect::<Vec<u8>>());
+    let number = client.ask(
+        &Call::ForkFiles {
+            tree: fork,
+            branch: "again".into(),
+        },
+        b"",
+    );
+    assert!(matches!(client.answer(number).0, Ok(Answer::Opened { .. })));
+    let number = client.ask(&Call::CloseFiles { tree: main }, b"");
+    assert_eq!(client.answer(number).0, Ok(Answer::Closed));
+    let number = client.ask(
+        &Call::Files {
+            tree: main,
+            steps: vec![],
+        },
+        b"",
+    );
+    assert!(
+        client
+            .answer(number)
+            .0
+            .is_err_and(|failure| failure.message.contains("not open"))
+    );
+    let (results, _) = client.steps(fork, vec![write("lost", 4)], b"gone");
+    assert!(results.changed);
+    drop(client);
+    assert_eq!(sandbox.run(["cat", "agent:a/b"]), "one");
+    sandbox.fails(3, ["cat", "agent:lost"]);
+    assert_eq!(sandbox.run(["branch"]).lines().count(), 3);
+    server.end();
+    assert!(sandbox.run(["check", "--read-data"]).contains("0 damaged"));
+}
+
+/// Goal: nothing that comes over the socket stops the server, and a client is told what was wrong with its words. Method:
+/// garbage, a wrong first frame, an unknown version, lengths beyond the limits, a checksum that is wrong, a frame only an owner
+/// sends, a number used twice, a message that is no JSON; then half a frame, and silence.
+#[test]
+fn nonsense_ends_its_connection_only() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(&sandbox);
+    let goodbye = |conversation: &mut Conversation| loop {
+        match conversation.receive() {
+            Ok(Some(frame)) if frame.kind == Kind::Goodbye => {
+                return Goodbye::read(&frame.head).expect("a reason").reason;
+            }
+            Ok(Some(_)) => {}
+            other => panic!("no goodbye: {other:?}"),
+        }
+    };
+    let raw = |bytes: &[u8]| {
+        let mut socket = server.connect();
+        socket.write_all(bytes).expect("it reads");
+        goodbye(&mut Conversation::new(socket))
+    };
+    assert!(raw(&[0xff; 64]).contains("announces"));
+    assert!(raw(&Frame::new(Kind::Call, 1, &b"{}"[..]).to_bytes()).contains("no hello"));
+    assert!(raw(&Frame::new(Kind::Hello, 0, &b"{]"[..]).to_bytes()).contains("no sense"));
+    let future = Hello {
+        versions: vec![99],
+        ..hello()
+    };
+    assert!(raw(&future.frame(0).to_bytes()).contains("[99]"));
+    let after_hello = |bytes: &[u8]| {
+        let hello = hello().frame(0).to_bytes();
+        raw(&[&hello[..], bytes].concat())
+    };
+    let mut wrong = Call::Ping.frame(1).to_bytes();
+    wrong[30] ^= 1;
+    assert!(after_hello(&wrong).contains("checksum"));
+    let mut long = Call::Ping.frame(1).to_bytes();
+    long[4..8].copy_from_slice(&u32::try_from(HEAD_BYTES_MAX + 1).expect("small").to_le_bytes());
+    assert!(after_hello(&long).contains("at most"));
+    let mut long = Call::Ping.frame(1).to_bytes();
+    long[8..12].copy_from_slice(&u32::try_from(BODY_BYTES_MAX + 1).expect("small").to_le_bytes());
+    assert!(after_hello(&long).contains("at most"));
+    assert!(after_hello(&Frame::new(Kind::Welcome, 0, &b"{}"[..]).to_bytes()).contains("Welcome"));
+    assert!(after_hello(&Frame::new(Kind::Call, 1, &b"{\"call\":\"fly\"}"[..]).to_bytes()).contains("fly"));
+    let mut half = server.connect();
+    half.write_all(&hello().frame(0).to_bytes()[..10])
+        .expect("it reads");
+    drop(half);
+    let _silent = server.connect();
+    for number in 0..2000u32 {
+        let mut socket = server.connect();
+        match number % 4 {
+            0 => {}
+            1 => socket.write_all(&hello().frame(0).to_bytes()).expect("it reads"),
+            2 => socket
+                .write_all(&pattern(100, u64::from(number)))
+                .expect("it reads"),
+            _ => {
+                let hello = hello().frame(0).to_bytes();
+                let call = Call::OpenFiles(OpenFiles {
+                    branch: "main".into(),
+                    create: true,
+                    ..OpenFiles::default()
+                });
+                let call = call.frame(1).to_bytes();
+                socket.write_all(&[hello, call].concat()).expect("it reads");
+            }
+        }
+    }
+    let mut client = server.client();
+    let number = client.ask(&Call::Ping, b"");
+    assert_eq!(client.answer(number).0, Ok(Answer::Pong));
+    assert_eq!(sandbox.run(["branch"]), "");
+    server.end();
+}
+
+/// Goal: a client that asks and never reads holds no more memory than it may, and harms nobody. Method: it asks for 64 times
+/// 8 MiB at once; meanwhile others are answered, and the server's memory stays below what would hold them.
+#[test]
+fn a_client_that_never_reads_is_bounded() {
+    let sandbox = Sandbox::new();
+    sandbox.write("big", pattern(8 << 20, 5));
+    let id = sandbox.run(["put", "big", "-q"]);
+    let server = Server::start_with(&sandbox, &["--cache", "16M"]);
+    let resident = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).expect("it runs");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("its size");
+        let kib: u64 = line
+            .split_ascii_whitespace()
+            .nth(1)
+            .expect("a number")
+            .parse()
+            .expect("a number");
+        kib >> 10
+    };
+    let before = resident();
+    let mut greedy = server.client();
+    let request: serde_json::Value = serde_json::json!({
+        "call": "run", "request": { "operation": "get", "id": id.trim() }
+    });
+    for number in 1..=64 {
+        greedy.send(Frame::new(Kind::Call, number, request.to_string().into_bytes()));
+    }
+    let mut client = server.client();
+    for _ in 0..20 {
+        let number = client.ask(&Call::Ping, b"");
+        assert_eq!(client.answer(number).0, Ok(Answer::Pong));
+        let tree = client.open("main", None);
+        let number = client.ask(&Call::CloseFiles { tree }, b"");
+        assert_eq!(client.answer(number).0, Ok(Answer::Closed));
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 300, "{grown} MiB for a client that does not read");
+    drop(greedy);
+    server.end();
+}
+
+/// Goal: a client is told when its owner dies, and what was acknowledged is there afterwards. Method: the owner is killed
+/// while commits stream in; every one that was answered as durable is in the store that the next command opens.
+#[test]
+fn an_owner_killed_loses_nothing_acknowledged() {
+    let sandbox = Sandbox::new();
+    for round in 0..5u64 {
+        let server = Server::start(&sandbox);
+        let mut client = server.client();
+        let branch = format!("b{round}");
+        let tree = client.open(&branch, None);
+        let pid = server.child.id();
+        let killer = std::thread::spawn(move || {
+            crate::crash::pause(20 + round * 15);
+            let pid = i32::try_from(pid)
+                .ok()
+                .and_then(Pid::from_raw)
+                .expect("a process");
+            kill_process(pid, Signal::KILL).expect("it runs");
+        });
+        let mut acknowledged = 0u32;
+        for number in 1..100_000u32 {
+            let call = Call::Files {
+                tree,
+                steps: vec![write("n", 4), commit()],
+            };
+            let frame = call
+                .frame(u64::from(number) + 10)
+                .with_body(number.to_le_bytes().to_vec());
+            if client.conversation.send(frame).is_err() {
+                break;
+            }
+            match client.conversation.receive() {
+                Ok(Some(frame)) if frame.kind == Kind::Reply => acknowledged = number,
+                _ => break,
+            }
+        }
+        killer.join().expect("it was running");
+        drop(server);
+        if acknowledged > 0 {
+            let output = sandbox
+                .helios()
+                .args(["cat", &format!("{branch}:n")])
+                .output()
+                .expect("it runs");
+            let found = u32::from_le_bytes(output.stdout[..].try_into().expect("four bytes"));
+            assert!(
+                found >= acknowledged,
+                "{found} after {acknowledged} was acknowledged"
+            );
+        }
+    }
+    assert!(sandbox.run(["check", "--read-data"]).contains("0 damaged"));
+}
