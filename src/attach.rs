@@ -4,7 +4,6 @@
 //! store were open here, so a command prints the same either way.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +11,9 @@ use bytes::Bytes;
 use helios_engine::ops::{Class, Client, Exchange, Failure, Reply, Request, Step, Warning};
 use parking_lot::Mutex;
 
+use crate::client::{self, CallError, read};
 use crate::wire::frame::{BODY_BYTES_MAX, END, Frame, Kind};
-use crate::wire::message::{Answer, Call, Goodbye, Hello, Joined, Message, VERSIONS, Want, Welcome};
+use crate::wire::message::{Answer, Call, Joined, Message, Want};
 use crate::wire::stream::Conversation;
 
 /// Time between two looks at the wish to stop.
@@ -38,9 +38,9 @@ impl Attached {
     /// # Errors
     /// The owner does not let this process in, or speaks another version.
     pub fn connect(path: &Path) -> Result<Option<Attached>, Failure> {
-        let socket = match UnixStream::connect(path) {
-            Ok(socket) => socket,
-            Err(error)
+        let conversation = match client::connect(path) {
+            Ok((conversation, _)) => conversation,
+            Err(CallError::Lost(error))
                 if matches!(
                     error.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
@@ -48,33 +48,8 @@ impl Attached {
             {
                 return Ok(None);
             }
-            Err(error) => return Err(lost(path, &error)),
+            Err(error) => return Err(failure(path, error)),
         };
-        let mut conversation = Conversation::new(socket);
-        let hello = Hello {
-            protocol: "helios".into(),
-            versions: VERSIONS.to_vec(),
-            program: format!("helios {}", env!("CARGO_PKG_VERSION")),
-        };
-        let answer = conversation
-            .send(hello.frame(0))
-            .and_then(|()| conversation.receive())
-            .map_err(|error| lost(path, &error))?;
-        let Some(frame) = answer else {
-            return Ok(None);
-        };
-        match frame.kind {
-            Kind::Welcome => {
-                Welcome::read(&frame.head).map_err(|error| odd(path, &error.to_string()))?;
-            }
-            Kind::Goodbye => return Err(refused(path, &frame)),
-            kind => {
-                return Err(odd(
-                    path,
-                    &format!("a frame of kind {kind:?} in place of a welcome"),
-                ));
-            }
-        }
         conversation
             .socket()
             .set_read_timeout(Some(LOOK_EVERY))
@@ -113,11 +88,7 @@ impl Attached {
             },
             Err(error) => {
                 state.failed = true;
-                Err(own.unwrap_or_else(|| match error {
-                    Lost::System(error) => lost(&self.socket, &error),
-                    Lost::Goodbye(frame) => refused(&self.socket, &frame),
-                    Lost::Odd(what) => odd(&self.socket, &what),
-                }))
+                Err(own.unwrap_or_else(|| failure(&self.socket, error)))
             }
         }
     }
@@ -126,19 +97,6 @@ impl Attached {
 impl Client for Attached {
     fn call(&self, request: Request, exchange: &mut dyn Exchange) -> Result<Reply, Failure> {
         self.run(request, exchange)
-    }
-}
-
-/// Why there is no answer.
-enum Lost {
-    System(io::Error),
-    Goodbye(Frame),
-    Odd(String),
-}
-
-impl From<io::Error> for Lost {
-    fn from(error: io::Error) -> Lost {
-        Lost::System(error)
     }
 }
 
@@ -153,7 +111,7 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    fn through(&mut self, request: Request) -> Result<Result<Reply, Failure>, Lost> {
+    fn through(&mut self, request: Request) -> Result<Result<Reply, Failure>, CallError> {
         for frame in (Call::Run { request }).frames(self.call) {
             self.conversation.send(frame)?;
         }
@@ -164,15 +122,15 @@ impl Talk<'_> {
             }
             let frame = match self.conversation.receive() {
                 Ok(Some(frame)) => frame,
-                Ok(None) => return Err(Lost::System(io::ErrorKind::UnexpectedEof.into())),
+                Ok(None) => return Err(CallError::Lost(io::ErrorKind::UnexpectedEof.into())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error.into()),
             };
             if frame.kind == Kind::Goodbye {
-                return Err(Lost::Goodbye(frame));
+                return Err(client::refused(&frame.head));
             }
             if frame.call != self.call {
-                return Err(Lost::Odd(format!(
+                return Err(CallError::Odd(format!(
                     "it answers call {}, which was not made",
                     frame.call
                 )));
@@ -192,7 +150,7 @@ impl Talk<'_> {
                     if let Some(head) = joined.take(&frame) {
                         return match read::<Answer>(&head)? {
                             Answer::Ran { result } => Ok(Ok(result)),
-                            _ => Err(Lost::Odd("it answers something else".into())),
+                            _ => Err(CallError::Odd("it answers something else".into())),
                         };
                     }
                 }
@@ -201,7 +159,7 @@ impl Talk<'_> {
                         return Ok(Err(read::<Failure>(&head)?));
                     }
                 }
-                kind => return Err(Lost::Odd(format!("a frame of kind {kind:?}"))),
+                kind => return Err(CallError::Odd(format!("a frame of kind {kind:?}"))),
             }
         }
     }
@@ -221,7 +179,7 @@ impl Talk<'_> {
         self.cancel()
     }
 
-    fn give(&mut self, want: Want) -> Result<(), Lost> {
+    fn give(&mut self, want: Want) -> Result<(), CallError> {
         let most = usize::try_from(want.bytes)
             .unwrap_or(usize::MAX)
             .min(BODY_BYTES_MAX);
@@ -244,8 +202,20 @@ impl Talk<'_> {
     }
 }
 
-fn read<M: Message>(head: &[u8]) -> Result<M, Lost> {
-    M::read(head).map_err(|error| Lost::Odd(error.to_string()))
+fn failure(path: &Path, error: CallError) -> Failure {
+    let say = |class, what: &str| {
+        Failure::new(
+            class,
+            format!("the owner of the store, at {}: {what}", path.display()),
+        )
+    };
+    match error {
+        CallError::Failed(failure) => failure,
+        CallError::Lost(error) => lost(path, &error),
+        CallError::Refused(reason) => say(Class::InUse, &reason),
+        CallError::Odd(what) => say(Class::Failed, &format!("it makes no sense: {what}"))
+            .with_hint("it may be another version of helios; restart it"),
+    }
 }
 
 fn lost(path: &Path, error: &io::Error) -> Failure {
@@ -266,24 +236,4 @@ fn lost(path: &Path, error: &io::Error) -> Failure {
         format!("the owner of the store, at {}: {what}", path.display()),
     )
     .with_hint("what it was doing may be done or not; look, then try again")
-}
-
-fn odd(path: &Path, what: &str) -> Failure {
-    Failure::new(
-        Class::Failed,
-        format!(
-            "the owner of the store, at {}, makes no sense: {what}",
-            path.display()
-        ),
-    )
-    .with_hint("it may be another version of helios; restart it")
-}
-
-fn refused(path: &Path, frame: &Frame) -> Failure {
-    let reason =
-        Goodbye::read(&frame.head).map_or_else(|_| "it says goodbye".to_owned(), |goodbye| goodbye.reason);
-    Failure::new(
-        Class::InUse,
-        format!("the owner of the store, at {}: {reason}", path.display()),
-    )
 }

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod cli;
+pub mod client;
 pub mod serve;
 pub mod wire;
 

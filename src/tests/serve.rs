@@ -8,6 +8,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use bytes::Bytes;
+use helios::client::{CallError, Client};
 use helios::ops::Failure;
 use helios::ops::files::{FileResult, FileResults, FileStep, OpenFiles};
 use helios::wire::frame::{BODY_BYTES_MAX, Frame, HEAD_BYTES_MAX, Kind};
@@ -73,12 +74,9 @@ impl Server {
     }
 
     fn client(&self) -> Client {
-        let mut client = Client {
-            conversation: Conversation::new(self.connect()),
-            next: 1,
-        };
-        client.send(hello().frame(0));
-        assert_eq!(client.receive().kind, Kind::Welcome);
+        let mut client = Client::connect(&self.socket).expect("it listens");
+        let socket = client.conversation().socket();
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         client
     }
 }
@@ -99,64 +97,26 @@ fn hello() -> Hello {
     }
 }
 
-/// A client of our own.
-struct Client {
-    conversation: Conversation,
-    next: u64,
+fn open(client: &mut Client, branch: &str, fork: Option<&str>) -> u64 {
+    let request = OpenFiles {
+        branch: branch.into(),
+        fork: fork.map(Into::into),
+        create: fork.is_none(),
+        ..OpenFiles::default()
+    };
+    client.open_files(request).expect("a tree")
 }
 
-impl Client {
-    fn send(&mut self, frame: Frame) {
-        self.conversation.send(frame).expect("the server reads");
-    }
+/// Steps whose failures are told in the results.
+fn steps(client: &mut Client, tree: u64, steps: Vec<FileStep>, body: &[u8]) -> (FileResults, Vec<u8>) {
+    client.files(tree, steps, body.to_vec()).expect("an answer")
+}
 
-    fn receive(&mut self) -> Frame {
-        self.conversation.receive().expect("sound").expect("an answer")
-    }
-
-    /// Asks; answers the number of the call.
-    fn ask(&mut self, call: &Call, body: &[u8]) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.send(call.frame(number).with_body(Bytes::copy_from_slice(body)));
-        number
-    }
-
-    /// The answer to a call, and the bytes that came before it.
-    fn answer(&mut self, number: u64) -> (Result<Answer, Failure>, Vec<u8>) {
-        let mut output = Vec::new();
-        loop {
-            let frame = self.receive();
-            assert_eq!(frame.call, number);
-            match frame.kind {
-                Kind::Output => output.extend_from_slice(&frame.body),
-                Kind::Reply => return (Ok(Answer::read(&frame.head).expect("an answer")), output),
-                Kind::Failure => return (Err(Failure::read(&frame.head).expect("a failure")), output),
-                kind => panic!("{kind:?}"),
-            }
-        }
-    }
-
-    fn open(&mut self, branch: &str, fork: Option<&str>) -> u64 {
-        let request = OpenFiles {
-            branch: branch.into(),
-            fork: fork.map(Into::into),
-            create: fork.is_none(),
-            ..OpenFiles::default()
-        };
-        let number = self.ask(&Call::OpenFiles(request), b"");
-        match self.answer(number).0 {
-            Ok(Answer::Opened { tree, .. }) => tree,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn steps(&mut self, tree: u64, steps: Vec<FileStep>, body: &[u8]) -> (FileResults, Vec<u8>) {
-        let number = self.ask(&Call::Files { tree, steps }, body);
-        match self.answer(number) {
-            (Ok(Answer::Stepped { results }), output) => (results, output),
-            (other, _) => panic!("{other:?}"),
-        }
+/// The failure that answers a call.
+fn failure(client: &mut Client, call: &Call) -> Failure {
+    match client.call(call, Bytes::new()) {
+        Err(CallError::Failed(failure)) => failure,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -343,19 +303,19 @@ fn clients_work_on_files() {
     let sandbox = Sandbox::new();
     let server = Server::start(&sandbox);
     let mut client = server.client();
-    let main = client.open("main", None);
-    let (results, _) = client.steps(main, vec![write("a/b", 3), commit()], b"one");
+    let main = open(&mut client, "main", None);
+    let (results, _) = steps(&mut client, main, vec![write("a/b", 3), commit()], b"one");
     assert_eq!(results.failed, None);
-    let fork = client.open("main", Some("agent"));
+    let fork = open(&mut client, "main", Some("agent"));
     let big = pattern(3 << 20, 9);
-    let (results, _) = client.steps(fork, vec![write("big", big.len())], &big);
+    let (results, _) = steps(&mut client, fork, vec![write("big", big.len())], &big);
     assert_eq!(results.failed, None);
     let read = |path: &str| FileStep::Read {
         path: path.into(),
         offset: 0,
         length: None,
     };
-    let (results, output) = client.steps(fork, vec![read("a/b"), read("big"), commit()], b"");
+    let (results, output) = steps(&mut client, fork, vec![read("a/b"), read("big"), commit()], b"");
     assert_eq!(results.failed, None);
     assert!(
         output == [b"one".to_vec(), big.clone()].concat(),
@@ -372,43 +332,32 @@ fn clients_work_on_files() {
                 tree: fork,
                 steps: vec![append],
             };
-            client.ask(&call, &[byte])
+            client.ask(&call, vec![byte]).expect("it reads")
         })
         .collect();
     for number in numbers {
-        let (answer, _) = client.answer(number);
-        assert!(matches!(answer, Ok(Answer::Stepped { results }) if results.failed.is_none()));
+        let (answer, _) = client.answer(number).expect("an answer");
+        assert!(matches!(answer, Answer::Stepped { results } if results.failed.is_none()));
     }
-    let (results, output) = client.steps(fork, vec![read("log"), commit()], b"");
+    let (results, output) = steps(&mut client, fork, vec![read("log"), commit()], b"");
     assert!(matches!(
         results.results[1],
         FileResult::Committed { unchanged: false, .. }
     ));
     assert_eq!(output, (0..60).collect::<Vec<u8>>());
-    let number = client.ask(
-        &Call::ForkFiles {
-            tree: fork,
-            branch: "again".into(),
-        },
-        b"",
+    let again = Call::ForkFiles {
+        tree: fork,
+        branch: "again".into(),
+    };
+    let (answer, _) = client.call(&again, Bytes::new()).expect("an answer");
+    assert!(matches!(answer, Answer::Opened { .. }));
+    let close = Call::CloseFiles { tree: main };
+    assert_eq!(
+        client.call(&close, Bytes::new()).expect("an answer").0,
+        Answer::Closed
     );
-    assert!(matches!(client.answer(number).0, Ok(Answer::Opened { .. })));
-    let number = client.ask(&Call::CloseFiles { tree: main }, b"");
-    assert_eq!(client.answer(number).0, Ok(Answer::Closed));
-    let number = client.ask(
-        &Call::Files {
-            tree: main,
-            steps: vec![],
-        },
-        b"",
-    );
-    assert!(
-        client
-            .answer(number)
-            .0
-            .is_err_and(|failure| failure.message.contains("not open"))
-    );
-    let (results, _) = client.steps(fork, vec![write("lost", 4)], b"gone");
+    assert!(failure(&mut client, &close).message.contains("not open"));
+    let (results, _) = steps(&mut client, fork, vec![write("lost", 4)], b"gone");
     assert!(results.changed);
     drop(client);
     assert_eq!(sandbox.run(["cat", "agent:a/b"]), "one");
@@ -488,8 +437,8 @@ fn nonsense_ends_its_connection_only() {
         }
     }
     let mut client = server.client();
-    let number = client.ask(&Call::Ping, b"");
-    assert_eq!(client.answer(number).0, Ok(Answer::Pong));
+    let pong = client.call(&Call::Ping, Bytes::new()).expect("an answer");
+    assert_eq!(pong.0, Answer::Pong);
     assert_eq!(sandbox.run(["branch"]), "");
     server.end();
 }
@@ -522,15 +471,17 @@ fn a_client_that_never_reads_is_bounded() {
         "call": "run", "request": { "operation": "get", "id": id.trim() }
     });
     for number in 1..=64 {
-        greedy.send(Frame::new(Kind::Call, number, request.to_string().into_bytes()));
+        let call = Frame::new(Kind::Call, number, request.to_string().into_bytes());
+        greedy.conversation().send(call).expect("it reads");
     }
     let mut client = server.client();
     for _ in 0..20 {
-        let number = client.ask(&Call::Ping, b"");
-        assert_eq!(client.answer(number).0, Ok(Answer::Pong));
-        let tree = client.open("main", None);
-        let number = client.ask(&Call::CloseFiles { tree }, b"");
-        assert_eq!(client.answer(number).0, Ok(Answer::Closed));
+        let pong = client.call(&Call::Ping, Bytes::new()).expect("an answer");
+        assert_eq!(pong.0, Answer::Pong);
+        let tree = open(&mut client, "main", None);
+        let close = Call::CloseFiles { tree };
+        let closed = client.call(&close, Bytes::new()).expect("an answer");
+        assert_eq!(closed.0, Answer::Closed);
     }
     let grown = resident().saturating_sub(before);
     assert!(grown < 300, "{grown} MiB for a client that does not read");
@@ -547,7 +498,7 @@ fn an_owner_killed_loses_nothing_acknowledged() {
         let server = Server::start(&sandbox);
         let mut client = server.client();
         let branch = format!("b{round}");
-        let tree = client.open(&branch, None);
+        let tree = open(&mut client, &branch, None);
         let pid = server.child.id();
         let killer = std::thread::spawn(move || {
             crate::crash::pause(20 + round * 15);
@@ -566,10 +517,10 @@ fn an_owner_killed_loses_nothing_acknowledged() {
             let frame = call
                 .frame(u64::from(number) + 10)
                 .with_body(number.to_le_bytes().to_vec());
-            if client.conversation.send(frame).is_err() {
+            if client.conversation().send(frame).is_err() {
                 break;
             }
-            match client.conversation.receive() {
+            match client.conversation().receive() {
                 Ok(Some(frame)) if frame.kind == Kind::Reply => acknowledged = number,
                 _ => break,
             }

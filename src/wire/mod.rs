@@ -12,3 +12,6 @@
 pub mod frame;
 pub mod message;
 pub mod stream;
+
+#[cfg(test)]
+mod golden_tests;
