@@ -4,6 +4,7 @@ mod driver;
 mod handshake;
 mod mailbox;
 mod messages;
+mod readers;
 mod threads;
 
 use std::cell::Cell;
