@@ -1,7 +1,7 @@
 //! Hashes of many contents at once, whatever their lengths, with every SIMD lane busy.
 //!
-//! All chunks (leaves of at most 1 KiB) of all contents of a window are jobs, sorted by length, so that lanes
-//! which run together end together. Then come the parents, one level after the other across all contents; a
+//! All chunks (leaves of at most 1 KiB) of all contents of a window are jobs, sorted by length unless all are full, so
+//! that lanes which run together end together. Then come the parents, one level after the other across all contents; a
 //! content's root is simply the last parent it has, or its only chunk.
 //!
 //! Invariant: what comes out is BLAKE3 of each content; only the order of work is ours.
@@ -13,8 +13,8 @@ pub(super) const LARGE_BYTES: usize = 64 << 10;
 /// Chunks gathered before a window is hashed: enough that a partly filled last group costs nothing, few enough
 /// that scratch memory is bounded and contents are still in the cache when their parents are due.
 const WINDOW_CHUNKS: usize = 2048;
-/// Below this many chunks a window leaves so many lanes idle that one by one is faster.
-const BATCH_CHUNKS_MIN: usize = 2;
+/// Jobs made before they are compressed, where their order is of no account: whole groups of every kernel.
+const GROUP_JOBS: usize = 16;
 
 /// The hash of every content, in order. `single` hashes one content by itself.
 pub(super) fn hashes(
@@ -23,28 +23,26 @@ pub(super) fn hashes(
     contents: &[&[u8]],
     single: impl Fn(&[u8]) -> [u8; 32],
 ) -> Vec<[u8; 32]> {
-    if level == Level::Single {
+    // One content alone leaves lanes idle that the crate knows how to do without.
+    if level == Level::Single || contents.len() == 1 {
         return contents.iter().map(|bytes| single(bytes)).collect();
     }
     let mut hashes = vec![[0u8; 32]; contents.len()];
-    let mut window = Window::default();
+    let mut window = Window::with_room(contents.len());
     for (at, bytes) in contents.iter().enumerate() {
         if bytes.len() >= LARGE_BYTES {
             hashes[at] = single(bytes);
             continue;
         }
-        window.contents.push((at, bytes));
-        window.chunks += chunks_of(bytes);
+        window.add(at, bytes);
         if window.chunks >= WINDOW_CHUNKS {
             window.hash(level, mode, &mut hashes);
         }
     }
-    if window.chunks < BATCH_CHUNKS_MIN {
-        for (at, bytes) in window.contents {
-            hashes[at] = single(bytes);
-        }
-    } else {
-        window.hash(level, mode, &mut hashes);
+    match window.contents[..] {
+        [] => {}
+        [(at, bytes)] => hashes[at] = single(bytes),
+        _ => window.hash(level, mode, &mut hashes),
     }
     hashes
 }
@@ -54,12 +52,48 @@ fn chunks_of(bytes: &[u8]) -> usize {
 }
 
 /// Contents that are hashed together.
-#[derive(Default)]
 struct Window<'a> {
     /// Position in the batch, and bytes.
     contents: Vec<(usize, &'a [u8])>,
     chunks: usize,
+    /// All chunks are full.
+    even: bool,
 }
+
+/// Jobs on their way to the kernel.
+struct Group<'a> {
+    jobs: [Job<'a>; GROUP_JOBS],
+    count: usize,
+}
+
+impl<'a> Group<'a> {
+    const NEW: Group<'static> = Group {
+        jobs: [NOTHING; GROUP_JOBS],
+        count: 0,
+    };
+
+    #[inline]
+    fn push(&mut self, level: Level, mode: &Mode, job: Job<'a>, out: &mut [[u8; 32]]) {
+        self.jobs[self.count] = job;
+        self.count += 1;
+        if self.count == GROUP_JOBS {
+            self.flush(level, mode, out);
+        }
+    }
+
+    fn flush(&mut self, level: Level, mode: &Mode, out: &mut [[u8; 32]]) {
+        kernel::compress(level, mode, &self.jobs[..self.count], out);
+        self.count = 0;
+    }
+}
+
+const NOTHING: Job<'static> = Job {
+    bytes: &[],
+    counter: 0,
+    first: 0,
+    last: 0,
+    out: 0,
+};
 
 /// A content whose root is not known yet: its chaining values on the present level.
 struct Tree {
@@ -70,11 +104,30 @@ struct Tree {
 }
 
 impl<'a> Window<'a> {
+    fn with_room(contents: usize) -> Self {
+        Window {
+            contents: Vec::with_capacity(contents.min(WINDOW_CHUNKS)),
+            chunks: 0,
+            even: true,
+        }
+    }
+
+    fn add(&mut self, at: usize, bytes: &'a [u8]) {
+        self.contents.push((at, bytes));
+        self.chunks += chunks_of(bytes);
+        self.even &= !bytes.is_empty() && bytes.len().is_multiple_of(CHUNK_BYTES);
+    }
+
     /// Hashes the window and empties it.
     fn hash(&mut self, level: Level, mode: &Mode, hashes: &mut [[u8; 32]]) {
         let mut values = vec![[0u8; 32]; self.chunks];
-        kernel::compress(level, mode, &self.chunk_jobs(), &mut values);
+        if self.even {
+            self.compress_even(level, mode, &mut values);
+        } else {
+            kernel::compress(level, mode, &self.chunk_jobs(), &mut values);
+        }
 
+        let mut above = Vec::with_capacity(self.chunks.div_ceil(2));
         let mut trees = Vec::with_capacity(self.contents.len());
         let mut start = 0;
         for &(at, bytes) in &self.contents {
@@ -87,7 +140,8 @@ impl<'a> Window<'a> {
             start += count;
         }
         while !trees.is_empty() {
-            values = parents(level, mode, &mut trees, &values);
+            parents(level, mode, &mut trees, &values, &mut above);
+            std::mem::swap(&mut values, &mut above);
             trees.retain(|tree| {
                 if tree.count == 1 {
                     hashes[tree.at] = values[tree.start];
@@ -97,6 +151,29 @@ impl<'a> Window<'a> {
         }
         self.contents.clear();
         self.chunks = 0;
+        self.even = true;
+    }
+
+    /// Compresses chunks that are all full, which need no sorting.
+    fn compress_even(&self, level: Level, mode: &Mode, values: &mut [[u8; 32]]) {
+        let mut group = Group::NEW;
+        let mut out = 0;
+        for &(_, bytes) in &self.contents {
+            let (chunks, _) = bytes.as_chunks::<CHUNK_BYTES>();
+            let root = if chunks.len() == 1 { flag::ROOT } else { 0 };
+            for (counter, chunk) in (0..).zip(chunks) {
+                let job = Job {
+                    bytes: chunk,
+                    counter,
+                    first: flag::CHUNK_START,
+                    last: flag::CHUNK_END | root,
+                    out,
+                };
+                group.push(level, mode, job, values);
+                out += 1;
+            }
+        }
+        group.flush(level, mode, values);
     }
 
     /// Every chunk of every content, longest first; outputs in the order of contents and chunks.
@@ -121,14 +198,7 @@ impl<'a> Window<'a> {
             next[job.blocks()] += 1;
             slot
         };
-        let nothing = Job {
-            bytes: &[],
-            counter: 0,
-            first: 0,
-            last: 0,
-            out: 0,
-        };
-        let mut jobs = vec![nothing; self.chunks];
+        let mut jobs = vec![NOTHING; self.chunks];
         let mut out = 0;
         for &(_, bytes) in &self.contents {
             let last = match chunks_of(bytes) {
@@ -152,7 +222,7 @@ impl<'a> Window<'a> {
                     first,
                     last,
                     out,
-                    ..nothing
+                    ..NOTHING
                 };
                 jobs[place(job)] = job;
                 out += 1;
@@ -162,25 +232,26 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Merges the chaining values of every tree in pairs, and returns the level above; an odd one moves up as it is,
+/// Merges the chaining values of every tree in pairs to the level above; an odd one moves up as it is,
 /// which is the shape BLAKE3 prescribes (its left subtrees are the largest powers of two).
-fn parents(level: Level, mode: &Mode, trees: &mut [Tree], values: &[[u8; 32]]) -> Vec<[u8; 32]> {
+fn parents(level: Level, mode: &Mode, trees: &mut [Tree], values: &[[u8; 32]], above: &mut Vec<[u8; 32]>) {
     let total = trees.iter().map(|tree| tree.count.div_ceil(2)).sum();
-    let mut above = vec![[0u8; 32]; total];
-    let mut jobs = Vec::with_capacity(total);
+    above.resize(total, [0; 32]);
+    let mut group = Group::NEW;
     let mut out = 0;
     for tree in trees {
         let last = if tree.count == 2 { flag::ROOT } else { 0 };
         let start = out;
         let (pairs, odd) = values[tree.start..tree.start + tree.count].as_chunks::<2>();
         for pair in pairs {
-            jobs.push(Job {
+            let job = Job {
                 bytes: pair.as_flattened(),
                 counter: 0,
                 first: flag::PARENT,
                 last,
                 out,
-            });
+            };
+            group.push(level, mode, job, above);
             out += 1;
         }
         if let [odd] = odd {
@@ -190,6 +261,5 @@ fn parents(level: Level, mode: &Mode, trees: &mut [Tree], values: &[[u8; 32]]) -
         tree.start = start as usize;
         tree.count = (out - start) as usize;
     }
-    kernel::compress(level, mode, &jobs, &mut above);
-    above
+    group.flush(level, mode, above);
 }

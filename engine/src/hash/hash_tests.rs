@@ -198,3 +198,17 @@ fn batches_larger_than_a_window() {
         assert_eq!(ids_at(level, Context::Plain, &contents), expected, "{level:?}");
     }
 }
+
+/// Goal: contents of whole chunks, which are not sorted, are as right as others, also in several windows. Method: 1 to 40
+/// chunks each, more than two windows hold.
+#[test]
+fn batches_of_whole_chunks() {
+    let input: Vec<u8> = (0..60_000u32).map(|at| (at ^ (at >> 5)) as u8).collect();
+    let contents: Vec<&[u8]> = (0..250)
+        .map(|at| &input[at..at + 1024 * (1 + at * 17 % 40)])
+        .collect();
+    let expected: Vec<ContentId> = contents.iter().map(|bytes| content_id(bytes)).collect();
+    for level in levels() {
+        assert_eq!(ids_at(level, Context::Plain, &contents), expected, "{level:?}");
+    }
+}

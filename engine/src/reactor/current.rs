@@ -40,7 +40,9 @@ pub(super) fn push_local(shared: &Arc<Shared>, runnable: Runnable) -> Result<(),
         if let Some(core) = current.borrow().as_ref()
             && Arc::ptr_eq(&core.shared, shared)
         {
-            core.ready.borrow_mut().extend(runnable.take());
+            core.ready
+                .borrow_mut()
+                .push_back(runnable.take().expect("not taken yet"));
         }
     });
     runnable.map_or(Ok(()), Err)

@@ -148,7 +148,7 @@ impl Core {
     }
 
     /// A panic ends its task only: the future is dropped, whoever waits for it is told, the runtime remembers it.
-    fn catch(&self, run: impl FnOnce()) {
+    pub(super) fn catch(&self, run: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
             self.shared.fail(payload);
         }

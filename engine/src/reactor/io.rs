@@ -6,6 +6,10 @@
 //!
 //! A command is handed to the queue when the call is made, not when its future is first polled: a task can start
 //! several and then await them one by one. When the queue is full, commands wait in a FIFO.
+//!
+//! A read may instead be for a [`Reader`], which is told the outcome before any task runs again, together with all that
+//! the same poll of the device has brought: work that is cheaper for many than for each is done there, and nothing is
+//! waited for.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,6 +17,7 @@ use std::io;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -20,7 +25,6 @@ use crate::device::{Command, Completion, DmaBuffer, Operation, Queue};
 
 use super::clock::Nanos;
 use super::executor::Core;
-use super::oneshot;
 use super::slab::{Slab, SlabKey};
 
 enum Slot {
@@ -33,8 +37,48 @@ enum Slot {
     Owed(Answer),
 }
 
-/// Takes the filled buffer of a read that was asked for from outside the reactor's tasks.
-pub(super) type Answer = oneshot::Sender<io::Result<DmaBuffer>>;
+/// Who is told the outcome of a read, on the reactor's thread. Neither call may wait or block.
+pub trait Reader: Send + Sync {
+    /// The filled buffer, or why there is none; `None` when the reactor has ended and there never will be.
+    fn arrived(self: Arc<Self>, outcome: Option<io::Result<DmaBuffer>>);
+
+    /// Called once after any number of readers, of which this was one, have been told: no more has come by now.
+    fn settle(&self);
+}
+
+/// Tells a reader the outcome, once: dropped, that there will be none.
+pub struct Answer(Option<Arc<dyn Reader>>);
+
+impl Answer {
+    /// The answer that `reader` waits for.
+    pub fn new(reader: Arc<dyn Reader>) -> Answer {
+        Answer(Some(reader))
+    }
+
+    /// Tells it, and gives the reader that is to settle.
+    pub(crate) fn tell(mut self, outcome: io::Result<DmaBuffer>) -> Option<Arc<dyn Reader>> {
+        let reader = self.0.take();
+        if let Some(reader) = reader.clone() {
+            reader.arrived(Some(outcome));
+        }
+        reader
+    }
+
+    /// Tells a single one.
+    pub(super) fn tell_alone(self, outcome: io::Result<DmaBuffer>) {
+        if let Some(reader) = self.tell(outcome) {
+            reader.settle();
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(reader) = self.0.take() {
+            reader.arrived(None);
+        }
+    }
+}
 
 pub(super) struct Io {
     queue: Box<dyn Queue>,
@@ -112,9 +156,7 @@ impl Core {
     /// Starts a read whose outcome goes to `answer`.
     pub(super) fn start_read_for(&self, offset: u64, buffer: DmaBuffer, range: Range<usize>, answer: Answer) {
         if self.has_ended() {
-            // Who no longer waits needs no answer.
-            let _ = answer.send(Err(ended()));
-            return;
+            return answer.tell_alone(Err(ended()));
         }
         let operation = Operation::Read {
             offset,
@@ -133,8 +175,19 @@ impl Core {
         }
         let key = io.slots.insert_with(|_| slot);
         let token = key.token();
-        io.backlog.push_back(Command { token, operation });
-        let submitted = io.submit_backlog();
+        let command = Command { token, operation };
+        let refused = if io.backlog.is_empty() {
+            io.queue.submit(command).err()
+        } else {
+            Some(command)
+        };
+        let submitted = match refused {
+            None => 1,
+            Some(command) => {
+                io.backlog.push_back(command);
+                io.submit_backlog()
+            }
+        };
         let counters = &self.shared.counters.own;
         counters.io_submitted.add(submitted);
         counters.io_backlogged.add(u64::from(submitted == 0));
@@ -157,14 +210,19 @@ impl Core {
         self.shared.counters.own.io_submitted.add(submitted);
         self.shared.counters.own.io_completed.add(completed.len() as u64);
         let any = !completed.is_empty();
+        let mut told = None;
         for completion in completed.drain(..) {
-            self.complete(completion);
+            told = self.complete(completion).or(told);
         }
         self.io.borrow_mut().completed = completed;
+        if let Some(reader) = told {
+            self.catch(|| reader.settle());
+        }
         any
     }
 
-    fn complete(&self, completion: Completion) {
+    /// Passes a completion on; gives the reader it was for, if it was for one.
+    fn complete(&self, completion: Completion) -> Option<Arc<dyn Reader>> {
         let Completion {
             token,
             buffer,
@@ -179,17 +237,16 @@ impl Core {
             *slot = Slot::Done(buffer, result);
             drop(io);
             waker.into_iter().for_each(Waker::wake);
-            return;
+            return None;
         }
         let before = io.slots.remove(key);
         drop(io);
         match before {
             Some(Slot::Owed(answer)) => {
                 let buffer = buffer.expect("a device gives the buffer back with the completion");
-                // Who no longer waits needs no answer; the buffer goes home.
-                let _ = answer.send(result.map(|()| buffer));
+                answer.tell(result.map(|()| buffer))
             }
-            Some(Slot::Abandoned) => drop(buffer),
+            Some(Slot::Abandoned) => None,
             _ => unreachable!("a device completes each command once"),
         }
     }

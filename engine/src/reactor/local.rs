@@ -17,8 +17,7 @@ use super::clock::Clock;
 use super::current;
 use super::executor::Core;
 use super::handle::{Handle, ReactorId};
-use super::io::{Plain, Transfer};
-use super::oneshot;
+use super::io::{Answer, Plain, Transfer};
 use super::timer::Sleep;
 
 /// The reactor a task runs on. Never leaves its thread.
@@ -97,13 +96,12 @@ impl Local {
         self.0.read(offset, buffer, range)
     }
 
-    /// Reads `len` bytes from `offset` into a buffer of its own and sends that to `answer`, without a task here: for
+    /// Reads `len` bytes from `offset` into a buffer of its own for a [`Reader`](super::Reader), without a task here: for
     /// callers that must stay `Send`, or wait elsewhere.
-    pub fn read_for(&self, offset: u64, len: usize, answer: oneshot::Sender<io::Result<DmaBuffer>>) {
+    pub fn read_for(&self, offset: u64, len: usize, answer: Answer) {
         match self.buffer(len) {
             Ok(buffer) => self.0.start_read_for(offset, buffer, 0..len, answer),
-            // Who no longer waits needs no answer.
-            Err(error) => drop(answer.send(Err(io::Error::other(error)))),
+            Err(error) => answer.tell_alone(Err(io::Error::other(error))),
         }
     }
 

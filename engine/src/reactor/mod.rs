@@ -50,7 +50,7 @@ pub use clock::{Clock, Nanos};
 pub use config::{Config, Polling};
 pub use counters::CounterValues;
 pub use handle::{Handle, ReactorId};
-pub use io::{Plain, Transfer};
+pub use io::{Answer, Plain, Reader, Transfer};
 pub use local::{Local, YieldNow};
 pub use mailbox::{Receiver, SendError, Sender, Sending, mailbox};
 pub use oneshot::oneshot;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::little_endian::U64;
 
 use super::api::BatchCounts;
+use super::sharded::Sharded;
 use crate::format::checkpoint;
 
 macro_rules! counters {
@@ -14,9 +15,22 @@ macro_rules! counters {
         pub(super) struct Counters {
             /// Totals of earlier openings.
             before: Totals,
+            /// By thread, because readers write no line that other readers write.
+            reads: Sharded<Reads>,
             $($(#[$doc])* pub $name: AtomicU64,)*
         }
     };
+}
+
+/// What readers count.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    /// Device reads for extents.
+    pub reads: AtomicU64,
+    /// Bytes of device reads.
+    pub bytes: AtomicU64,
+    /// Extents served from memory before they were durable.
+    pub pending_hits: AtomicU64,
 }
 
 counters!(
@@ -34,12 +48,6 @@ counters!(
     frame_bytes,
     /// Batches in frames.
     batches,
-    /// Device reads for extents.
-    reads,
-    /// Bytes of device reads.
-    read_bytes,
-    /// Extents served from memory before they were durable.
-    pending_hits,
     /// Batches that moved a branch.
     commits,
     /// Checkpoints taken.
@@ -124,8 +132,17 @@ impl Counters {
 
     /// Grows with everything that is asked of the store: reads of the device, offers, commits.
     pub fn asked(&self) -> u64 {
-        let asked = [&self.reads, &self.offered, &self.commits];
-        asked.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+        let asked = [&self.offered, &self.commits];
+        let asked: u64 = asked.iter().map(|counter| counter.load(Ordering::Relaxed)).sum();
+        asked + self.reads(|reads| &reads.reads)
+    }
+
+    /// One of the readers' counters, over all threads.
+    pub fn reads(&self, which: fn(&Reads) -> &AtomicU64) -> u64 {
+        self.reads
+            .all()
+            .map(|reads| which(reads).load(Ordering::Relaxed))
+            .sum()
     }
 
     /// A checkpoint begins: what is written from now on may lie beyond it. Answers where the one before began.
@@ -175,13 +192,14 @@ impl Counters {
 
     /// A device read of that many bytes was asked for.
     pub fn read(&self, bytes: u64) {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let mine = self.reads.mine();
+        mine.reads.fetch_add(1, Ordering::Relaxed);
+        mine.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// An extent was served from memory before it was durable.
     pub fn pending_hit(&self) {
-        self.pending_hits.fetch_add(1, Ordering::Relaxed);
+        self.reads.mine().pending_hits.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A batch was submitted.

@@ -32,6 +32,7 @@ pub mod owner;
 mod pace;
 mod pending;
 mod read;
+mod reading;
 mod recovery;
 mod replay;
 mod room;

@@ -1,11 +1,12 @@
 //! Reads: cache, then memory of what is pending, then the device; verified before anyone sees a byte.
 //!
 //! Reads of one call are sorted by place and neighbours are merged. A caller on a reactor of the store reads through
-//! that reactor's own queue, any other asks one by mail. Nothing is locked across I/O, and a reader writes no line
-//! that other readers write.
+//! that reactor's own queue, which verifies it (`reading`); any other asks one by mail, and verifies what comes. Nothing
+//! is locked across I/O, and a reader writes no line that other readers write.
 //! Invariant: bytes leave here only after their id has been recomputed from them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -13,13 +14,13 @@ use super::Store;
 use super::api::Key;
 use super::histogram::Class;
 use super::index::{IndexKey, Slot};
+use super::reading::{Awaiting, Claim, End, reading};
 use super::shared::Shared;
 use super::verify;
-use crate::device::DmaBuffer;
 use crate::error::{Error, Result};
 use crate::format::SegmentId;
 use crate::limits::UNIT_BYTES;
-use crate::reactor::{Local, mailbox, oneshot};
+use crate::reactor::{Answer, Local, mailbox};
 
 /// Reads are merged across gaps up to this many bytes.
 const GAP_BYTES: u64 = 16 << 10;
@@ -28,14 +29,11 @@ const RUN_BYTES_MAX: u64 = 1 << 20;
 /// How often a look-up follows an extent that moves before it gives up.
 const MOVES_MAX: usize = 64;
 
-/// What the device answers to a read.
-type Answer = std::io::Result<DmaBuffer>;
-
 /// One device read, asked of a reactor.
 pub(super) struct ReadRequest {
     offset: u64,
     len: usize,
-    answer: oneshot::Sender<Answer>,
+    answer: Answer,
 }
 
 /// Serves the read requests of one reactor.
@@ -93,10 +91,14 @@ fn plan(mut wanted: Vec<(usize, Wanted)>) -> Vec<Run> {
     runs
 }
 
-/// Bytes of an extent out of a read from `start`; copied when they would keep much more memory than they need.
-fn cut(whole: &Bytes, start: u64, extent: &Wanted) -> Bytes {
+/// Where an extent lies in a read from `start`.
+fn range_in(start: u64, extent: &Wanted) -> Range<usize> {
     let from = usize::try_from(extent.at - start).expect("inside the read");
-    let range = from..from + extent.len as usize;
+    from..from + extent.len as usize
+}
+
+/// Bytes out of a read; copied when they would keep much more memory than they need.
+fn cut(whole: &Bytes, range: Range<usize>) -> Bytes {
     if range.len() * 2 < whole.len() {
         Bytes::copy_from_slice(&whole[range])
     } else {
@@ -109,6 +111,7 @@ impl Store {
     pub async fn get(&self, key: Key) -> Result<Bytes> {
         let shared = self.shared();
         let index_key = shared.index_key(&key);
+        shared.index.prefetch(&index_key);
         if let Some(bytes) = shared.cache.get(&index_key) {
             return Ok(bytes);
         }
@@ -119,8 +122,11 @@ impl Store {
             Place::Nowhere => return Err(not_found(&key)),
             Place::Memory(bytes) => (Class::GetHit, Ok(bytes)),
             Place::Device(extent) => {
-                let read = self.read_one(&extent).await;
-                (Class::GetDevice, self.look_again(extent, read).await)
+                let answer = match self.read_one(&extent).await {
+                    Ok(bytes) => Ok(bytes),
+                    Err(failed) => self.look_again(extent, failed).await,
+                };
+                (Class::GetDevice, answer)
             }
         };
         let took = clock.now().0.saturating_sub(asked.0);
@@ -128,12 +134,12 @@ impl Store {
         answer
     }
 
-    /// The answer to a read, unless it failed because the extent has moved and its old place was used anew: then it is
+    /// The answer to a read that failed, maybe because the extent has moved and its old place was used anew: then it is
     /// read from where it is now. A reader so needs no hold on the place it reads.
-    async fn look_again(&self, mut extent: Wanted, mut read: Result<Bytes>) -> Result<Bytes> {
+    async fn look_again(&self, mut extent: Wanted, mut failed: Error) -> Result<Bytes> {
         let shared = self.shared();
         let mut same_place = 0;
-        while let Err(failed) = read {
+        loop {
             let slot = shared.index.get(&extent.index_key);
             let now = match locate(shared, &extent.key, &extent.index_key, slot) {
                 Place::Nowhere => return Err(not_found(&extent.key)),
@@ -148,26 +154,33 @@ impl Store {
                 }
             }
             extent = now;
-            read = self.read_one(&extent).await;
+            match self.read_one(&extent).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(again) => failed = again,
+            }
         }
-        read
     }
 
     async fn read_one(&self, extent: &Wanted) -> Result<Bytes> {
         let (start, end) = units_of(extent);
-        let whole = match self.ask(start, end).await.await {
-            Some(Ok(buffer)) => Bytes::from_owner(buffer),
-            failed => {
-                return Err(unread(
-                    self.shared(),
-                    extent,
-                    failed.and_then(Result::err).as_ref(),
-                ));
-            }
+        let range = range_in(start, extent);
+        let claim = || {
+            Some(Claim {
+                key: extent.key,
+                range: range.clone(),
+            })
         };
-        let bytes = cut(&whole, start, extent);
-        let holds = verify::holds(extent.key, &bytes).await;
-        judged(self.shared(), extent, bytes, whole.len(), holds)
+        let answer = self.ask(start, end, claim).await.await;
+        let (buffer, holds) = match answer {
+            Some(End {
+                read: Ok(buffer),
+                holds,
+            }) => (buffer, holds),
+            failed => return Err(unread(self.shared(), extent, &failed)),
+        };
+        let holds = holds.unwrap_or_else(|| verify::holds(&extent.key, &buffer[range.clone()]));
+        let whole = Bytes::from_owner(buffer);
+        judged(self.shared(), extent, cut(&whole, range), whole.len(), holds)
     }
 
     /// The verified bytes of many extents, in the order asked; reads are sorted by location and merged.
@@ -212,7 +225,7 @@ impl Store {
         };
         if !wanted.is_empty() {
             for (number, extent, failed) in self.read_runs(plan(wanted), &mut answers).await {
-                answers[number] = Some(self.look_again(extent, Err(failed)).await);
+                answers[number] = Some(self.look_again(extent, failed).await);
             }
         }
         shared
@@ -234,7 +247,7 @@ impl Store {
         let shared = self.shared();
         let mut asked = VecDeque::with_capacity(runs.len());
         for run in runs {
-            let answer = self.ask(run.start, run.end).await;
+            let answer = self.ask(run.start, run.end, || None).await;
             asked.push_back((run, answer));
         }
         let mut arrived = Vec::new();
@@ -244,26 +257,30 @@ impl Store {
                 arrived.extend(asked.pop_front().map(|(run, _)| (run, Some(answer))));
             }
             let mut extents = Vec::new();
-            let mut items = Vec::new();
+            let mut pieces = Vec::new();
             for (run, read) in arrived.drain(..) {
                 let whole = match read {
-                    Some(Ok(buffer)) => Bytes::from_owner(buffer),
+                    Some(End { read: Ok(buffer), .. }) => Bytes::from_owner(buffer),
                     failed => {
-                        let reason = failed.and_then(Result::err);
                         for (number, extent) in run.wanted {
-                            let failure = unread(shared, &extent, reason.as_ref());
+                            let failure = unread(shared, &extent, &failed);
                             failures.push((number, extent, failure));
                         }
                         continue;
                     }
                 };
                 for (number, extent) in run.wanted {
-                    items.push((extent.key, cut(&whole, run.start, &extent)));
+                    pieces.push(cut(&whole, range_in(run.start, &extent)));
                     extents.push((number, extent, whole.len()));
                 }
             }
+            let items: Vec<(Key, &[u8])> = extents
+                .iter()
+                .zip(&pieces)
+                .map(|((_, extent, _), bytes)| (extent.key, &bytes[..]))
+                .collect();
             let holds = verify::hold(&items);
-            for (((number, extent, held), (_, bytes)), holds) in extents.into_iter().zip(items).zip(holds) {
+            for (((number, extent, held), bytes), holds) in extents.into_iter().zip(pieces).zip(holds) {
                 match judged(shared, &extent, bytes, held, holds) {
                     Ok(bytes) => answers[number] = Some(Ok(bytes)),
                     Err(failure) => failures.push((number, extent, failure)),
@@ -273,29 +290,28 @@ impl Store {
         failures
     }
 
-    /// Starts a device read of whole units; waits only for room in a mailbox.
-    async fn ask(&self, start: u64, end: u64) -> oneshot::Receiver<Answer> {
+    /// Starts a device read of whole units; waits only for room in a mailbox. The claim is looked at by a reactor that is
+    /// the caller's own only: hashing for others would keep it from its device.
+    async fn ask(&self, start: u64, end: u64, claim: impl FnOnce() -> Option<Claim>) -> Awaiting {
         let len = usize::try_from(end - start).expect("a run is at most 1 MiB and an extent");
         self.shared().counters.read(len as u64);
-        let (sender, receiver) = oneshot::oneshot();
+        let (answer, awaiting) = {
+            let here = self.runtime().local();
+            if let Some(local) = here {
+                let (answer, awaiting) = reading(claim());
+                local.read_for(start, len, answer);
+                return awaiting;
+            }
+            reading(None)
+        };
         let request = ReadRequest {
             offset: start,
             len,
-            answer: sender,
+            answer,
         };
-        let request = {
-            let here = self.runtime().local();
-            match here {
-                Some(local) => {
-                    local.read_for(request.offset, request.len, request.answer);
-                    return receiver;
-                }
-                None => request,
-            }
-        };
-        // A request that comes back is dropped, and the receiver learns that no answer will come.
+        // A request that comes back is dropped, and whoever awaits it learns that nothing will come.
         let _ = self.reader().send(request).await;
-        receiver
+        awaiting
     }
 }
 
@@ -315,9 +331,9 @@ fn judged(shared: &Shared, extent: &Wanted, bytes: Bytes, read: usize, holds: bo
     Ok(bytes)
 }
 
-/// The error of a read that brought nothing; without a reason the store was closed meanwhile.
-fn unread(shared: &Shared, extent: &Wanted, reason: Option<&std::io::Error>) -> Error {
-    match reason {
+/// The error of a read that brought nothing; without an end the store was closed meanwhile.
+fn unread(shared: &Shared, extent: &Wanted, end: &Option<End>) -> Error {
+    match end.as_ref().and_then(|end| end.read.as_ref().err()) {
         None => Error::Closed,
         Some(source) => Error::Device {
             device: shared.name.clone(),

@@ -5,6 +5,7 @@ mod handshake;
 mod mailbox;
 mod messages;
 mod sockets;
+mod readers;
 mod threads;
 
 use std::cell::Cell;

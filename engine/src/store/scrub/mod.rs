@@ -160,9 +160,8 @@ async fn repair(local: &Local, store: &Store, extents: Vec<Extent>) -> Result<u6
     let mut mover = Mover::new(shared, log);
     let mut repaired = 0;
     for extent in extents {
-        let items = [(extent.key, extent.bytes)];
-        let holds = verify::hold(&items)[0];
-        let [(key, bytes)] = items;
+        let Extent { key, bytes } = extent;
+        let holds = verify::holds(&key, &bytes);
         let index_key = shared.index_key(&key);
         let place = shared.index.get(&index_key).and_then(Place::of);
         let Some(place) = place.filter(|place| holds && place.len as usize == bytes.len()) else {
