@@ -18,7 +18,7 @@ pub use content::{ContentArgs, GetArgs, PutArgs};
 pub use device::{BindArgs, DeviceArgs, DeviceCommand, HugepagesArgs};
 pub use space::{DuArgs, ForgetArgs, QuotaArgs, WhyArgs};
 pub use state::{
-    BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, RestoreArgs,
+    BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, MergeArgs, RestoreArgs,
     StatusArgs, TagArgs,
 };
 pub use store::{CheckArgs, InitArgs};
@@ -247,6 +247,8 @@ pub enum Command {
     Cat(CatArgs),
     /// Show what differs between two revisions, or a revision and a directory
     Diff(DiffArgs),
+    /// Take what a revision has changed into a branch
+    Merge(MergeArgs),
     /// Bring a directory back to a revision, writing only what differs
     Restore(RestoreArgs),
     /// Make a new directory from a revision

@@ -12,6 +12,7 @@ mod directory;
 mod forget;
 mod graph;
 mod history;
+mod merge;
 mod open;
 mod quota;
 mod reach;
@@ -123,6 +124,7 @@ impl Local {
             Request::Log(request) => engine.log(&request, exchange).map(Reply::History),
             Request::List(request) => engine.list(&request, exchange).map(Reply::Listed),
             Request::Diff(request) => engine.diff(&request, exchange).map(Reply::Compared),
+            Request::Merge(request) => engine.merge(request, exchange).map(Reply::Merged),
             Request::Restore(request) => engine.restore(request, exchange).map(Reply::Restored),
             Request::Materialize(request) => engine.materialize(request, exchange).map(Reply::Materialized),
         }
@@ -164,6 +166,7 @@ fn access(request: &Request) -> Access {
         Request::Branch(BranchRequest::List) | Request::Tag(TagRequest::List) => true,
         Request::Diff(_) | Request::Status(_) => true,
         Request::Restore(request) => request.dry_run,
+        Request::Merge(request) => request.dry_run,
         Request::Forget(request) => request.dry_run,
         Request::Expire(request) => request.dry_run,
         Request::Quota(QuotaRequest::List) => true,
