@@ -18,8 +18,8 @@ pub use content::{ContentArgs, GetArgs, PutArgs};
 pub use device::{BindArgs, DeviceArgs, DeviceCommand, HugepagesArgs};
 pub use space::{DuArgs, ForgetArgs, QuotaArgs, WhyArgs};
 pub use state::{
-    BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, MergeArgs, RestoreArgs,
-    StatusArgs, TagArgs,
+    BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, MergeArgs,
+    RestoreArgs, StatusArgs, TagArgs,
 };
 pub use store::{CheckArgs, InitArgs};
 pub use upkeep::{GcArgs, ScrubArgs};

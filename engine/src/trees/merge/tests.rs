@@ -171,7 +171,13 @@ fn files_follow_the_rules() {
 /// Goal: directories against files and nothing. Method: one tree for each case.
 #[test]
 fn directories_follow_the_rules() {
-    let cases: [(Files<'_>, Files<'_>, Files<'_>, Result<Files<'_>, (&str, Clash)>); 10] = [
+    type Case<'a> = (
+        Files<'a>,
+        Files<'a>,
+        Files<'a>,
+        Result<Files<'a>, (&'a str, Clash)>,
+    );
+    let cases: [Case<'_>; 10] = [
         // Each side changes another file of a directory.
         (
             &[("d/a", "1"), ("d/b", "1")],
@@ -828,7 +834,7 @@ fn a_full_store_refuses_the_whole_merge() {
         &[("a", "1"), ("c", "1")],
     );
     let mut fillers = 0;
-    let mut size = 1 << 20;
+    let mut size = 512 << 10;
     while size >= 64 {
         let content = format!("{fillers}{}", " ".repeat(size));
         match commit(
