@@ -87,9 +87,7 @@ pub fn run() {
             steps.add(&done).expect("times");
         }
         stop.store(true, Ordering::Relaxed);
-        loaded
-            .add(&reading.join().expect("no read fails"))
-            .expect("times");
+        loaded.add(reading.join().expect("no read fails")).expect("times");
         ((), ns)
     });
     report::row("open a fork", &forks);

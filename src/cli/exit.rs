@@ -28,8 +28,10 @@ pub enum Exit {
     Partial = 8,
     /// A quota does not allow it.
     Quota = 9,
+    /// Nothing was merged: names are in conflict; they are listed.
+    Conflicts = 10,
     /// Too much is asked of the store at once; the same command may succeed a little later.
-    Busy = 10,
+    Busy = 11,
     /// Stopped by ctrl-C or SIGTERM.
     Interrupted = 130,
 }
@@ -46,7 +48,8 @@ pub const HELP: &str = "Exit codes:
   7    the store or a content is damaged, or the file is no store
   8    done, with warnings: some entries were skipped or not kept exactly
   9    a quota does not allow it
-  10   too much is asked of the store at once; try again
+  10   nothing was merged: names are in conflict, and listed
+  11   too much is asked of the store at once; try again
   130  stopped by ctrl-C or SIGTERM";
 
 impl From<Class> for Exit {

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
     "init",
     "info",
     "stats",
@@ -28,6 +28,7 @@ const COMMANDS: [&str; 28] = [
     "ls",
     "cat",
     "diff",
+    "merge",
     "restore",
     "materialize",
     "device",
@@ -44,7 +45,7 @@ fn help_has_examples_and_exit_codes() {
     let sandbox = Sandbox::bare();
     let help = sandbox.run(["--help"]);
     for code in [
-        "  0 ", "  1 ", "  2 ", "  3 ", "  4 ", "  5 ", "  6 ", "  7 ", "  8 ", "  9 ", "  130 ",
+        "  0 ", "  1 ", "  2 ", "  3 ", "  4 ", "  5 ", "  6 ", "  7 ", "  8 ", "  9 ", "  10 ", "  130 ",
     ] {
         assert!(help.contains(code), "exit code {code} is not listed");
     }

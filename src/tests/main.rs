@@ -9,6 +9,7 @@ mod errors;
 mod generated;
 mod kills;
 mod large;
+mod merge;
 mod output;
 mod revisions;
 mod sandbox;

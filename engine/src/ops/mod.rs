@@ -26,17 +26,17 @@ pub use exchange::{Exchange, Reporter, Silent, Stage, Step};
 pub use failure::{Class, Failure};
 pub use local::{Host, Local, StoreOptions, owner_socket};
 pub use reply::{
-    Amount, CacheStats, Change, ChangeKind, Checked, Collected, CommitRecord, Committed, Compared, Content,
-    Created, Damage, DamagedExtent, Expired, Forgot, ForgotBranch, Found, Headcount, History, Info, Keeper,
-    KeeperKind, Kept, Latency, Listed, ListedEntry, Materialized, Node, Part, PinCount, Pinned, Presence,
-    QuotaRow, Quotas, Reference, References, Reply, Restored, RestoredEntry, RestoredHow, Scrubbed, Stats,
-    Status, Totals, Usage, UsageRow, Warning, Warnings,
+    Amount, CacheStats, Change, ChangeKind, Checked, Collected, CommitRecord, Committed, Compared, Conflict,
+    ConflictKind, Content, Created, Damage, DamagedExtent, Expired, Forgot, ForgotBranch, Found, Headcount,
+    History, Info, Keeper, KeeperKind, Kept, Latency, Listed, ListedEntry, Materialized, MergeOutcome,
+    Merged, Node, Part, PinCount, Pinned, Presence, QuotaRow, Quotas, Reference, References, Reply, Restored,
+    RestoredEntry, RestoredHow, Scrubbed, Stats, Status, Totals, Usage, UsageRow, Warning, Warnings,
 };
 pub use request::{
     BranchRequest, CatRequest, CheckRequest, CollectRequest, CommitRequest, ContentRequest, DiffRequest,
     Durability, ExpireRequest, ExtraFiles, ForgetRequest, GetRequest, InitRequest, ListRequest, LogRequest,
-    MaterializeRequest, PutRequest, QuotaRequest, Request, RestoreRequest, ScrubRequest, Side, StatusRequest,
-    TagRequest, UsageRequest, WhyRequest,
+    MaterializeRequest, MergeRequest, PutRequest, QuotaRequest, Request, RestoreRequest, ScrubRequest, Side,
+    StatusRequest, TagRequest, UsageRequest, WhyRequest,
 };
 
 pub use crate::device::Backend;

@@ -409,3 +409,87 @@ fn ambiguous_ids_are_refused() {
     assert_eq!(why(&"0".repeat(64)).unwrap_err().class, Class::NotFound);
     assert_eq!(why(&"0".repeat(16)).unwrap_err().class, Class::NotFound);
 }
+
+/// Goal: a merge goes to the branch that the directory follows, or the one named; conflicts are a reply, which survives
+/// the wire; a dry run changes nothing and needs no more than reading. Method: two branches that change one file each,
+/// then the same one.
+#[test]
+fn merges_answer_with_what_they_did() {
+    let place = Place::new();
+    place.write("other", "one");
+    place.commit();
+    place.write("file", "agent's");
+    place.commit_to(Some("agent"));
+    let create = |name: &str, revision: &str| {
+        let request = BranchRequest::Create {
+            name: name.into(),
+            revision: Some(revision.into()),
+            directory: place.project().into(),
+            count: None,
+            force: true,
+            expires_ns: None,
+        };
+        place.call(Request::Branch(request)).unwrap()
+    };
+    // A commit to a new branch has no parent; one to a branch made at a commit has.
+    create("agent", "main");
+    place.commit_to(Some("agent"));
+    create("try", "main");
+    place.write("file", "one");
+    place.write("other", "main's");
+    place.commit_to(Some("main"));
+    let merge = |revision: &str, into: Option<&str>, dry_run: bool| {
+        let request = MergeRequest {
+            revision: revision.into(),
+            into: into.map(ByteString::from),
+            directory: place.project().into(),
+            dry_run,
+            ..MergeRequest::default()
+        };
+        let reply = place.call(Request::Merge(request)).unwrap();
+        let json = serde_json::to_string(&reply).unwrap();
+        assert_eq!(serde_json::from_str::<Reply>(&json).unwrap(), reply, "{json}");
+        match reply {
+            Reply::Merged(merged) => merged,
+            other => panic!("{other:?}"),
+        }
+    };
+    let heads = place.branches();
+    let planned = merge("agent", None, true);
+    assert_eq!((planned.outcome, planned.commit), (MergeOutcome::Merged, None));
+    assert_eq!(planned.branch, "main".into());
+    assert_eq!(
+        merge("agent", Some("try"), true).outcome,
+        MergeOutcome::FastForward
+    );
+    assert_eq!(place.branches(), heads);
+    let merged = merge("agent", None, false);
+    assert_eq!(merged.outcome, MergeOutcome::Merged);
+    assert_eq!(merged.bases, merged.base.into_iter().collect::<Vec<_>>());
+    assert!(merged.new_objects > 0 && merged.new_bytes > 0);
+    assert_eq!(place.cat("main:file").unwrap(), b"agent's");
+    assert_eq!(place.cat("main:other").unwrap(), b"main's");
+    assert_eq!(merge("agent", None, false).outcome, MergeOutcome::UpToDate);
+
+    place.write("file", "main's");
+    place.commit_to(Some("main"));
+    place.write("file", "agent's second");
+    place.commit_to(Some("agent"));
+    let heads = place.branches();
+    let refused = merge("agent", Some("main"), false);
+    assert_eq!(refused.outcome, MergeOutcome::Conflicts);
+    assert!(refused.changes.is_empty());
+    let conflict = &refused.conflicts[0];
+    assert_eq!(
+        (&conflict.path, conflict.conflict),
+        (&"file".into(), ConflictKind::BothChanged)
+    );
+    assert_eq!(conflict.ours.map(|node| node.size), Some(6));
+    assert_eq!(place.branches(), heads);
+    let path = MergeRequest {
+        revision: "agent:file".into(),
+        directory: place.project().into(),
+        ..MergeRequest::default()
+    };
+    assert_eq!(place.refused(Request::Merge(path)), Class::Invalid);
+}

@@ -132,6 +132,13 @@ fn requests() -> Vec<Request> {
             to: Side::Directory(odd()),
             paths: vec![odd()],
         }),
+        Request::Merge(MergeRequest {
+            revision: odd(),
+            into: Some("main".into()),
+            directory: odd(),
+            allow_unrelated: true,
+            ..MergeRequest::default()
+        }),
         Request::Restore(RestoreRequest {
             extra: ExtraFiles::Keep,
             paths: vec![odd()],

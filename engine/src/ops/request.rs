@@ -62,6 +62,8 @@ pub enum Request {
     Cat(CatRequest),
     /// Compares two states. Answered by [`Reply::Compared`](super::Reply::Compared).
     Diff(DiffRequest),
+    /// Merges a revision into a branch. Answered by [`Reply::Merged`](super::Reply::Merged), conflicts included.
+    Merge(MergeRequest),
     /// Brings a directory back to a revision. Answered by [`Reply::Restored`](super::Reply::Restored).
     Restore(RestoreRequest),
     /// Makes a new directory from a revision. Answered by [`Reply::Materialized`](super::Reply::Materialized).
@@ -364,6 +366,36 @@ pub struct DiffRequest {
     /// Only these paths and what is below them; empty: everything.
     #[serde(default)]
     pub paths: Vec<ByteString>,
+}
+
+/// Merges a revision into a branch, name by name, from their best common ancestor. All of it happens or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeRequest {
+    /// `REV`.
+    pub revision: ByteString,
+    /// The branch that takes it; absent: the one `directory` follows, or `main`.
+    #[serde(default)]
+    pub into: Option<ByteString>,
+    /// Absolute path of the caller's working directory.
+    pub directory: ByteString,
+    /// Free text; absent: what was merged.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Who merges; free text.
+    #[serde(default)]
+    pub author: String,
+    /// Makes a commit even where moving the branch would do.
+    #[serde(default)]
+    pub no_fast_forward: bool,
+    /// Takes an empty base where the histories have nothing in common, or what they have was forgotten.
+    #[serde(default)]
+    pub allow_unrelated: bool,
+    /// Only says what would happen.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// When the call returns.
+    #[serde(default)]
+    pub durability: Durability,
 }
 
 /// What happens to files a restored revision does not have. Ignored ones always stay.

@@ -50,7 +50,7 @@ pub struct Commit {
 
 impl Commit {
     /// Encodes and hashes the commit and pushes it (with far attributes of its root, if any) to `extents`.
-    fn build(&self, domain: Domain, extents: &mut Vec<Extent>) -> Result<ContentId> {
+    pub(super) fn build(&self, domain: Domain, extents: &mut Vec<Extent>) -> Result<ContentId> {
         let invalid = |damage: CommitDamage| Error::invalid("commit", damage.to_string());
         let mut far = None;
         if let Some(bytes) = node::far_xattrs(&self.root)? {

@@ -1,24 +1,19 @@
 //! What differs between two directories, at a cost proportional to the difference.
 //!
-//! Equal ids mean equal content, so equal directories are never opened. Within a directory whose two sides differ,
-//! both are opened level by level; nodes of one level that both sides have drop out by id, wherever they stand, so a
-//! boundary that has shifted costs its neighbours and nothing more. All nodes that one round needs, in all directories
-//! in progress, are one batch of reads.
+//! Equal ids mean equal content, so equal directories are never opened; how two different ones are compared is in
+//! `pair`. All nodes that one round needs, in all directories in progress, are one batch of reads.
 //!
 //! A name whose kind has changed is reported as removed and added, each with everything below it: whoever follows a
 //! difference then never turns a thing of one kind into another in place.
 
-use std::cmp::Ordering;
-use std::collections::HashSet;
-
 use super::Trees;
-use super::directory_read::{Expected, Fetched, fetch, resolve};
+use super::directory_read::resolve;
 use super::entry::{Entry, EntryKind};
-use super::node::{self, Item, malformed};
+use super::node::{self, Item};
+use super::pair::{self, Pair};
 use super::path::TreePath;
 use crate::error::{Error, Result};
 use crate::format::ContentId;
-use crate::format::node::{LeafView, NodeDamage, NodeView};
 
 /// What of an entry has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -37,6 +32,13 @@ pub struct Changed {
     pub device: bool,
     /// Which names are links to one file.
     pub links: bool,
+}
+
+impl Changed {
+    /// True if nothing but the time of last change is different.
+    pub fn is_only_mtime(self) -> bool {
+        Changed { mtime: false, ..self } == Changed::default()
+    }
 }
 
 /// What happened to a name.
@@ -96,10 +98,32 @@ impl Trees {
             found: Vec::new(),
         };
         search.open_pair(TreePath::root(), Some(old.id), Some(new.id));
+        found.extend(self.search(search).await?);
+        Ok(found)
+    }
+
+    /// The differences between pairs of entries, each at its path and below, in the order of [`Trees::diff`].
+    pub(super) async fn diff_items(
+        &self,
+        pairs: Vec<(TreePath, Option<Item>, Option<Item>)>,
+    ) -> Result<Vec<Difference>> {
+        let mut search = Search {
+            prefixes: &[],
+            open: Vec::new(),
+            found: Vec::new(),
+        };
+        for (path, old, new) in pairs {
+            search.compare(path, old, new);
+        }
+        self.search(search).await
+    }
+
+    /// Goes through everything that is open.
+    async fn search(&self, mut search: Search<'_>) -> Result<Vec<Difference>> {
         while !search.open.is_empty() {
             search.round(self).await?;
         }
-        found.extend(self.finish(search.found).await?);
+        let mut found = self.finish(search.found).await?;
         found.sort_by(|a, b| {
             a.path
                 .cmp(&b.path)
@@ -110,15 +134,8 @@ impl Trees {
 
     /// Makes entries of what was found, far attributes included.
     async fn finish(&self, found: Vec<Raw>) -> Result<Vec<Difference>> {
-        let mut sides = Vec::with_capacity(found.len());
-        for item in found.iter().flat_map(|raw| raw.old.iter().chain(&raw.new)) {
-            let attributes = item.record.attributes(&item.attributes);
-            let decoded = attributes.and_then(|view| node::decode_item(item, &view));
-            sides.push(
-                decoded.map_err(|damage| Error::invalid(node::describe(&item.name), damage.to_string()))?,
-            );
-        }
-        let mut entries = resolve(&self.store, self.domain, sides).await?.into_iter();
+        let sides = found.iter().flat_map(|raw| raw.old.iter().chain(&raw.new));
+        let mut entries = self.entries_of(sides).await?.into_iter();
         let mut differences = Vec::with_capacity(found.len());
         for raw in found {
             let old = raw.old.and_then(|_| entries.next());
@@ -138,6 +155,19 @@ impl Trees {
             });
         }
         Ok(differences)
+    }
+
+    /// The entries that `items` are, in their order.
+    pub(super) async fn entries_of<'a>(&self, items: impl Iterator<Item = &'a Item>) -> Result<Vec<Entry>> {
+        let mut decoded = Vec::new();
+        for item in items {
+            let attributes = item.record.attributes(&item.attributes);
+            let entry = attributes.and_then(|view| node::decode_item(item, &view));
+            decoded.push(
+                entry.map_err(|damage| Error::invalid(node::describe(&item.name), damage.to_string()))?,
+            );
+        }
+        resolve(&self.store, self.domain, decoded).await
     }
 }
 
@@ -186,157 +216,43 @@ struct Raw {
     new: Option<Item>,
 }
 
-/// One side of a pair of directories: nodes yet to be read, all of one level, and entries found.
-#[derive(Default)]
-struct Side {
-    nodes: Vec<(ContentId, Option<Expected>)>,
-    items: Vec<Item>,
-}
-
-impl Side {
-    fn of(id: Option<ContentId>) -> Side {
-        Side {
-            nodes: id.map(|id| (id, None)).into_iter().collect(),
-            items: Vec::new(),
-        }
-    }
-
-    /// Level of the nodes; nothing while it is not known.
-    fn level(&self) -> Option<u8> {
-        self.nodes
-            .first()
-            .and_then(|(_, expected)| expected.as_ref())
-            .map(|expected| expected.level)
-    }
-
-    fn take(&mut self, node: &Fetched) -> Result<()> {
-        match node.view()? {
-            NodeView::Inner(inner) => {
-                let children = node.children(&inner).into_iter();
-                self.nodes
-                    .extend(children.map(|(id, expected)| (id, Some(expected))));
-            }
-            NodeView::Leaf(leaf) => self.take_leaf(node, &leaf)?,
-        }
-        Ok(())
-    }
-
-    fn take_leaf(&mut self, node: &Fetched, leaf: &LeafView<'_>) -> Result<()> {
-        for (name, record, attributes) in leaf.iter() {
-            if self.items.last().is_some_and(|last| &last.name[..] >= name) {
-                return Err(malformed(node.id, NodeDamage::Order));
-            }
-            self.items.push(Item {
-                name: node.bytes.slice_ref(name),
-                record: *record,
-                attributes: node.bytes.slice_ref(attributes),
-            });
-        }
-        Ok(())
-    }
-}
-
-struct Pair {
+struct Open {
     path: TreePath,
-    old: Side,
-    new: Side,
-}
-
-impl Pair {
-    /// Drops nodes that both sides have.
-    fn cancel(&mut self) {
-        if self.old.level().is_none() || self.old.level() != self.new.level() {
-            return;
-        }
-        let ids = |side: &Side| {
-            side.nodes
-                .iter()
-                .map(|(id, _)| *id)
-                .collect::<HashSet<ContentId>>()
-        };
-        let (old, new) = (ids(&self.old), ids(&self.new));
-        self.old.nodes.retain(|(id, _)| !new.contains(id));
-        self.new.nodes.retain(|(id, _)| !old.contains(id));
-    }
-
-    /// Which sides have to be read next: the higher one, so that the two meet on one level.
-    fn turns(&self) -> [bool; 2] {
-        match (self.old.level(), self.new.level()) {
-            (Some(old), Some(new)) => [old >= new, new >= old],
-            _ => [true, true],
-        }
-    }
+    pair: Pair,
 }
 
 struct Search<'a> {
     prefixes: &'a [TreePath],
-    open: Vec<Pair>,
+    open: Vec<Open>,
     found: Vec<Raw>,
 }
 
 impl Search<'_> {
     fn open_pair(&mut self, path: TreePath, old: Option<ContentId>, new: Option<ContentId>) {
         if old != new {
-            let (old, new) = (Side::of(old), Side::of(new));
-            self.open.push(Pair { path, old, new });
+            let pair = Pair::open(old, new);
+            self.open.push(Open { path, pair });
         }
     }
 
     /// Reads one step further down in every open pair, and compares the entries of those that have been read.
     async fn round(&mut self, trees: &Trees) -> Result<()> {
         let mut open = std::mem::take(&mut self.open);
-        let mut wanted = Vec::new();
-        let mut owners = Vec::new();
-        for (index, pair) in open.iter_mut().enumerate() {
-            pair.cancel();
-            let [old, new] = pair.turns();
-            for (turn, side) in [(old, &mut pair.old), (new, &mut pair.new)]
-                .into_iter()
-                .enumerate()
-            {
-                if side.0 {
-                    owners.extend(std::iter::repeat_n((index, turn), side.1.nodes.len()));
-                    wanted.append(&mut side.1.nodes);
+        let mut pairs: Vec<&mut Pair> = open.iter_mut().map(|open| &mut open.pair).collect();
+        pair::descend(trees, &mut pairs).await?;
+        for open in open {
+            if !open.pair.is_read() {
+                self.open.push(open);
+                continue;
+            }
+            for unequal in open.pair.unequal() {
+                let path = open.path.join(&unequal.name);
+                if self.is_wanted(&path) {
+                    self.compare(path, unequal.old, unequal.new);
                 }
             }
         }
-        let nodes = fetch(&trees.store, trees.domain, &wanted).await?;
-        for ((index, turn), node) in owners.into_iter().zip(&nodes) {
-            let pair = &mut open[index];
-            let side = if turn == 0 { &mut pair.old } else { &mut pair.new };
-            side.take(node)?;
-        }
-        for pair in open {
-            if pair.old.nodes.is_empty() && pair.new.nodes.is_empty() {
-                self.merge(&pair.path, pair.old.items, pair.new.items);
-            } else {
-                self.open.push(pair);
-            }
-        }
         Ok(())
-    }
-
-    fn merge(&mut self, directory: &TreePath, old: Vec<Item>, new: Vec<Item>) {
-        let (mut old, mut new) = (old.into_iter().peekable(), new.into_iter().peekable());
-        loop {
-            let order = match (old.peek(), new.peek()) {
-                (Some(old), Some(new)) => old.name.cmp(&new.name),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (None, None) => return,
-            };
-            let old = if order.is_le() { old.next() } else { None };
-            let new = if order.is_ge() { new.next() } else { None };
-            let name = old
-                .as_ref()
-                .or(new.as_ref())
-                .map(|item| item.name.clone())
-                .unwrap_or_default();
-            let path = directory.join(&name);
-            if self.is_wanted(&path) {
-                self.compare(path, old, new);
-            }
-        }
     }
 
     fn compare(&mut self, path: TreePath, old: Option<Item>, new: Option<Item>) {

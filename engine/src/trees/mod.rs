@@ -13,9 +13,11 @@ mod handle;
 mod history;
 mod ids;
 mod liveness;
+mod merge;
 mod moments;
 mod names;
 mod node;
+mod pair;
 mod path;
 mod quota;
 mod revision;
@@ -39,6 +41,7 @@ pub use history::{Ancestors, Log, LoggedCommit};
 pub use liveness::{
     Histories, Start, commit_parents, extent_references, floors_mark, has_floors, root_starts,
 };
+pub use merge::{Clash, Conflict, MergeOptions, MergeOutcome, MergeResult};
 pub use node::{content_kind, references};
 pub use path::TreePath;
 pub use quota::Quota;

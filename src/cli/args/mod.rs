@@ -20,8 +20,8 @@ pub use device::{BindArgs, DeviceArgs, DeviceCommand, HugepagesArgs};
 pub use serve::ServeArgs;
 pub use space::{DuArgs, ForgetArgs, QuotaArgs, WhyArgs};
 pub use state::{
-    BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, RestoreArgs,
-    StatusArgs, TagArgs,
+    BranchArgs, CatArgs, CommitArgs, DiffArgs, DurabilityArg, LogArgs, LsArgs, MaterializeArgs, MergeArgs,
+    RestoreArgs, StatusArgs, TagArgs,
 };
 pub use store::{CheckArgs, InitArgs};
 pub use upkeep::{GcArgs, ScrubArgs};
@@ -253,6 +253,8 @@ pub enum Command {
     Cat(CatArgs),
     /// Show what differs between two revisions, or a revision and a directory
     Diff(DiffArgs),
+    /// Take what a revision has changed into a branch
+    Merge(MergeArgs),
     /// Bring a directory back to a revision, writing only what differs
     Restore(RestoreArgs),
     /// Make a new directory from a revision

@@ -244,6 +244,47 @@ pub struct DiffArgs {
     pub exit_code: bool,
 }
 
+/// `helios merge`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What only one side has changed since their last common commit is taken from there, and so is what \
+both have changed alike. A name that both have changed in different ways is a conflict: then nothing happens, the names \
+are listed, and the exit code is 10. Contents are never merged. Of files that differ in nothing but their time the \
+newer stays. No directory is touched: `helios restore BRANCH` brings one to the result.\n
+Examples:
+  helios merge agent-7
+  helios merge agent-7 --into main -m 'take what agent-7 did'
+  helios merge agent-7 -n                       what would happen
+  helios merge agent-7 --json | jq -r '.conflicts[].path'
+  helios branch -f main agent-7                 take its state as a whole instead"
+)]
+pub struct MergeArgs {
+    /// What to merge
+    #[arg(value_name = "REV")]
+    pub revision: Name,
+    /// Branch that takes it [default: the one this directory follows, or main]
+    #[arg(long, value_name = "BRANCH")]
+    pub into: Option<Name>,
+    /// Message of the commit [default: what was merged]
+    #[arg(short, long, value_name = "MSG")]
+    pub message: Option<String>,
+    /// Who merges [default: the name of the user]
+    #[arg(long, env = "HELIOS_AUTHOR", value_name = "NAME")]
+    pub author: Option<String>,
+    /// Only show what would be done
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Make a commit even where moving the branch would do
+    #[arg(long)]
+    pub no_ff: bool,
+    /// Merge from an empty base where the histories have nothing in common, or what they have was forgotten
+    #[arg(long)]
+    pub allow_unrelated: bool,
+    /// When the merge is done: others see it, or it survives power loss
+    #[arg(long, value_name = "CLASS", default_value = "durable")]
+    pub durability: DurabilityArg,
+}
+
 /// `helios restore`
 #[derive(Debug, Args)]
 #[command(

@@ -54,7 +54,7 @@ pub fn commit(session: &mut Session, args: CommitArgs) -> Result<Exit, Stop> {
 }
 
 /// The name of the user, as login leaves it in the environment.
-fn user() -> Option<String> {
+pub(super) fn user() -> Option<String> {
     ["USER", "LOGNAME"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok())

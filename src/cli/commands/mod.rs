@@ -8,6 +8,7 @@ mod diff;
 mod directory;
 mod generate;
 mod history;
+mod merge;
 mod patch;
 mod references;
 mod serve;
@@ -48,6 +49,7 @@ pub fn run(command: Command, session: &mut Session) -> Result<Exit, Stop> {
         Command::Ls(args) => history::ls(session, args),
         Command::Cat(args) => content::cat(session, args),
         Command::Diff(args) => diff::diff(session, args),
+        Command::Merge(args) => merge::merge(session, args),
         Command::Restore(args) => directory::restore(session, args),
         Command::Materialize(args) => directory::materialize(session, args),
         Command::Serve(args) => serve::serve(session, args),

@@ -39,14 +39,19 @@ pub(super) fn tree_paths(paths: &[ByteString]) -> Result<Vec<TreePath>> {
     paths.iter().map(|path| TreePath::new(path.as_bytes())).collect()
 }
 
+/// A path as replies show it.
+pub(super) fn shown_path(path: &TreePath) -> ByteString {
+    match path.is_root() {
+        true => ByteString::from("."),
+        false => path.as_bytes().into(),
+    }
+}
+
 /// Differences as replies list them: a name that is another kind of thing now is one change.
 pub(super) fn changes(found: Vec<Difference>) -> Vec<Change> {
     let mut changes: Vec<Change> = Vec::with_capacity(found.len());
     for difference in found {
-        let path = match difference.path.is_root() {
-            true => ByteString::from("."),
-            false => difference.path.as_bytes().into(),
-        };
+        let path = shown_path(&difference.path);
         let change = match difference.change {
             trees::Change::Added(entry) => {
                 if let Some(last) = changes.last_mut()

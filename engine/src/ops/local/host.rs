@@ -123,6 +123,7 @@ impl Engine {
             Request::Log(request) => self.log(&request, exchange).map(Reply::History),
             Request::List(request) => self.list(&request, exchange).map(Reply::Listed),
             Request::Diff(request) => self.diff(&request, exchange).map(Reply::Compared),
+            Request::Merge(request) => self.merge(request, exchange).map(Reply::Merged),
             Request::Restore(request) => self.restore(request, exchange).map(Reply::Restored),
             Request::Materialize(request) => self.materialize(request, exchange).map(Reply::Materialized),
         }

@@ -13,6 +13,7 @@ mod forget;
 mod graph;
 mod history;
 mod host;
+mod merge;
 mod open;
 mod quota;
 mod reach;
@@ -139,6 +140,7 @@ fn access(request: &Request) -> Access {
         Request::Branch(BranchRequest::List) | Request::Tag(TagRequest::List) => true,
         Request::Diff(_) | Request::Status(_) => true,
         Request::Restore(request) => request.dry_run,
+        Request::Merge(request) => request.dry_run,
         Request::Forget(request) => request.dry_run,
         Request::Expire(request) => request.dry_run,
         Request::Quota(QuotaRequest::List) => true,

@@ -9,6 +9,7 @@ mod content;
 mod directory;
 mod forget;
 mod history;
+mod merge;
 mod space;
 mod store;
 mod upkeep;
@@ -22,6 +23,7 @@ pub use directory::{
 };
 pub use forget::{Expired, Forgot, ForgotBranch};
 pub use history::{CommitRecord, History, Listed, ListedEntry, Reference, References};
+pub use merge::{Conflict, ConflictKind, MergeOutcome, Merged};
 pub use space::{Amount, Keeper, KeeperKind, Kept, QuotaRow, Quotas, Usage, UsageRow};
 pub use store::{CacheStats, Checked, Created, Damage, Info, Latency, Stats, Totals};
 pub use upkeep::{Collected, DamagedExtent, Scrubbed};
@@ -70,6 +72,8 @@ pub enum Reply {
     Listed(Listed),
     /// To `Diff`.
     Compared(Compared),
+    /// To `Merge`.
+    Merged(Merged),
     /// To `Restore`.
     Restored(Restored),
     /// To `Materialize`.

@@ -4,8 +4,8 @@ mod driver;
 mod handshake;
 mod mailbox;
 mod messages;
-mod sockets;
 mod readers;
+mod sockets;
 mod threads;
 
 use std::cell::Cell;

@@ -16,6 +16,7 @@ mod commit;
 mod contents;
 mod edit;
 mod finish;
+mod graft;
 mod locate;
 mod name_index;
 mod nodes;
