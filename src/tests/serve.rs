@@ -500,6 +500,7 @@ fn an_owner_killed_loses_nothing_acknowledged() {
         let branch = format!("b{round}");
         let tree = open(&mut client, &branch, None);
         let pid = server.child.id();
+        #[allow(clippy::disallowed_methods, reason = "kills while the test works")]
         let killer = std::thread::spawn(move || {
             crate::crash::pause(20 + round * 15);
             let pid = i32::try_from(pid)
