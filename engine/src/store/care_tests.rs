@@ -56,7 +56,7 @@ fn a_store_short_of_memory_forgets_what_is_dead() {
         (2..20).contains(&collections),
         "once for each growth by a quarter, not for each segment: {collections}"
     );
-    assert!(entries < 20 * 41, "{entries} of {}", 60 * 41);
+    assert!(entries < 60 * 41 / 2, "{entries} of {}", 60 * 41);
 }
 
 /// Goal: a store goes on taking overwrites when four fifths of it live, and copies little more for it than the model of
