@@ -209,13 +209,16 @@ fn calls(page: &mut Exposition, served: &Served) {
     }
 }
 
+/// Reads one figure of a reactor.
+type Figure = fn(&CounterValues) -> u64;
+
 fn reactors(page: &mut Exposition, store: &Store) {
     let handles = store.runtime().handles();
     let values: Vec<(String, CounterValues)> = handles
         .iter()
         .map(|handle| (handle.id().to_string(), handle.counters()))
         .collect();
-    let of_each = |mut family: Family<'_>, read: &dyn Fn(&CounterValues) -> u64| {
+    let of_each = |mut family: Family<'_>, read: Figure| {
         for (reactor, values) in &values {
             family.sample(&[("reactor", reactor)], read(values));
         }
@@ -228,44 +231,44 @@ fn reactors(page: &mut Exposition, store: &Store) {
     for (reactor, values) in &values {
         family.sample(&[("reactor", reactor)], seconds(values.busy_ns));
     }
-    let counters: [(&'static str, &str, &dyn Fn(&CounterValues) -> u64); 8] = [
+    let counters: [(&'static str, &str, Figure); 8] = [
         (
             "helios_reactor_turns_total",
             "Turns of the poll loop.",
-            &|values| values.turns,
+            |values| values.turns,
         ),
-        ("helios_reactor_polls_total", "Polls of tasks.", &|values| {
+        ("helios_reactor_polls_total", "Polls of tasks.", |values| {
             values.polls
         }),
         (
             "helios_reactor_sleeps_total",
             "Times the thread slept in the kernel.",
-            &|values| values.sleeps,
+            |values| values.sleeps,
         ),
         (
             "helios_reactor_wakeups_total",
             "Sleeps that another thread ended.",
-            &|values| values.wakeups,
+            |values| values.wakeups,
         ),
         (
             "helios_reactor_task_panics_total",
             "Tasks that panicked.",
-            &|values| values.panics,
+            |values| values.panics,
         ),
         (
             "helios_reactor_io_submitted_total",
             "Commands given to the device.",
-            &|values| values.io_submitted,
+            |values| values.io_submitted,
         ),
         (
             "helios_reactor_io_completed_total",
             "Commands that the device completed.",
-            &|values| values.io_completed,
+            |values| values.io_completed,
         ),
         (
             "helios_reactor_io_backlogged_total",
             "Commands that had to wait because the queue of the device was full.",
-            &|values| values.io_backlogged,
+            |values| values.io_backlogged,
         ),
     ];
     for (name, help, read) in counters {
@@ -277,11 +280,11 @@ fn reactors(page: &mut Exposition, store: &Store) {
             Kind::Gauge,
             "Depth of the queue: commands the device has not completed yet.",
         ),
-        &|values| values.io_submitted.saturating_sub(values.io_completed),
+        |values| values.io_submitted.saturating_sub(values.io_completed),
     );
     of_each(
         page.family("helios_reactor_tasks", Kind::Gauge, "Tasks that live."),
-        &|values| values.tasks_started.saturating_sub(values.tasks_ended),
+        |values| values.tasks_started.saturating_sub(values.tasks_ended),
     );
 }
 
