@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 server for pages that are made when they are asked for: one thread, one request for each connection.
 //!
-//! Invariants: a client holds at most [`REQUEST_BYTES_MAX`] bytes and its page, for at most the patience given for what it does;
-//! there are at most [`CLIENTS_MAX`] of them, and a new one takes the place of the one that has dawdled for longest. So
+//! Invariants: a client holds at most `REQUEST_BYTES_MAX` bytes and its page, for at most the patience given for what it does;
+//! there are at most `CLIENTS_MAX` of them, and a new one takes the place of the one that has dawdled for longest. So
 //! nobody who sends slowly, or nonsense, or nothing, keeps others from their answer.
 //! Rejected: a thread for each connection (the limit on threads would have to be a limit on clients all the same); connections that
 //! stay open (a scrape every few seconds gains nothing from them, and they would have to be told from those that dawdle).
