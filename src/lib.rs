@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod cli;
 pub mod client;
+pub mod observe;
 pub mod serve;
 pub mod wire;
 

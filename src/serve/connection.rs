@@ -20,6 +20,7 @@ use bytes::Bytes;
 use helios_engine::ops::{Cancel, Class, Failure, Request, Side};
 use helios_engine::reactor::{Local, Receiver, Watched, mailbox, oneshot};
 
+use super::counters::{CallKind, Outcome, Tally, Timed};
 use super::exchange::{Outgoing, Remote};
 use super::files::{self, OpenTrees};
 use super::outbox::Outbox;
@@ -51,6 +52,7 @@ struct Running {
     cancel: Cancel,
     /// Who waits for input, if somebody does.
     input: Option<oneshot::Sender<Bytes>>,
+    timed: Timed,
     /// Of calls that are done here; a worker counts its own.
     _counted: Option<Counted>,
 }
@@ -67,6 +69,7 @@ pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     pub(super) outbox: Rc<Outbox>,
     pub(super) trees: OpenTrees,
+    pub(super) tally: Tally,
     peer: Peer,
     calls: RefCell<HashMap<u64, Running>>,
     /// A call that takes several frames, which follow each other.
@@ -140,7 +143,8 @@ pub(super) async fn attend(local: Local, socket: UnixStream, peer: Peer, server:
             return;
         }
     };
-    let outbox = Outbox::new(&local, Rc::clone(&socket));
+    let tally = Tally::new(&server.counters, &local);
+    let outbox = Outbox::new(&local, Rc::clone(&socket), tally.clone());
     let mut reader = Reader {
         socket,
         arrived: Arrived::default(),
@@ -150,6 +154,7 @@ pub(super) async fn attend(local: Local, socket: UnixStream, peer: Peer, server:
         server,
         outbox: Rc::clone(&outbox),
         trees: OpenTrees::default(),
+        tally,
         peer,
         calls: RefCell::default(),
         long: RefCell::default(),
@@ -208,7 +213,10 @@ impl Connection {
         // Nothing is read from a client that does not take its answers.
         while self.outbox.room().await {
             match reader.next(&self.local).await {
-                Ok(Some(frame)) => self.take(frame)?,
+                Ok(Some(frame)) => {
+                    self.tally.received(frame.length());
+                    self.take(frame)?;
+                }
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(error.to_string()),
             }
@@ -261,6 +269,10 @@ impl Connection {
             return Err(format!("call {} is under way already", frame.call));
         }
         let call = Call::read(&head).map_err(|error| error.to_string())?;
+        let timed = Timed {
+            kind: CallKind::of(&call),
+            began: self.local.clock().now(),
+        };
         let refused = if self.server.is_ending() {
             Some(Failure::busy("the owner of the store is ending", 100))
         } else if self.calls.borrow().len() >= CALLS_MAX as usize {
@@ -272,62 +284,82 @@ impl Connection {
             None
         };
         if let Some(failure) = refused {
-            self.outbox.push(failure.frames(frame.call));
+            self.refuse(frame.call, timed, &failure);
             return Ok(());
         }
         match call {
-            Call::Ping => self.outbox.push(Answer::Pong.frames(frame.call)),
-            Call::Run { request } => self.run(frame.call, request),
+            Call::Ping => {
+                self.over(timed, Outcome::OK);
+                self.outbox.push(Answer::Pong.frames(frame.call));
+            }
+            Call::Run { request } => self.run(frame.call, timed, request),
             call => {
-                if let Err(failure) = self.work(frame.call, call, frame.body.clone()) {
-                    self.outbox.push(failure.frames(frame.call));
+                if let Err(failure) = self.work(frame.call, timed, call, frame.body.clone()) {
+                    self.refuse(frame.call, timed, &failure);
                 }
             }
         }
         Ok(())
     }
 
+    /// A call fails before it is under way.
+    fn refuse(&self, call: u64, timed: Timed, failure: &Failure) {
+        self.over(timed, Outcome::of(failure));
+        self.outbox.push(failure.frames(call));
+    }
+
+    fn over(&self, timed: Timed, outcome: Outcome) {
+        self.tally.ended(timed, self.local.clock().now(), outcome);
+    }
+
     /// Calls that concern working trees.
-    fn work(self: &Rc<Self>, number: u64, call: Call, body: Bytes) -> Result<(), Failure> {
+    fn work(self: &Rc<Self>, number: u64, timed: Timed, call: Call, body: Bytes) -> Result<(), Failure> {
         match call {
-            Call::OpenFiles(request) => files::open(self, number, request),
-            Call::Files { tree, steps } => files::steps(self, number, tree, steps, body),
-            Call::ForkFiles { tree, branch } => files::fork(self, number, tree, branch),
-            Call::CloseFiles { tree } => files::close(self, number, tree),
+            Call::OpenFiles(request) => files::open(self, number, timed, request),
+            Call::Files { tree, steps } => files::steps(self, number, timed, tree, steps, body),
+            Call::ForkFiles { tree, branch } => files::fork(self, number, timed, tree, branch),
+            Call::CloseFiles { tree } => files::close(self, number, timed, tree),
             Call::Ping | Call::Run { .. } => unreachable!("answered by the caller"),
         }
     }
 
     /// A call is under way.
-    pub(super) fn began(&self, call: u64) {
+    pub(super) fn began(&self, call: u64, timed: Timed) {
         let running = Running {
             cancel: Cancel::default(),
             input: None,
+            timed,
             _counted: Some(Counted::new(&self.server)),
         };
         self.calls.borrow_mut().insert(call, running);
     }
 
     /// Does a call on this reactor.
-    pub(super) fn spawn_call(&self, call: u64, work: impl Future<Output = ()> + 'static) {
-        self.began(call);
+    pub(super) fn spawn_call(&self, call: u64, timed: Timed, work: impl Future<Output = ()> + 'static) {
+        self.began(call, timed);
         self.local.spawn(work);
     }
 
     /// A call is done.
     pub(super) fn answer(&self, call: u64, answer: &Answer) {
-        self.calls.borrow_mut().remove(&call);
-        self.outbox.push(answer.frames(call));
+        let frames = answer.frames(call);
+        // Counted first: whoever has the answer finds the call in the counters.
+        if let Some(running) = self.calls.borrow_mut().remove(&call) {
+            self.over(running.timed, Outcome::OK);
+        }
+        self.outbox.push(frames);
     }
 
     /// A call has failed.
     pub(super) fn fail(&self, call: u64, failure: &Failure) {
-        self.calls.borrow_mut().remove(&call);
+        if let Some(running) = self.calls.borrow_mut().remove(&call) {
+            self.over(running.timed, Outcome::of(failure));
+        }
         self.outbox.push(failure.frames(call));
     }
 
     /// Gives a request to a worker, and what it says to the client.
-    fn run(self: &Rc<Self>, call: u64, request: Request) {
+    fn run(self: &Rc<Self>, call: u64, timed: Timed, request: Request) {
         let own = rustix::process::geteuid().as_raw();
         if self.peer.uid != own && uses_directories(&request) {
             let failure = Failure::new(
@@ -338,7 +370,7 @@ impl Connection {
                 ),
             )
             .with_hint("run the command as that user");
-            return self.outbox.push(failure.frames(call));
+            return self.refuse(call, timed, &failure);
         }
         let (sender, receiver) = mailbox(&self.local.handle(), OUTGOING_MAX);
         let cancel = Cancel::default();
@@ -362,12 +394,13 @@ impl Connection {
                 let running = Running {
                     cancel,
                     input: None,
+                    timed,
                     _counted: None,
                 };
                 self.calls.borrow_mut().insert(call, running);
                 self.local.spawn(relay(Rc::clone(self), call, receiver));
             }
-            Err(failure) => self.outbox.push(failure.frames(call)),
+            Err(failure) => self.refuse(call, timed, &failure),
         }
     }
 
@@ -375,6 +408,7 @@ impl Connection {
     fn abandon_all(&self) {
         for (_, call) in self.calls.borrow_mut().drain() {
             call.cancel.cancel();
+            self.over(call.timed, Outcome::ABANDONED);
         }
         self.trees.clear();
     }

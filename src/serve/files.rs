@@ -12,6 +12,7 @@ use helios_engine::ops::files::{FileStep, Files, OpenFiles};
 use helios_engine::ops::{ByteString, Class, Failure};
 
 use super::connection::Connection;
+use super::counters::{OpenTree, Tally, Timed};
 use crate::wire::frame::{BODY_BYTES_MAX, Frame, Kind};
 use crate::wire::message::Answer;
 
@@ -31,6 +32,7 @@ struct Tree {
     /// Absent while a task works with it, and before it is open.
     files: Option<Files>,
     waiting: VecDeque<(u64, Job)>,
+    _counted: Option<OpenTree>,
 }
 
 /// The open trees, by the number of the call that opened them.
@@ -39,13 +41,17 @@ pub struct OpenTrees(RefCell<HashMap<u64, Tree>>);
 
 impl OpenTrees {
     /// Makes room for one more.
-    fn claim(&self, number: u64) -> Result<(), Failure> {
+    fn claim(&self, number: u64, tally: &Tally) -> Result<(), Failure> {
         let mut trees = self.0.borrow_mut();
         if trees.len() >= OPEN_MAX {
             let what = format!("{OPEN_MAX} working trees of this connection are open");
             return Err(Failure::new(Class::Invalid, what).with_hint("close some, or use more connections"));
         }
-        if trees.insert(number, Tree::default()).is_some() {
+        let tree = Tree {
+            _counted: Some(OpenTree::new(tally)),
+            ..Tree::default()
+        };
+        if trees.insert(number, tree).is_some() {
             return Err(Failure::new(
                 Class::Invalid,
                 format!(
@@ -75,10 +81,10 @@ impl OpenTrees {
 }
 
 /// Opens a tree; its number is that of the call.
-pub fn open(connection: &Rc<Connection>, call: u64, request: OpenFiles) -> Result<(), Failure> {
-    connection.trees.claim(call)?;
+pub fn open(connection: &Rc<Connection>, call: u64, timed: Timed, request: OpenFiles) -> Result<(), Failure> {
+    connection.trees.claim(call, &connection.tally)?;
     let task = Rc::clone(connection);
-    connection.spawn_call(call, async move {
+    connection.spawn_call(call, timed, async move {
         let host = &task.server.host;
         match Files::open(host.trees(), host.objects(), &request).await {
             Ok(files) => {
@@ -96,7 +102,13 @@ pub fn open(connection: &Rc<Connection>, call: u64, request: OpenFiles) -> Resul
 }
 
 /// Does something with an open tree, behind what it has to do already.
-fn enqueue(connection: &Rc<Connection>, call: u64, number: u64, job: Job) -> Result<(), Failure> {
+fn enqueue(
+    connection: &Rc<Connection>,
+    call: u64,
+    timed: Timed,
+    number: u64,
+    job: Job,
+) -> Result<(), Failure> {
     let idle = {
         let mut trees = connection.trees.0.borrow_mut();
         let tree = trees.get_mut(&number).ok_or_else(|| {
@@ -108,7 +120,7 @@ fn enqueue(connection: &Rc<Connection>, call: u64, number: u64, job: Job) -> Res
         tree.waiting.push_back((call, job));
         tree.files.take()
     };
-    connection.began(call);
+    connection.began(call, timed);
     // Without the tree somebody works with it, and goes on with this.
     if let Some(files) = idle {
         connection.local.spawn(work(Rc::clone(connection), number, files));
@@ -120,17 +132,24 @@ fn enqueue(connection: &Rc<Connection>, call: u64, number: u64, job: Job) -> Res
 pub fn steps(
     connection: &Rc<Connection>,
     call: u64,
+    timed: Timed,
     number: u64,
     steps: Vec<FileStep>,
     bytes: Bytes,
 ) -> Result<(), Failure> {
-    enqueue(connection, call, number, Job::Steps(steps, bytes))
+    enqueue(connection, call, timed, number, Job::Steps(steps, bytes))
 }
 
 /// Makes a branch and a tree on it that begins with the changes of this one. Its number is that of the call.
-pub fn fork(connection: &Rc<Connection>, call: u64, number: u64, branch: ByteString) -> Result<(), Failure> {
-    connection.trees.claim(call)?;
-    let queued = enqueue(connection, call, number, Job::Fork(branch));
+pub fn fork(
+    connection: &Rc<Connection>,
+    call: u64,
+    timed: Timed,
+    number: u64,
+    branch: ByteString,
+) -> Result<(), Failure> {
+    connection.trees.claim(call, &connection.tally)?;
+    let queued = enqueue(connection, call, timed, number, Job::Fork(branch));
     if queued.is_err() {
         connection.trees.forget(call);
     }
@@ -138,8 +157,8 @@ pub fn fork(connection: &Rc<Connection>, call: u64, number: u64, branch: ByteStr
 }
 
 /// Drops a tree and what it has not committed.
-pub fn close(connection: &Rc<Connection>, call: u64, number: u64) -> Result<(), Failure> {
-    enqueue(connection, call, number, Job::Close)
+pub fn close(connection: &Rc<Connection>, call: u64, timed: Timed, number: u64) -> Result<(), Failure> {
+    enqueue(connection, call, timed, number, Job::Close)
 }
 
 /// Does what waits for one tree, then puts it back.

@@ -17,6 +17,7 @@ use helios_engine::reactor::{Local, Watched};
 use rustix::net::sockopt::socket_peercred;
 
 use super::connection::{Peer, attend};
+use super::counters::TurnedAway;
 use super::{CONNECTIONS_MAX, Server, io_failure};
 use crate::wire::message::{Goodbye, Message};
 
@@ -29,8 +30,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Control {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode of the socket made.
-    made: (u64, u64),
+    /// Device and inode of the socket made; absent if somebody else made it.
+    made: Option<(u64, u64)>,
 }
 
 fn refused(path: &Path, why: &str) -> Failure {
@@ -56,7 +57,7 @@ impl Control {
                 &format!("its path is longer than the {PATH_BYTES_MAX} bytes that the system allows"),
             ));
         }
-        remove_stale(&path)?;
+        remove_stale(&path).map_err(|why| refused(&path, &why))?;
         let listener = UnixListener::bind(&path).map_err(|error| refused(&path, &error.to_string()))?;
         let made = std::fs::metadata(&path)
             .and_then(|metadata| {
@@ -64,7 +65,32 @@ impl Control {
                 Ok((metadata.dev(), metadata.ino()))
             })
             .map_err(|error| refused(&path, &error.to_string()))?;
-        Ok(Control { listener, path, made })
+        Ok(Control {
+            listener,
+            path,
+            made: Some(made),
+        })
+    }
+
+    /// Listens on a socket that the service manager has made, whose name and mode stay its own.
+    pub fn inherited(listener: UnixListener) -> Result<Control, Failure> {
+        let address = listener.local_addr();
+        let address =
+            address.map_err(|error| io_failure("look at the control socket that was passed", &error))?;
+        let Some(path) = address.as_pathname().map(Path::to_owned) else {
+            return Err(Failure::new(
+                Class::Invalid,
+                "the control socket that was passed has no path, so that commands could not find it",
+            )
+            .with_hint("set ListenStream= of its unit to an absolute path"));
+        };
+        let prepared = listener.set_nonblocking(true);
+        prepared.map_err(|error| refused(&path, &error.to_string()))?;
+        Ok(Control {
+            listener,
+            path,
+            made: None,
+        })
     }
 
     /// Where it is.
@@ -79,8 +105,10 @@ impl Control {
         } else {
             0o666
         };
-        std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(mode))
-            .map_err(|error| refused(&self.path, &error.to_string()))?;
+        if self.made.is_some() {
+            std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(mode))
+                .map_err(|error| refused(&self.path, &error.to_string()))?;
+        }
         let listener = self.listener.try_clone();
         let listener = listener.map_err(|error| refused(&self.path, &error.to_string()))?;
         let server = Arc::clone(server);
@@ -97,7 +125,7 @@ impl Control {
     /// Lets nobody in any more.
     pub fn close(self) {
         let found = std::fs::symlink_metadata(&self.path);
-        if found.is_ok_and(|found| (found.dev(), found.ino()) == self.made) {
+        if found.is_ok_and(|found| Some((found.dev(), found.ino())) == self.made) {
             // One left behind is found to be stale by the next owner.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -105,24 +133,24 @@ impl Control {
 }
 
 /// Makes way at `path`, if what is there is a socket that nobody answers.
-fn remove_stale(path: &Path) -> Result<(), Failure> {
+pub fn remove_stale(path: &Path) -> Result<(), String> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(refused(path, &error.to_string())),
+        Err(error) => return Err(error.to_string()),
     };
     if !found.file_type().is_socket() {
-        return Err(refused(path, "something else is there"));
+        return Err("something else is there".into());
     }
     if found.uid() != rustix::process::geteuid().as_raw() {
-        return Err(refused(path, "a socket of another user is there"));
+        return Err("a socket of another user is there".into());
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| refused(path, &error.to_string()))
+            std::fs::remove_file(path).map_err(|error| error.to_string())
         }
-        Ok(_) => Err(refused(path, "another process listens there")),
-        Err(error) => Err(refused(path, &error.to_string())),
+        Ok(_) => Err("another process listens there".into()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -139,7 +167,8 @@ async fn accept_all(local: Local, listener: &Watched<UnixListener>, server: &Arc
         };
         let peer = match admit(server, &socket) {
             Ok(peer) => peer,
-            Err(reason) => {
+            Err((why, reason)) => {
+                server.counters.turned_away(why);
                 tracing::warn!("a client was sent away: {reason}");
                 // It is a few bytes into an empty socket.
                 let _ = crate::wire::stream::Departing::new(Goodbye { reason }.frame(0)).send(&socket);
@@ -158,20 +187,22 @@ async fn accept_all(local: Local, listener: &Watched<UnixListener>, server: &Arc
 }
 
 /// Whether a client may come in; the error is what it is told.
-fn admit(server: &Server, socket: &UnixStream) -> Result<Peer, String> {
+fn admit(server: &Server, socket: &UnixStream) -> Result<Peer, (TurnedAway, String)> {
+    let failed = |reason: String| (TurnedAway::Failed, reason);
     let peer = socket_peercred(socket)
-        .map_err(|error| format!("the system does not say whose process it is: {error}"))?;
+        .map_err(|error| failed(format!("the system does not say whose process it is: {error}")))?;
     let (uid, own) = (peer.uid.as_raw(), rustix::process::geteuid().as_raw());
     if uid != own && !server.allow_uids.contains(&uid) {
-        return Err(format!(
+        let reason = format!(
             "the store is served by user {own}, and user {uid} is not allowed in; the server allows others with --allow-uid"
-        ));
+        );
+        return Err((TurnedAway::NotAllowed, reason));
     }
     if server.connections.load(Ordering::Acquire) >= CONNECTIONS_MAX {
-        return Err(format!(
-            "{CONNECTIONS_MAX} clients are here already; try again later"
-        ));
+        let reason = format!("{CONNECTIONS_MAX} clients are here already; try again later");
+        return Err((TurnedAway::TooMany, reason));
     }
-    socket.set_nonblocking(true).map_err(|error| error.to_string())?;
+    let prepared = socket.set_nonblocking(true);
+    prepared.map_err(|error| failed(error.to_string()))?;
     Ok(Peer { uid })
 }

@@ -3,6 +3,7 @@
 //! [`listener`] accepts and says who may come in, [`connection`] is one client on one reactor, [`outbox`] what goes back to it,
 //! [`files`] are the working trees it has open,
 //! [`workers`] run whole requests, which block, on threads of their own, and [`exchange`] is the other end of those threads.
+//! [`counters`] is what all of them count, for whoever looks.
 //! What the frames say is in [`crate::wire`].
 //!
 //! Invariants: a reactor never blocks; memory per connection is bounded by the limits here, whatever the client does or does not
@@ -11,12 +12,14 @@
 //! reactors (two schedulers on the same cores, and a hop between them).
 
 mod connection;
+pub mod counters;
 mod exchange;
 mod files;
 mod listener;
 mod outbox;
 mod workers;
 
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -25,7 +28,9 @@ use std::time::Duration;
 use helios_engine::ops::{Cancel, Class, Failure, Host};
 
 use connection::within;
+use counters::{Counters, Observed};
 use listener::Control;
+pub(crate) use listener::remove_stale;
 use workers::Workers;
 
 /// Calls of one connection that may be under way at once.
@@ -44,10 +49,12 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 pub const ENDING_PATIENCE: Duration = Duration::from_secs(180);
 
 /// How a store is served.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// Where clients come in; absent: beside the store's lock file.
     pub control: Option<PathBuf>,
+    /// The socket where clients come in, if the service manager has made it; `control` is not looked at then.
+    pub inherited: Option<UnixListener>,
     /// Users besides the server's own whose processes may come in.
     pub allow_uids: Vec<u32>,
 }
@@ -58,6 +65,7 @@ struct Server {
     workers: Workers,
     allow_uids: Vec<u32>,
     program: String,
+    counters: Arc<Counters>,
     connections: AtomicUsize,
     calls: AtomicUsize,
     /// Connections accepted so far.
@@ -83,13 +91,18 @@ impl Serving {
     ///
     /// # Errors
     /// The socket cannot be made where it is wanted.
-    pub fn start(host: Host, options: &Options) -> Result<Serving, Failure> {
-        let control = Control::bind(&host, options.control.as_deref())?;
+    pub fn start(host: Host, options: Options) -> Result<Serving, Failure> {
+        let control = match options.inherited {
+            Some(listener) => Control::inherited(listener)?,
+            None => Control::bind(&host, options.control.as_deref())?,
+        };
+        let counters = Counters::new(host.store().runtime().handles().len());
         let server = Arc::new(Server {
             host,
             workers: Workers::start()?,
-            allow_uids: options.allow_uids.clone(),
+            allow_uids: options.allow_uids,
             program: format!("helios {}", env!("CARGO_PKG_VERSION")),
+            counters,
             connections: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
@@ -105,14 +118,23 @@ impl Serving {
         self.control.path()
     }
 
-    /// Serves until `cancel` is set, then ends: no new calls, those under way get some time, the store is closed.
-    ///
-    /// # Errors
-    /// The store could not write its checkpoint. Nothing durable is lost.
-    pub fn run(self, cancel: &Cancel) -> Result<(), Failure> {
+    /// The server, for those that only look at it.
+    pub fn observed(&self) -> Observed {
+        Observed(Arc::clone(&self.server))
+    }
+
+    /// Serves until `cancel` is set.
+    pub fn wait_for(&self, cancel: &Cancel) {
         while !cancel.is_cancelled() {
             wait(Duration::from_millis(50));
         }
+    }
+
+    /// Ends: no new calls, those under way get some time, the store is closed.
+    ///
+    /// # Errors
+    /// The store could not write its checkpoint. Nothing durable is lost.
+    pub fn end(self) -> Result<(), Failure> {
         let Serving { server, control } = self;
         server.ending.store(true, Ordering::Release);
         // First the name goes, so that commands open the store themselves as soon as it is free.

@@ -13,6 +13,7 @@ use std::task::{Poll, Waker};
 
 use helios_engine::reactor::{Local, Watched};
 
+use super::counters::Tally;
 use super::{OUTBOX_BYTES, STALL_PATIENCE};
 use crate::wire::frame::Frame;
 use crate::wire::stream::Departing;
@@ -20,6 +21,7 @@ use crate::wire::stream::Departing;
 /// See the module.
 pub struct Outbox {
     socket: Rc<Watched<UnixStream>>,
+    tally: Tally,
     waiting: RefCell<VecDeque<Departing>>,
     bytes: Cell<usize>,
     /// The sending task, while it has nothing to do.
@@ -31,9 +33,10 @@ pub struct Outbox {
 
 impl Outbox {
     /// Of a client's socket; a task of `local` sends what the socket does not take at once.
-    pub fn new(local: &Local, socket: Rc<Watched<UnixStream>>) -> Rc<Outbox> {
+    pub fn new(local: &Local, socket: Rc<Watched<UnixStream>>, tally: Tally) -> Rc<Outbox> {
         let outbox = Rc::new(Outbox {
             socket,
+            tally,
             waiting: RefCell::default(),
             bytes: Cell::new(0),
             sender: RefCell::default(),
@@ -54,6 +57,7 @@ impl Outbox {
             let mut waiting = self.waiting.borrow_mut();
             // In most cases nothing waits and the socket takes all of it: no task needs to run.
             if waiting.is_empty() && matches!(departing.send(self.socket.socket()), Ok(true)) {
+                self.tally.sent(departing.weight());
                 continue;
             }
             self.bytes.set(self.bytes.get() + departing.weight());
@@ -129,6 +133,7 @@ async fn send_all(local: Local, outbox: Rc<Outbox>) {
             };
             if first.send(socket)? {
                 outbox.bytes.set(outbox.bytes.get() - first.weight());
+                outbox.tally.sent(first.weight());
                 waiting.pop_front();
             }
             Ok(())

@@ -4,6 +4,7 @@
 //! advice to come again, and never queued without end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -21,8 +22,27 @@ const RETRY_AFTER_MS: u64 = 100;
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// How much the threads have to do. All write the same line, once or twice for a request, which takes the queue's lock anyway.
+#[derive(Debug, Default)]
+struct Counts {
+    waiting: AtomicU64,
+    busy: AtomicU64,
+}
+
+/// How much the threads have to do at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Threads.
+    pub threads: u64,
+    /// Those that run a request.
+    pub busy: u64,
+    /// Requests that wait for a thread.
+    pub waiting: u64,
+}
+
 /// The threads.
 pub struct Workers {
+    counts: Arc<Counts>,
     jobs: Mutex<Option<SyncSender<Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -32,16 +52,19 @@ impl Workers {
     pub fn start() -> Result<Workers, Failure> {
         let (sender, receiver) = sync_channel::<Job>(WAITING_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
+        let counts = Arc::<Counts>::default();
         let mut threads = Vec::with_capacity(THREADS);
         for number in 0..THREADS {
             let receiver = Arc::clone(&receiver);
+            let counts = Arc::clone(&counts);
             let thread = std::thread::Builder::new()
                 .name(format!("request-{number}"))
-                .spawn(move || work(&receiver))
+                .spawn(move || work(&receiver, &counts))
                 .map_err(|error| io_failure("start a thread", &error))?;
             threads.push(thread);
         }
         Ok(Workers {
+            counts,
             jobs: Mutex::new(Some(sender)),
             threads: Mutex::new(threads),
         })
@@ -52,16 +75,29 @@ impl Workers {
     /// # Errors
     /// Class `Busy` if too many wait already, or if the server ends.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+        self.counts.waiting.fetch_add(1, Relaxed);
         let sent = match &*self.jobs.lock() {
             Some(jobs) => jobs.try_send(Box::new(job)),
             None => Err(TrySendError::Disconnected(Box::new(job) as Job)),
         };
+        if sent.is_err() {
+            self.counts.waiting.fetch_sub(1, Relaxed);
+        }
         sent.map_err(|error| match error {
             TrySendError::Full(_) => Failure::busy("too many requests wait already", RETRY_AFTER_MS),
             TrySendError::Disconnected(_) => {
                 Failure::busy("the owner of the store is ending", RETRY_AFTER_MS)
             }
         })
+    }
+
+    /// How much there is to do.
+    pub fn load(&self) -> Load {
+        Load {
+            threads: THREADS as u64,
+            busy: self.counts.busy.load(Relaxed),
+            waiting: self.counts.waiting.load(Relaxed),
+        }
     }
 
     /// Takes no more, and waits for those that run.
@@ -74,12 +110,17 @@ impl Workers {
     }
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>) {
+fn work(jobs: &Mutex<Receiver<Job>>, counts: &Counts) {
     loop {
         // Whoever waits for a job holds the lock; the others wait for the lock.
         let job = jobs.lock().recv();
         match job {
-            Ok(job) => job(),
+            Ok(job) => {
+                counts.busy.fetch_add(1, Relaxed);
+                counts.waiting.fetch_sub(1, Relaxed);
+                job();
+                counts.busy.fetch_sub(1, Relaxed);
+            }
             Err(_) => return,
         }
     }

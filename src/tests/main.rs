@@ -10,6 +10,7 @@ mod generated;
 mod kills;
 mod large;
 mod merge;
+mod observe;
 mod output;
 mod revisions;
 mod sandbox;

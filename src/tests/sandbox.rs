@@ -71,17 +71,24 @@ impl Sandbox {
 
     /// The program as a process to be watched or ended.
     pub fn spawn<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> std::process::Child {
-        std::process::Command::new(assert_cmd::cargo::cargo_bin!("helios"))
+        self.process(assert_cmd::cargo::cargo_bin!("helios"))
+            .args(arguments)
+            .spawn()
+            .expect("the program starts")
+    }
+
+    /// Any program, ready to get arguments, with pipes; nothing of the caller's environment reaches it.
+    pub fn process(&self, program: impl AsRef<OsStr>) -> std::process::Command {
+        let mut command = std::process::Command::new(program);
+        command
             .env_clear()
             .env("HOME", self.path("home"))
             .env("HELIOS_STORE", self.store())
             .current_dir(self.work())
-            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts")
+            .stderr(Stdio::piped());
+        command
     }
 
     /// Runs a command that must succeed; answers what it printed.

@@ -52,6 +52,17 @@ pub struct Summary {
     pub us_max: f64,
 }
 
+/// How the latencies of one class are spread.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Distribution {
+    /// Operations recorded.
+    pub count: u64,
+    /// What they took together, in nanoseconds, to 1 %.
+    pub sum_ns: u64,
+    /// For each bound that was asked for: the operations that took at most as long.
+    pub within: Vec<u64>,
+}
+
 const NANOSECONDS_MAX: u64 = 3_600_000_000_000;
 const DIGITS: u8 = 2;
 
@@ -78,12 +89,7 @@ impl Latencies {
 
     /// The latencies of a class over all threads. Takes well under a millisecond.
     pub fn summary(&self, class: Class) -> Summary {
-        let mut merged = empty();
-        for place in self.0.all() {
-            if let Some(histogram) = &place.lock()[class as usize] {
-                merged.add(&**histogram).expect("all have the same bounds");
-            }
-        }
+        let merged = self.merged(class);
         let micros = |nanoseconds: u64| nanoseconds as f64 / 1e3;
         Summary {
             count: merged.len(),
@@ -92,6 +98,35 @@ impl Latencies {
             us_p99: micros(merged.value_at_quantile(0.99)),
             us_max: micros(merged.max()),
         }
+    }
+
+    /// How the latencies of a class are spread, by bounds in nanoseconds that ascend. A value that its two digits leave on both
+    /// sides of a bound counts as longer. Every figure only ever grows.
+    pub fn distribution(&self, class: Class, bounds_ns: &[u64]) -> Distribution {
+        let merged = self.merged(class);
+        let mut spread = Distribution {
+            within: vec![0; bounds_ns.len()],
+            ..Distribution::default()
+        };
+        for step in merged.iter_recorded() {
+            let (value, count) = (step.value_iterated_to(), step.count_at_value());
+            spread.count += count;
+            let each = merged.median_equivalent(value);
+            spread.sum_ns = spread.sum_ns.saturating_add(each.saturating_mul(count));
+            let at = bounds_ns.partition_point(|bound| *bound < value);
+            spread.within[at..].iter_mut().for_each(|within| *within += count);
+        }
+        spread
+    }
+
+    fn merged(&self, class: Class) -> Histogram<u64> {
+        let mut merged = empty();
+        for place in self.0.all() {
+            if let Some(histogram) = &place.lock()[class as usize] {
+                merged.add(&**histogram).expect("all have the same bounds");
+            }
+        }
+        merged
     }
 }
 

@@ -96,3 +96,19 @@ fn figures() {
         empty().distinct_values()
     );
 }
+
+/// Goal: a distribution counts each value below the right bounds, and its sum is that of the values. Method: one value between
+/// each two bounds, one beyond all of them.
+#[test]
+fn distributions_count_what_is_within_each_bound() {
+    let latencies = Latencies::new();
+    for micros in [5, 50, 500, 5_000] {
+        latencies.record(Class::VisibleCommit, micros * 1_000);
+    }
+    let spread = latencies.distribution(Class::VisibleCommit, &[10_000, 100_000, 1_000_000]);
+    assert_eq!(spread.within, [1, 2, 3]);
+    assert_eq!(spread.count, 4);
+    assert!(close(spread.sum_ns as f64, 5_555_000.0), "{}", spread.sum_ns);
+    let empty = latencies.distribution(Class::DurableCommit, &[1]);
+    assert_eq!((empty.count, empty.sum_ns, empty.within), (0, 0, vec![0]));
+}

@@ -6,7 +6,7 @@ use super::Store;
 use super::cache::CacheStats;
 use super::counters::Totals;
 use super::fences::Fence;
-use super::histogram::{Class, Summary};
+use super::histogram::{Class, Distribution, Summary};
 use super::index;
 use super::recovery::Damage;
 use super::segments::SegmentState;
@@ -183,6 +183,11 @@ impl Store {
             leases: shared.leases.count() as u64,
             roots: shared.roots.read().len() as u64,
         }
+    }
+
+    /// How long the operations of a class took since this opening, by bounds in nanoseconds that ascend.
+    pub fn latencies(&self, class: Class, bounds_ns: &[u64]) -> Distribution {
+        self.shared().latencies.distribution(class, bounds_ns)
     }
 
     /// How the device is used.

@@ -79,6 +79,16 @@ pub enum Color {
     Never,
 }
 
+/// The form of logs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one object in a line.
+    Json,
+}
+
 /// How files and block devices are accessed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum BackendArg {
@@ -178,6 +188,18 @@ pub struct Global {
     /// Say more about what happens inside; twice or thrice for even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Output options")]
     pub verbose: u8,
+    /// Form of what is logged to standard error: lines of `text`, or `json` objects with their times
+    #[arg(
+        long,
+        global = true,
+        env = "HELIOS_LOG_FORMAT",
+        value_name = "FORM",
+        default_value = "text",
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = "Output options"
+    )]
+    pub log_format: LogFormat,
     /// When to use colours
     #[arg(
         long,

@@ -1,0 +1,629 @@
+//! A server that is watched: its metrics and health over HTTP, and what it says to the service manager.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use bytes::Bytes;
+use helios::client::Client;
+use helios::ops::files::{FileStep, OpenFiles};
+use helios::wire::message::Call;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::sandbox::Sandbox;
+
+/// Long enough that only something lost takes it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server of a sandbox's store; killed when the test ends without ending it.
+struct Server {
+    child: Child,
+    ready: Value,
+}
+
+impl Server {
+    fn start(sandbox: &Sandbox, more: &[&str]) -> Server {
+        let mut command = sandbox.process(assert_cmd::cargo::cargo_bin!("helios"));
+        command.args(["serve", "--json"]).args(more);
+        Server::of(command)
+    }
+
+    fn of(mut command: Command) -> Server {
+        let mut child = command.spawn().expect("the program starts");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        stdout.read_line(&mut line).expect("it says where it listens");
+        if line.is_empty() {
+            let mut stderr = String::new();
+            if let Some(pipe) = child.stderr.as_mut() {
+                pipe.read_to_string(&mut stderr).expect("its last words");
+            }
+            panic!("the server did not start: {stderr}");
+        }
+        let ready = serde_json::from_str(&line).expect("one value");
+        Server { child, ready }
+    }
+
+    fn client(&self) -> Client {
+        let path = Path::new(self.ready["control"].as_str().expect("a path"));
+        let mut client = Client::connect(path).expect("it listens");
+        let socket = client.conversation().socket();
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        client
+    }
+
+    /// Where its metrics are, without `tcp:`.
+    fn tcp(&self) -> String {
+        let address = self.ready["metrics"].as_str().expect("an address");
+        address.strip_prefix("tcp:").expect("over TCP").to_owned()
+    }
+
+    fn connect(&self) -> TcpStream {
+        let socket = TcpStream::connect(self.tcp()).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        ask(self.connect(), path)
+    }
+
+    fn metrics(&self) -> Metrics {
+        let (status, text) = self.get("/metrics");
+        assert_eq!(status, 200);
+        Metrics::parse(&text)
+    }
+
+    /// Ends it as an operator would.
+    fn end(mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process"), Signal::TERM).expect("it runs");
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks for a page; its status and body.
+fn ask(mut socket: impl Read + Write, path: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nAccept: */*\r\n\r\n");
+    socket.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: "));
+    assert_eq!(length, Some(&*body.len().to_string()), "{head}");
+    let status = head.split(' ').nth(1).expect("a status");
+    (status.parse().expect("a number"), body.to_owned())
+}
+
+/// A page of metrics. Reading it is as strict as the format: whatever is not allowed is a failure of the test.
+struct Metrics {
+    types: BTreeMap<String, String>,
+    samples: BTreeMap<(String, Vec<(String, String)>), f64>,
+}
+
+impl Metrics {
+    fn parse(text: &str) -> Metrics {
+        assert!(text.ends_with('\n'));
+        let mut types = BTreeMap::new();
+        let mut samples = BTreeMap::new();
+        let (mut help, mut family) = (String::new(), String::new());
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, text) = rest.split_once(' ').expect("a name and a text");
+                assert!(!text.is_empty() && !types.contains_key(name), "{line}");
+                name.clone_into(&mut help);
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').expect("a name and a type");
+                assert_eq!(name, help, "HELP comes first");
+                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{line}");
+                name.clone_into(&mut family);
+            } else {
+                let (name, labels, value) = sample(line);
+                let of_family = if types[&family] == "histogram" {
+                    ["_bucket", "_sum", "_count"]
+                        .iter()
+                        .any(|end| name == format!("{family}{end}"))
+                } else {
+                    name == family
+                };
+                assert!(of_family, "{line} among those of {family}");
+                assert!(samples.insert((name, labels), value).is_none(), "twice: {line}");
+            }
+        }
+        let metrics = Metrics { types, samples };
+        metrics.check_histograms();
+        metrics
+    }
+
+    /// Buckets grow with their bounds, and the last one is the count.
+    fn check_histograms(&self) {
+        let mut buckets: BTreeMap<(String, Vec<_>), Vec<(f64, f64)>> = BTreeMap::new();
+        for ((name, labels), value) in &self.samples {
+            let Some(family) = name.strip_suffix("_bucket") else {
+                continue;
+            };
+            let (bounds, labels): (Vec<_>, Vec<_>) =
+                labels.iter().cloned().partition(|(name, _)| name == "le");
+            let bound = match &*bounds[0].1 {
+                "+Inf" => f64::INFINITY,
+                bound => bound.parse().expect("a number"),
+            };
+            let series = buckets.entry((family.to_owned(), labels)).or_default();
+            series.push((bound, *value));
+        }
+        assert!(!buckets.is_empty());
+        for ((family, labels), mut series) in buckets {
+            series.sort_by(|one, other| one.0.total_cmp(&other.0));
+            assert!(
+                series.is_sorted_by(|one, other| one.0 < other.0 && one.1 <= other.1),
+                "{family}: {series:?}"
+            );
+            let (bound, last) = series.pop().expect("a bucket");
+            assert_eq!(bound, f64::INFINITY);
+            let count = self.samples[&(format!("{family}_count"), labels.clone())];
+            assert_eq!(last, count, "{family} {labels:?}");
+            let sum = self.samples[&(format!("{family}_sum"), labels)];
+            assert!(sum >= 0.0 && (count > 0.0 || sum == 0.0), "{family}");
+        }
+    }
+
+    /// What all series of a name with these labels add up to.
+    fn sum(&self, name: &str, wanted: &[(&str, &str)]) -> f64 {
+        let is_wanted = |labels: &[(String, String)]| {
+            wanted
+                .iter()
+                .all(|(name, value)| labels.contains(&((*name).to_owned(), (*value).to_owned())))
+        };
+        let found: Vec<f64> = self
+            .samples
+            .iter()
+            .filter(|((found, labels), _)| found == name && is_wanted(labels))
+            .map(|(_, value)| *value)
+            .collect();
+        assert!(!found.is_empty(), "there is no {name} {wanted:?}");
+        found.iter().sum()
+    }
+}
+
+/// Name, labels and value of a line.
+fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
+    let is_name = |name: &str| {
+        let mut letters = name.chars();
+        letters
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+            && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
+    let end = line.find(['{', ' ']).expect("something behind the name");
+    let (name, mut rest) = line.split_at(end);
+    assert!(is_name(name), "{line}");
+    let mut labels = Vec::new();
+    while rest.starts_with(['{', ',']) {
+        let (label, value) = rest[1..].split_once("=\"").expect("a label");
+        assert!(is_name(label), "{line}");
+        let mut text = String::new();
+        let mut letters = value.char_indices();
+        let after = loop {
+            match letters.next().expect("an end of the value") {
+                (at, '"') => break at + 1,
+                (_, '\\') => match letters.next().expect("an escaped letter").1 {
+                    'n' => text.push('\n'),
+                    letter @ ('\\' | '"') => text.push(letter),
+                    other => panic!("\\{other} in {line}"),
+                },
+                (_, letter) => text.push(letter),
+            }
+        };
+        labels.push((label.to_owned(), text));
+        rest = &value[after..];
+        if let Some(end) = rest.strip_prefix('}') {
+            rest = end;
+            break;
+        }
+    }
+    labels.sort();
+    let value = rest
+        .strip_prefix(' ')
+        .expect("a value")
+        .parse()
+        .expect("a number");
+    (name.to_owned(), labels, value)
+}
+
+fn write_and_commit(client: &mut Client, tree: u64, text: &str) {
+    let write = FileStep::Write {
+        path: "file".into(),
+        bytes: text.len() as u64,
+        offset: None,
+        parents: true,
+        mode: None,
+    };
+    let commit = FileStep::Commit {
+        message: "a step".into(),
+        durability: Default::default(),
+        expect: None,
+    };
+    let (results, _) = client
+        .files(tree, vec![write, commit], text.as_bytes().to_vec())
+        .expect("an answer");
+    assert_eq!(results.failed, None);
+}
+
+/// Goal: what a server does is on its page of metrics, which is sound to the last line. Method: calls of several kinds and
+/// outcomes between two scrapes, compared figure by figure.
+#[test]
+fn metrics_count_what_the_server_does() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(&sandbox, &["--metrics", "tcp:127.0.0.1:0"]);
+    let before = server.metrics();
+    assert_eq!(before.sum("helios_connections", &[]), 0.0);
+    assert_eq!(before.sum("helios_calls_total", &[]), 0.0);
+    let mut client = server.client();
+    for _ in 0..3 {
+        client.call(&Call::Ping, Bytes::new()).expect("an answer");
+    }
+    let request = OpenFiles {
+        branch: "main".into(),
+        create: true,
+        ..OpenFiles::default()
+    };
+    let tree = client.open_files(request).expect("a tree");
+    for text in ["one", "two"] {
+        write_and_commit(&mut client, tree, text);
+    }
+    client
+        .call(&Call::CloseFiles { tree: 99 }, Bytes::new())
+        .expect_err("no such tree");
+    sandbox.run(["branch"]);
+    sandbox.fails(3, ["cat", "main:nothing"]);
+    let after = server.metrics();
+    for (call, outcome, count) in [
+        ("ping", "ok", 3.0),
+        ("open_files", "ok", 1.0),
+        ("files", "ok", 2.0),
+        ("close_files", "not_found", 1.0),
+        ("branch", "ok", 1.0),
+        ("cat", "not_found", 1.0),
+    ] {
+        let labels = [("call", call), ("outcome", outcome)];
+        assert_eq!(
+            after.sum("helios_calls_total", &labels),
+            count,
+            "{call} {outcome}"
+        );
+    }
+    assert_eq!(
+        after.sum("helios_call_duration_seconds_count", &[("call", "files")]),
+        2.0
+    );
+    assert!(after.sum("helios_call_duration_seconds_sum", &[("call", "files")]) > 0.0);
+    assert_eq!(after.sum("helios_connections_total", &[]), 3.0);
+    assert!(after.sum("helios_connections", &[]) >= 1.0);
+    assert_eq!(after.sum("helios_working_trees", &[]), 1.0);
+    assert_eq!(after.sum("helios_calls_refused_busy_total", &[]), 0.0);
+    for acknowledgement in ["visible", "durable"] {
+        let labels = [("acknowledgement", acknowledgement)];
+        assert!(after.sum("helios_commit_duration_seconds_count", &labels) >= 2.0);
+        assert!(after.sum("helios_commit_duration_seconds_sum", &labels) > 0.0);
+    }
+    for name in [
+        "helios_received_bytes_total",
+        "helios_sent_bytes_total",
+        "helios_new_bytes_total",
+        "helios_extents_new_total",
+        "helios_commits_total",
+        "helios_index_entries",
+        "helios_reactor_busy_seconds_total",
+        "helios_reactor_turns_total",
+        "helios_reactor_io_completed_total",
+        "helios_frame_bytes_written_total",
+    ] {
+        let (before, after) = (before.sum(name, &[]), after.sum(name, &[]));
+        assert!(after > before, "{name}: {before}, then {after}");
+    }
+    assert_eq!(after.sum("helios_capacity_bytes", &[]), f64::from(1 << 30));
+    assert!(after.sum("helios_free_bytes", &[]) > 0.0);
+    let counters = before
+        .samples
+        .iter()
+        .filter(|((name, _), _)| name.ends_with("_total"));
+    for (series, value) in counters {
+        assert!(after.samples[series] >= *value, "{series:?} has fallen");
+    }
+    drop(client);
+    server.end();
+}
+
+/// Goal: a healthy server says so, and pages are where they should be. Method: every path, over TCP and over a socket file that
+/// is its user's alone and goes with the server.
+#[test]
+fn a_healthy_server_says_so() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.path("metrics.sock");
+    let server = Server::start(&sandbox, &["--metrics", &format!("unix:{}", path.display())]);
+    let get = |page: &str| {
+        let socket = UnixStream::connect(&path).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        ask(socket, page)
+    };
+    for page in ["/healthz", "/readyz", "/livez"] {
+        let (status, body) = get(page);
+        let value: Value = serde_json::from_str(&body).expect("a value");
+        let expected = serde_json::json!({ "live": true, "ready": true, "degraded": false, "reasons": [] });
+        assert_eq!((status, value), (200, expected), "{page}");
+    }
+    let metrics = Metrics::parse(&get("/metrics?x=1").1);
+    assert_eq!(metrics.sum("helios_ready", &[]), 1.0);
+    assert_eq!(metrics.sum("helios_condition", &[]), 0.0);
+    assert_eq!(get("/nothing").0, 404);
+    let mode = fs::metadata(&path).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    server.end();
+    assert!(!path.exists(), "the socket is left behind");
+}
+
+/// Goal: places that cannot be are refused at once, with a word that helps.
+#[test]
+fn places_of_metrics_are_checked() {
+    let sandbox = Sandbox::new();
+    for wrong in [
+        "127.0.0.1:1",
+        "tcp:9464",
+        "tcp:localhost",
+        "tcp::1",
+        "tcp:h:70000",
+        "unix:",
+    ] {
+        let message = sandbox.fails(2, ["serve", "--metrics", wrong]);
+        assert!(message.contains("tcp:127.0.0.1:9464"), "{wrong}: {message}");
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("tcp:{}", taken.local_addr().expect("an address"));
+    let message = sandbox.fails(2, ["serve", "--metrics", &address]);
+    assert!(message.contains(&address), "{message}");
+    sandbox.write("file", "mine");
+    let file = format!("unix:{}", sandbox.work().join("file").display());
+    assert!(
+        sandbox
+            .fails(2, ["serve", "--metrics", &file])
+            .contains("something else")
+    );
+    assert_eq!(sandbox.read("file"), b"mine");
+}
+
+/// Goal: clients of HTTP that send garbage, send slowly, send without end or never read keep nobody from the metrics and harm
+/// no client of the store. Method: hundreds of each, held open, then a scrape and a call.
+#[test]
+fn bad_clients_of_http_harm_nobody() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(&sandbox, &["--metrics", "tcp:127.0.0.1:0"]);
+    let mut held = Vec::new();
+    for number in 0..400 {
+        let mut socket = server.connect();
+        // A server that has heard enough closes; then there is nobody to write to.
+        let _ = match number % 5 {
+            0 => Ok(()),
+            1 => socket.write_all(b"GET /metrics HT"),
+            2 => socket.write_all(&[0xff; 3000]),
+            3 => socket.write_all(&vec![b'A'; 100_000]),
+            _ => socket.write_all("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50).as_bytes()),
+        };
+        held.push(socket);
+        if number % 100 == 0 {
+            server.metrics();
+        }
+    }
+    assert_eq!(server.metrics().sum("helios_live", &[]), 1.0);
+    assert_eq!(server.get("/healthz").0, 200);
+    let mut endless = server.connect();
+    let mut sent = 0;
+    let ended = loop {
+        match endless.write(&[b'x'; 4096]) {
+            Ok(more) => sent += more,
+            Err(error) => break error.kind(),
+        }
+        assert!(sent < 64 << 20, "it reads without end");
+    };
+    assert!(
+        matches!(ended, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+        "{ended:?}"
+    );
+    let mut half = server.connect();
+    half.write_all(b"GET /metrics HTTP/1.1\r\n").expect("it reads");
+    let mut rest = Vec::new();
+    let over = half.read_to_end(&mut rest);
+    assert!(
+        over.is_ok_and(|read| read == 0),
+        "a request without an end is given up"
+    );
+    let mut client = server.client();
+    client.call(&Call::Ping, Bytes::new()).expect("an answer");
+    drop(held);
+    server.end();
+}
+
+/// Goal: alerts and the dashboard ask for metrics that there are, and every alert can fire. Method: every name in both files
+/// against those that a server exposes; labels they choose by too.
+#[test]
+fn alerts_and_dashboard_use_metrics_that_exist() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(&sandbox, &["--metrics", "tcp:127.0.0.1:0"]);
+    let metrics = server.metrics();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/monitoring");
+    let mut exposed: BTreeSet<String> = BTreeSet::new();
+    for (name, kind) in &metrics.types {
+        if kind == "histogram" {
+            exposed.extend(["_bucket", "_sum", "_count"].map(|end| format!("{name}{end}")));
+        } else {
+            exposed.insert(name.clone());
+        }
+    }
+    let mut used = 0;
+    for file in ["alerts.yml", "dashboard.json"] {
+        let text = fs::read_to_string(root.join(file)).expect("a file");
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        for word in words.filter(|word| word.starts_with("helios_")) {
+            used += 1;
+            assert!(exposed.contains(word), "{file}: there is no {word}");
+        }
+    }
+    assert!(used > 60, "only {used} names were found");
+    let text = fs::read_to_string(root.join("dashboard.json")).expect("a file");
+    let dashboard: Value = serde_json::from_str(&text).expect("one value");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    assert!(panels.iter().all(|panel| {
+        let targets = panel["targets"].as_array().expect("queries");
+        !targets.is_empty()
+            && targets
+                .iter()
+                .all(|target| target["expr"].as_str().is_some_and(|text| !text.is_empty()))
+    }));
+    server.end();
+}
+
+/// A socket that plays the service manager.
+fn manager(sandbox: &Sandbox) -> (UnixDatagram, PathBuf) {
+    let path = sandbox.path("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    (socket, path)
+}
+
+/// What the manager hears, until something is among it.
+fn hear(socket: &UnixDatagram, wanted: &str) -> Vec<String> {
+    let mut heard = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let length = socket
+            .recv(&mut buffer)
+            .unwrap_or_else(|error| panic!("{error} after {heard:?}"));
+        let words = String::from_utf8(buffer[..length].to_vec()).expect("text");
+        let found = words.lines().any(|word| word == wanted);
+        heard.push(words);
+        if found {
+            return heard;
+        }
+    }
+}
+
+/// Goal: the service manager hears when the server is ready and when it ends, and its watchdog is fed meanwhile, but not that of
+/// another process. Method: a socket of the test's own.
+#[test]
+fn the_service_manager_is_told() {
+    let sandbox = Sandbox::new();
+    let (socket, path) = manager(&sandbox);
+    let start = |pid: Option<u32>| {
+        let mut command = sandbox.process(assert_cmd::cargo::cargo_bin!("helios"));
+        command.args(["serve", "--json"]);
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+        if let Some(pid) = pid {
+            command.env("WATCHDOG_PID", pid.to_string());
+        }
+        Server::of(command)
+    };
+    let server = start(None);
+    hear(&socket, "READY=1");
+    for _ in 0..3 {
+        hear(&socket, "WATCHDOG=1");
+    }
+    server.end();
+    hear(&socket, "STOPPING=1");
+    let server = start(Some(1));
+    hear(&socket, "READY=1");
+    crate::crash::pause(500);
+    server.end();
+    let heard = hear(&socket, "STOPPING=1");
+    assert!(
+        !heard.iter().any(|words| words.contains("WATCHDOG=1")),
+        "{heard:?}"
+    );
+}
+
+/// Goal: sockets that the service manager has made are used and left as they are; those for another process are not touched.
+/// Method: a shell passes two as descriptors 3 and 4.
+#[test]
+fn passed_sockets_are_used() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.path("passed");
+    let control = UnixListener::bind(&path).expect("a socket");
+    let metrics = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = metrics.local_addr().expect("an address");
+    let command = |pid: &str, more: &[&str]| {
+        let mut command = sandbox.process("/bin/sh");
+        let program = assert_cmd::cargo::cargo_bin!("helios");
+        let script =
+            format!("LISTEN_PID={pid} exec \"$0\" serve --json \"$@\" 3<&0 4<&2 0</dev/null 2>/dev/null");
+        command.args(["-c", &script]).arg(program).args(more);
+        command
+            .env("LISTEN_FDS", "2")
+            .env("LISTEN_FDNAMES", "control:metrics");
+        command.stdin(std::os::fd::OwnedFd::from(control.try_clone().expect("a copy")));
+        command.stderr(std::os::fd::OwnedFd::from(metrics.try_clone().expect("a copy")));
+        command
+    };
+    let server = Server::of(command("$$", &[]));
+    assert_eq!(server.ready["control"], path.to_str().expect("text"));
+    assert_eq!(server.ready["metrics"], format!("tcp:{address}"));
+    sandbox.run(["branch"]);
+    let counted = server.metrics();
+    assert_eq!(counted.sum("helios_calls_total", &[("call", "branch")]), 1.0);
+    server.end();
+    assert!(path.exists(), "the socket is the manager's");
+    let twice = format!("unix:{}", sandbox.path("other").display());
+    let output = command("$$", &["--control", &twice]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let server = Server::of(command("1", &[]));
+    assert_ne!(server.ready["control"], path.to_str().expect("text"));
+    assert_eq!(server.ready["metrics"], Value::Null);
+    server.end();
+}
+
+/// Goal: logs for programs are objects in lines. Method: a client that is sent away makes the server say something.
+#[test]
+fn logs_can_be_json() {
+    let sandbox = Sandbox::new();
+    let mut server = Server::start(&sandbox, &["--log-format", "json", "-vv"]);
+    let path = server.ready["control"].as_str().expect("a path");
+    let mut socket = UnixStream::connect(path).expect("it listens");
+    socket.write_all(&[0xff; 64]).expect("it reads");
+    let mut answer = Vec::new();
+    // Its last word; a reset comes if it does not read all of this.
+    let _ = socket.read_to_end(&mut answer);
+    let stderr = server.child.stderr.take().expect("a pipe");
+    server.end();
+    let lines: Vec<Value> = BufReader::new(stderr)
+        .lines()
+        .map(|line| serde_json::from_str(&line.expect("text")).expect("one value in a line"))
+        .collect();
+    let said = |line: &Value| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("a connection ends"))
+    };
+    assert!(lines.iter().any(said), "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["timestamp"].is_string() && line["level"].is_string())
+    );
+}
