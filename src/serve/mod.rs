@@ -1,9 +1,8 @@
 //! The owner of a store as a server: many clients, one engine.
 //!
-//! [`listener`] accepts and says who may come in, [`connection`] is one client on one reactor, [`outbox`] what goes back to it,
-//! [`files`] are the working trees it has open,
-//! [`workers`] run whole requests, which block, on threads of their own, and [`exchange`] is the other end of those threads.
-//! [`counters`] is what all of them count, for whoever looks.
+//! `listener` accepts and says who may come in, `connection` is one client on one reactor, `outbox` what goes back to it,
+//! `files` are the working trees it has open, `workers` run whole requests, which block, on threads of their own, and
+//! `exchange` is the other end of those threads. [`counters`] is what all of them count, for whoever looks.
 //! What the frames say is in [`crate::wire`].
 //!
 //! Invariants: a reactor never blocks; memory per connection is bounded by the limits here, whatever the client does or does not
