@@ -6,6 +6,7 @@ mod content;
 mod crash;
 mod device;
 mod errors;
+mod exposition;
 mod generated;
 mod kills;
 mod large;

@@ -374,6 +374,8 @@ fn refused(branch: &str, theirs: ContentId, common: &Common) -> Error {
 }
 
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod tests;
