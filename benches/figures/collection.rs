@@ -20,8 +20,9 @@ const EDITS: u64 = 5;
 /// Branches made and deleted before each round, so that collecting and cleaning have something to do.
 const LITTER: u64 = 20;
 const CLIENTS: u64 = 32;
-const SECONDS: u64 = 2;
-const ROUNDS: u64 = 7;
+/// Length of one measurement. Short, and many in turns: on a machine with neighbours the tail of any one is theirs.
+const WINDOW: Duration = Duration::from_millis(1000);
+const ROUNDS: u64 = 21;
 const REACTORS: usize = 2;
 
 /// Runs the section; `HELIOS_FILES` (28,000) and `HELIOS_BRANCHES` (850) say how large the tree is.
@@ -123,27 +124,70 @@ fn gets_beside(store: &Store, trees: &Trees, main: &WorkingTree, files: u64, see
             id: hash::content_id(&content(number, BYTES)),
         })
         .collect();
-    let peak = gets(store, &keys, None).len() / SECONDS;
+    let peak = (gets(store, &keys, None).len() as f64 / WINDOW.as_secs_f64()) as u64;
     println!("  peak {peak} gets/s with {CLIENTS} at once; half of it from now on");
-    let p99 = |times: &Histogram<u64>| times.value_at_quantile(0.99) as f64;
-    let mut ratios = BESIDE.map(|_| Vec::new());
+    let mut alone = Tails::default();
+    let mut besides = BESIDE.map(|_| Tails::default());
+    let mut meanwhile = BESIDE.map(|_| (0, 0));
     for _ in 0..ROUNDS {
-        let alone = gets(store, &keys, Some(peak / 2));
-        report::row("gets at half load, alone", &alone);
-        for ((name, cleans), ratios) in BESIDE.into_iter().zip(&mut ratios) {
+        alone.add(&gets(store, &keys, Some(peak / 2)));
+        for (((_, cleans), tails), meanwhile) in BESIDE.into_iter().zip(&mut besides).zip(&mut meanwhile) {
             for _ in 0..LITTER {
                 edited(store, main, "litter", files, seed);
                 let gone = store.block_on(trees.delete_branch("litter", ExpectHead::Any));
                 gone.expect("a branch");
             }
             let (times, collections, moved) = beside(store, cleans, || gets(store, &keys, Some(peak / 2)));
-            report::row(&format!("{name} beside"), &times);
-            println!("  meanwhile {collections} collections, {} MiB moved", moved >> 20);
-            ratios.push(p99(&times) / p99(&alone));
+            tails.add(&times);
+            meanwhile.0 += collections;
+            meanwhile.1 += moved;
         }
     }
-    for ((name, _), ratios) in BESIDE.into_iter().zip(&mut ratios) {
-        report::spread(&format!("P99 with {name} / alone"), ratios);
+    report::row("gets at half load, alone", &alone.all);
+    for (((name, _), tails), (collections, moved)) in BESIDE.into_iter().zip(&besides).zip(meanwhile) {
+        report::row(&format!("{name} beside"), &tails.all);
+        println!("  meanwhile {collections} collections, {} MiB moved", moved >> 20);
+        let mut ratios: Vec<f64> = tails
+            .p99
+            .iter()
+            .zip(&alone.p99)
+            .map(|(beside, alone)| beside / alone)
+            .collect();
+        report::spread(&format!("P99 with {name} / alone, by round"), &mut ratios);
+        let (beside, alone) = (tails.typical(), alone.typical());
+        println!(
+            "  median of the P99s of the rounds {:.1} us, alone {:.1} us: {:.2} times as long",
+            beside / 1e3,
+            alone / 1e3,
+            beside / alone
+        );
+    }
+}
+
+/// The times of all rounds, and the P99 of each.
+struct Tails {
+    all: Histogram<u64>,
+    p99: Vec<f64>,
+}
+
+impl Default for Tails {
+    fn default() -> Tails {
+        Tails {
+            all: report::histogram(),
+            p99: Vec::new(),
+        }
+    }
+}
+
+impl Tails {
+    fn add(&mut self, times: &Histogram<u64>) {
+        self.p99.push(times.value_at_quantile(0.99) as f64);
+        self.all.add(times).expect("equal histograms");
+    }
+
+    /// The P99 of most rounds.
+    fn typical(&self) -> f64 {
+        report::median(&mut self.p99.clone())
     }
 }
 
@@ -186,7 +230,7 @@ fn gets(store: &Store, keys: &Arc<[Key]>, a_second: Option<u64>) -> Histogram<u6
             let mut times = report::histogram();
             let mut state = 0x1234_5678_9abc_def1u64 + client * 7;
             let mut due = local.clock().now();
-            let end = due.after(Duration::from_secs(SECONDS));
+            let end = due.after(WINDOW);
             if let Some(interval) = interval {
                 due = due.after(interval.mul_f64(client as f64 / CLIENTS as f64));
             }

@@ -1,10 +1,16 @@
-//! Hundreds of agents at once: each has a connection and a branch of its own, and works on it every second.
+//! Hundreds of agents at once: each has a connection of its own, and every second makes a branch and works on it.
+//!
+//! The agents' seconds do not begin together: each has its moment, as agents that do not know each other have. The branches go
+//! by themselves after a while, so that a long run measures a store of constant size.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use helios::client::Client;
 use helios::engine::ops::Durability;
+use helios::engine::ops::files::OpenFiles;
+use helios::engine::ops::{ExpireRequest, Request};
+use helios::wire::message::Call;
 
 use crate::owner::{Owner, commit, open, path, populate, read, write};
 use crate::report;
@@ -15,7 +21,13 @@ const EDITS: usize = 10;
 /// Threads that drive the clients.
 const THREADS: usize = 16;
 /// Time between two looks at how much memory the server has.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Time between two rounds of one agent.
+const ROUND: Duration = Duration::from_secs(1);
+/// How long a branch of an agent stays.
+const BRANCHES_STAY: Duration = Duration::from_secs(10);
+/// What an agent does in a round: the tree of the last one is closed, a fork opened, files written, a commit made.
+const OPERATIONS: u64 = 1 + 1 + EDITS as u64 + 1;
 
 fn asked(name: &str, otherwise: usize) -> usize {
     let asked = std::env::var(name).ok().and_then(|number| number.parse().ok());
@@ -43,8 +55,8 @@ pub fn run() {
     let seconds = asked("HELIOS_BENCH_SECONDS", 60);
     report::heading(
         &format!(
-            "agents: {clients} clients, each with its own connection: a fork of {FILES} files, then {EDITS} edits and a visible \
-             commit a second, for {seconds} s"
+            "agents: {clients} clients, each with its own connection; each second every one forks {FILES} files, makes {EDITS} \
+             edits and a visible commit, for {seconds} s"
         ),
         "reads of one client alone",
         "no error, 10,000 operations a second, P99 of a read at most 3x, memory flat after the first minute",
@@ -61,100 +73,162 @@ pub fn run() {
         left > 0
     });
     let stop = AtomicBool::new(false);
-    let (operations, late) = (AtomicU64::new(0), AtomicU64::new(0));
+    let operations = AtomicU64::new(0);
     let mut memory = Vec::new();
-    let mut forks = report::histogram();
-    let mut steps = report::histogram();
+    let mut all = Times::default();
     let mut loaded = report::histogram();
-    let ((), took) = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                let (owner, operations, late) = (&owner, &operations, &late);
-                scope.spawn(move || agents(owner, thread, clients, seconds, operations, late))
-            })
-            .collect();
-        let stop = &stop;
-        let reading = scope.spawn(move || reads(&mut reader, tree, || !stop.load(Ordering::Relaxed)));
-        let (ns, ()) = time(|| {
+    let (took, ()) = time(|| {
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..THREADS)
+                .map(|thread| {
+                    let (owner, operations) = (&owner, &operations);
+                    scope.spawn(move || agents(owner, thread, clients, seconds, operations))
+                })
+                .collect();
+            let stop = &stop;
+            let reading = scope.spawn(move || reads(&mut reader, tree, || !stop.load(Ordering::Relaxed)));
             while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-                pause(LOOK_EVERY.min(Duration::from_secs(1)));
+                pause(LOOK_EVERY);
                 memory.push(owner.resident_mib());
+                sweep(&mut first);
             }
+            for worker in workers {
+                all.add(&worker.join().expect("no client fails"));
+            }
+            stop.store(true, Ordering::Relaxed);
+            loaded.add(reading.join().expect("no read fails")).expect("times");
         });
-        for worker in workers {
-            let (made, done) = worker.join().expect("no client fails");
-            forks.add(&made).expect("times");
-            steps.add(&done).expect("times");
-        }
-        stop.store(true, Ordering::Relaxed);
-        loaded.add(reading.join().expect("no read fails")).expect("times");
-        ((), ns)
     });
-    report::row("open a fork", &forks);
-    report::row("ten edits and a visible commit", &steps);
+    report::row("open a fork", &all.forks);
+    report::row("ten edits and a visible commit", &all.steps);
+    report::row("begun after its moment", &all.late);
     report::row("read, one client alone", &unloaded);
     report::row("read, beside the agents", &loaded);
     report::ratio("beside : alone", &loaded, &unloaded);
     let done = operations.load(Ordering::Relaxed);
     println!(
-        "  {done} operations in {:.1} s: {:.0} a second; {} rounds began late; 0 errors",
+        "  {done} operations in {:.1} s: {:.0} a second ({} were offered); 0 errors",
         took as f64 / 1e9,
         done as f64 * 1e9 / took as f64,
-        late.load(Ordering::Relaxed)
+        clients as u64 * OPERATIONS
     );
-    let middle = memory.len() / 2;
+    let at = |share: f64| {
+        memory
+            .get((memory.len() as f64 * share) as usize)
+            .or(memory.last())
+            .unwrap_or(&0)
+    };
     println!(
-        "  memory of the server in MiB: {} at first, {} half way, {} at the end, {} at most",
-        memory.first().unwrap_or(&0),
-        memory.get(middle).unwrap_or(&0),
-        memory.last().unwrap_or(&0),
+        "  memory of the server in MiB: {} at first, {} after a quarter, {} half way, {} after three quarters, {} at the end, {} at most",
+        at(0.0),
+        at(0.25),
+        at(0.5),
+        at(0.75),
+        at(1.0),
         memory.iter().max().unwrap_or(&0)
     );
 }
 
-type Times = hdrhistogram::Histogram<u64>;
+/// Removes the branches that have had their time.
+fn sweep(client: &mut Client) {
+    let request = Request::Expire(ExpireRequest { dry_run: false });
+    client.call(&Call::Run { request }, "").expect("it sweeps");
+}
 
-/// One thread's share of the clients: each does its step once a second.
-fn agents(
-    owner: &Owner,
-    thread: usize,
-    clients: usize,
-    seconds: usize,
-    operations: &AtomicU64,
-    late: &AtomicU64,
-) -> (Times, Times) {
-    let (mut forks, mut steps) = (report::histogram(), report::histogram());
-    let mut own: Vec<(Client, u64)> = Vec::new();
-    for number in (thread..clients).step_by(THREADS) {
-        let mut client = owner.client();
-        let (ns, tree) = time(|| open(&mut client, "main", Some(&format!("agent-{number}"))));
-        forks.record(ns).expect("a time");
-        operations.fetch_add(1, Ordering::Relaxed);
-        own.push((client, tree));
-    }
-    for round in 0..seconds {
-        let (ns, ()) = time(|| {
-            for (number, (client, tree)) in own.iter_mut().enumerate() {
-                let contents: Vec<String> = (0..EDITS)
-                    .map(|edit| format!("{thread} {number} {round} {edit}"))
-                    .collect();
-                let at = |edit: usize| path((number * 331 + round * 17 + edit * 2801) % FILES);
-                let mut work: Vec<_> = (0..EDITS)
-                    .map(|edit| write(&at(edit), contents[edit].len()))
-                    .collect();
-                work.push(commit(Durability::Visible));
-                let (ns, answer) = time(|| client.files(*tree, work, contents.concat()));
-                assert_eq!(answer.expect("it answers").0.failed, None);
-                steps.record(ns).expect("a time");
-                operations.fetch_add(EDITS as u64 + 1, Ordering::Relaxed);
-            }
-        });
-        match Duration::from_secs(1).checked_sub(Duration::from_nanos(ns)) {
-            Some(rest) => pause(rest),
-            None => {
-                late.fetch_add(1, Ordering::Relaxed);
-            }
+/// What the agents have seen.
+struct Times {
+    forks: hdrhistogram::Histogram<u64>,
+    steps: hdrhistogram::Histogram<u64>,
+    late: hdrhistogram::Histogram<u64>,
+}
+
+impl Default for Times {
+    fn default() -> Times {
+        Times {
+            forks: report::histogram(),
+            steps: report::histogram(),
+            late: report::histogram(),
         }
     }
-    (forks, steps)
+}
+
+impl Times {
+    fn add(&mut self, other: &Times) {
+        self.forks.add(&other.forks).expect("times");
+        self.steps.add(&other.steps).expect("times");
+        self.late.add(&other.late).expect("times");
+    }
+}
+
+/// One agent.
+struct Agent {
+    number: usize,
+    client: Client,
+    tree: Option<u64>,
+}
+
+impl Agent {
+    /// Closes what it had open, makes a branch, and works on it.
+    fn round(&mut self, round: usize, times: &mut Times) {
+        let number = self.number;
+        if let Some(tree) = self.tree.take() {
+            let closed = self.client.call(&Call::CloseFiles { tree }, "");
+            closed.expect("it was open");
+        }
+        let gone = SystemTime::now() + BRANCHES_STAY;
+        let gone = gone.duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
+        let request = OpenFiles {
+            branch: "main".into(),
+            fork: Some(format!("agent-{number}-{round}").as_str().into()),
+            expires_ns: u64::try_from(gone).ok(),
+            ..OpenFiles::default()
+        };
+        let (ns, tree) = time(|| self.client.open_files(request));
+        times.forks.record(ns).expect("a time");
+        let tree = tree.expect("a fork");
+        self.tree = Some(tree);
+        let contents: Vec<String> = (0..EDITS)
+            .map(|edit| format!("{number} {round} {edit}"))
+            .collect();
+        let at = |edit: usize| path((number * 331 + round * 17 + edit * 2801) % FILES);
+        let mut work: Vec<_> = (0..EDITS)
+            .map(|edit| write(&at(edit), contents[edit].len()))
+            .collect();
+        work.push(commit(Durability::Visible));
+        let (ns, answer) = time(|| self.client.files(tree, work, contents.concat()));
+        assert_eq!(answer.expect("it answers").0.failed, None);
+        times.steps.record(ns).expect("a time");
+    }
+}
+
+/// One thread's share of the agents.
+#[allow(clippy::disallowed_methods, reason = "benches measure real time")]
+fn agents(owner: &Owner, thread: usize, clients: usize, seconds: usize, operations: &AtomicU64) -> Times {
+    let mut times = Times::default();
+    let mut own: Vec<Agent> = (thread..clients)
+        .step_by(THREADS)
+        .map(|number| Agent {
+            number,
+            client: owner.client(),
+            tree: None,
+        })
+        .collect();
+    let began = Instant::now();
+    for round in 0..seconds {
+        for agent in &mut own {
+            let moment = ROUND * u32::try_from(round).expect("few")
+                + ROUND.mul_f64(agent.number as f64 / clients as f64);
+            if let Some(early) = moment.checked_sub(began.elapsed()) {
+                std::thread::sleep(early);
+            }
+            let late = began.elapsed().saturating_sub(moment);
+            times
+                .late
+                .record(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX))
+                .expect("a time");
+            agent.round(round, &mut times);
+            operations.fetch_add(OPERATIONS, Ordering::Relaxed);
+        }
+    }
+    times
 }
