@@ -12,6 +12,7 @@ use helios::engine::ops::files::OpenFiles;
 use helios::engine::ops::{ExpireRequest, Request};
 use helios::wire::message::Call;
 
+use crate::echo::Echo;
 use crate::owner::{Owner, commit, open, path, populate, read, write};
 use crate::report;
 use crate::sandbox::{Sandbox, pause, time};
@@ -34,17 +35,24 @@ fn asked(name: &str, otherwise: usize) -> usize {
     asked.unwrap_or(otherwise)
 }
 
-/// Reads of one client, one after the other.
-fn reads(client: &mut Client, tree: u64, mut go_on: impl FnMut() -> bool) -> hdrhistogram::Histogram<u64> {
-    let mut times = report::histogram();
+/// Reads of one client, one after the other, and as many bare round trips: what the machine makes any client wait.
+#[allow(clippy::disallowed_methods, reason = "a client that waits leaves its core to others")]
+fn reads(
+    client: &mut Client,
+    tree: u64,
+    mut go_on: impl FnMut() -> bool,
+) -> [hdrhistogram::Histogram<u64>; 2] {
+    let mut times = [report::histogram(), report::histogram()];
+    let mut echo = Echo::new();
     let mut number = 0;
     while go_on() {
         number += 1;
         let step = vec![read(&path(number * 101 % FILES))];
         let (ns, answer) = time(|| client.files(tree, step, ""));
         assert_eq!(answer.expect("it answers").0.failed, None);
-        times.record(ns).expect("a time");
-        pause(Duration::from_millis(1));
+        times[0].record(ns).expect("a time");
+        times[1].record(echo.round_trip()).expect("a time");
+        std::thread::sleep(Duration::from_millis(1));
     }
     times
 }
@@ -76,7 +84,7 @@ pub fn run() {
     let operations = AtomicU64::new(0);
     let mut memory = Vec::new();
     let mut all = Times::default();
-    let mut loaded = report::histogram();
+    let mut loaded = [report::histogram(), report::histogram()];
     let (took, ()) = time(|| {
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..THREADS)
@@ -96,15 +104,18 @@ pub fn run() {
                 all.add(&worker.join().expect("no client fails"));
             }
             stop.store(true, Ordering::Relaxed);
-            loaded.add(reading.join().expect("no read fails")).expect("times");
+            loaded = reading.join().expect("no read fails");
         });
     });
     report::row("open a fork", &all.forks);
     report::row("ten edits and a visible commit", &all.steps);
     report::row("begun after its moment", &all.late);
-    report::row("read, one client alone", &unloaded);
-    report::row("read, beside the agents", &loaded);
-    report::ratio("beside : alone", &loaded, &unloaded);
+    report::row("read, one client alone", &unloaded[0]);
+    report::row("read, beside the agents", &loaded[0]);
+    report::ratio("beside : alone", &loaded[0], &unloaded[0]);
+    report::row("bare round trip, alone", &unloaded[1]);
+    report::row("bare round trip, beside the agents", &loaded[1]);
+    report::ratio("beside : alone", &loaded[1], &unloaded[1]);
     let done = operations.load(Ordering::Relaxed);
     println!(
         "  {done} operations in {:.1} s: {:.0} a second ({} were offered); 0 errors",

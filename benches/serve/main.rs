@@ -5,6 +5,7 @@
 
 mod agents;
 mod commands;
+mod echo;
 mod latency;
 mod owner;
 

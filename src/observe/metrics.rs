@@ -11,7 +11,7 @@ use helios_engine::store::histogram::Class;
 
 use super::exposition::{Exposition, Family, Kind, seconds};
 use super::health::{Condition, Health};
-use crate::serve::counters::{BOUNDS_NS, KINDS, OUTCOMES, Observed, Served, TURNED_AWAY};
+use crate::serve::counters::{BOUNDS_NS, KINDS, LANES, OUTCOMES, Observed, Served, TURNED_AWAY};
 
 /// Bounds of the histograms of the engine, in nanoseconds: a visible commit takes microseconds, a durable one what the device
 /// takes.
@@ -169,6 +169,39 @@ fn server(page: &mut Exposition, served: &Served) {
         "Requests that wait for such a thread.",
         served.requests_waiting,
     );
+    gates(page, served);
+}
+
+fn gates(page: &mut Exposition, served: &Served) {
+    let reactor = |number: usize| number.to_string();
+    let mut family = page.family(
+        "helios_changes_allowed",
+        Kind::Gauge,
+        "Calls on working trees that may change something at once, by reactor; learnt from how soon calls get their turn.",
+    );
+    for (number, gate) in served.gates.iter().enumerate() {
+        family.sample(&[("reactor", &reactor(number))], gate.allowed);
+    }
+    let mut family = page.family(
+        "helios_calls_waiting",
+        Kind::Gauge,
+        "Calls on working trees that wait for their turn, by reactor and by whether they only look.",
+    );
+    for (number, gate) in served.gates.iter().enumerate() {
+        for (lane, waiting) in LANES.into_iter().zip(gate.waiting) {
+            family.sample(&[("reactor", &reactor(number)), ("lane", lane)], waiting);
+        }
+    }
+    let mut family = page.family(
+        "helios_calls_refused_total",
+        Kind::Counter,
+        "Calls on working trees that would have waited too long and were refused, by reactor and by whether they only look.",
+    );
+    for (number, gate) in served.gates.iter().enumerate() {
+        for (lane, refused) in LANES.into_iter().zip(gate.refused) {
+            family.sample(&[("reactor", &reactor(number)), ("lane", lane)], refused);
+        }
+    }
 }
 
 fn calls(page: &mut Exposition, served: &Served) {

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use helios_engine::ops::{Cancel, Class, Failure, Request, Side};
 use helios_engine::reactor::{Local, Receiver, Watched, mailbox, oneshot};
 
+use super::admission::{ClientNumber, Gate, Lane};
 use super::counters::{CallKind, Outcome, Tally, Timed};
 use super::exchange::{Outgoing, Remote};
 use super::files::{self, OpenTrees};
@@ -70,6 +71,9 @@ pub(super) struct Connection {
     pub(super) outbox: Rc<Outbox>,
     pub(super) trees: OpenTrees,
     pub(super) tally: Tally,
+    /// Of its reactor.
+    pub(super) gate: Arc<Gate>,
+    pub(super) number: ClientNumber,
     peer: Peer,
     calls: RefCell<HashMap<u64, Running>>,
     /// A call that takes several frames, which follow each other.
@@ -135,7 +139,13 @@ impl Reader {
 }
 
 /// Attends to a client until it goes, or has to.
-pub(super) async fn attend(local: Local, socket: UnixStream, peer: Peer, server: Arc<Server>) {
+pub(super) async fn attend(
+    local: Local,
+    socket: UnixStream,
+    peer: Peer,
+    number: ClientNumber,
+    server: Arc<Server>,
+) {
     let socket = match local.watch(socket) {
         Ok(socket) => Rc::new(socket),
         Err(error) => {
@@ -151,6 +161,8 @@ pub(super) async fn attend(local: Local, socket: UnixStream, peer: Peer, server:
     };
     let connection = Rc::new(Connection {
         local: local.clone(),
+        gate: Arc::clone(&server.gates[local.id().0]),
+        number,
         server,
         outbox: Rc::clone(&outbox),
         trees: OpenTrees::default(),
@@ -340,6 +352,11 @@ impl Connection {
         self.local.spawn(work);
     }
 
+    /// Whether somebody waits for the answer to a call.
+    pub(super) fn is_wanted(&self, call: u64) -> bool {
+        self.calls.borrow().contains_key(&call)
+    }
+
     /// A call is done.
     pub(super) fn answer(&self, call: u64, answer: &Answer) {
         let frames = answer.frames(call);
@@ -372,6 +389,7 @@ impl Connection {
             .with_hint("run the command as that user");
             return self.refuse(call, timed, &failure);
         }
+        let lane = Lane::of(request.only_looks());
         let (sender, receiver) = mailbox(&self.local.handle(), OUTGOING_MAX);
         let cancel = Cancel::default();
         let counted = Counted::new(&self.server);
@@ -389,7 +407,7 @@ impl Connection {
             let _ = remote.send(Outgoing::Done(Box::new(result)));
             drop(counted);
         };
-        match self.server.workers.run(job) {
+        match self.server.workers.run(self.number, lane, job) {
             Ok(()) => {
                 let running = Running {
                     cancel,

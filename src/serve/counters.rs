@@ -13,6 +13,7 @@ use helios_engine::ops::{Class, Failure, Host, Request};
 use helios_engine::reactor::Nanos;
 
 use super::Server;
+pub use super::admission::GateState;
 use crate::wire::message::Call;
 
 /// Kinds of calls, as they are named where they are counted: those of working trees, and each operation of `run`.
@@ -68,6 +69,9 @@ pub const OUTCOMES: [&str; 14] = [
     "abandoned",
     "other",
 ];
+
+/// Kinds of calls on working trees, as they wait for their turn: those that only look, and those that change something.
+pub const LANES: [&str; 2] = ["looks", "changes"];
 
 /// Bounds of the histograms of calls, in nanoseconds; what took longer is in none of them.
 pub const BOUNDS_NS: [u64; 20] = [
@@ -336,6 +340,8 @@ pub struct Served {
     pub workers_busy: u64,
     /// Requests that wait for one.
     pub requests_waiting: u64,
+    /// What the gate of each reactor looks like.
+    pub gates: Vec<GateState>,
 }
 
 /// A server as those see it that only look at it.
@@ -376,6 +382,7 @@ impl Observed {
             workers: load.threads,
             workers_busy: load.busy,
             requests_waiting: load.waiting,
+            gates: server.gates.iter().map(|gate| gate.state()).collect(),
         }
     }
 }

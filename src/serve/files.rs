@@ -11,6 +11,7 @@ use bytes::Bytes;
 use helios_engine::ops::files::{FileStep, Files, OpenFiles};
 use helios_engine::ops::{ByteString, Class, Failure};
 
+use super::admission::Lane;
 use super::connection::Connection;
 use super::counters::{OpenTree, Tally, Timed};
 use crate::wire::frame::{BODY_BYTES_MAX, Frame, Kind};
@@ -24,6 +25,17 @@ enum Job {
     Steps(Vec<FileStep>, Bytes),
     Fork(ByteString),
     Close,
+}
+
+impl Job {
+    /// The lane in which it waits for its turn; none for what gives back what others wait for.
+    fn lane(&self) -> Option<Lane> {
+        match self {
+            Job::Steps(steps, _) => Some(Lane::of(steps.iter().all(FileStep::only_looks))),
+            Job::Fork(_) => Some(Lane::Changes),
+            Job::Close => None,
+        }
+    }
 }
 
 /// One tree.
@@ -85,7 +97,16 @@ pub fn open(connection: &Rc<Connection>, call: u64, timed: Timed, request: OpenF
     connection.trees.claim(call, &connection.tally)?;
     let task = Rc::clone(connection);
     connection.spawn_call(call, timed, async move {
+        task.gate.has_turn(timed.began);
         let host = &task.server.host;
+        let makes = request.fork.is_some() || request.create;
+        let _pass = match task.gate.enter(task.number, Lane::of(!makes)).await {
+            Ok(pass) => pass,
+            Err(busy) => {
+                task.trees.forget(call);
+                return task.fail(call, &busy);
+            }
+        };
         match Files::open(host.trees(), host.objects(), &request).await {
             Ok(files) => {
                 let opened = files.opened();
@@ -123,7 +144,11 @@ fn enqueue(
     connection.began(call, timed);
     // Without the tree somebody works with it, and goes on with this.
     if let Some(files) = idle {
-        connection.local.spawn(work(Rc::clone(connection), number, files));
+        let task = Rc::clone(connection);
+        connection.local.spawn(async move {
+            task.gate.has_turn(timed.began);
+            work(task, number, files).await;
+        });
     }
     Ok(())
 }
@@ -161,6 +186,20 @@ pub fn close(connection: &Rc<Connection>, call: u64, timed: Timed, number: u64) 
     enqueue(connection, call, timed, number, Job::Close)
 }
 
+/// Refuses a call and those behind it on the same tree: they were asked for in the belief that this one would be done.
+fn refuse_all(connection: &Connection, number: u64, first: (u64, Job), busy: &Failure) {
+    let behind = match connection.trees.0.borrow_mut().get_mut(&number) {
+        Some(tree) => std::mem::take(&mut tree.waiting),
+        None => VecDeque::new(),
+    };
+    for (call, job) in std::iter::once(first).chain(behind) {
+        if let Job::Fork(_) = job {
+            connection.trees.forget(call);
+        }
+        connection.fail(call, busy);
+    }
+}
+
 /// Does what waits for one tree, then puts it back.
 async fn work(connection: Rc<Connection>, number: u64, mut files: Files) {
     loop {
@@ -178,10 +217,24 @@ async fn work(connection: Rc<Connection>, number: u64, mut files: Files) {
                 }
             }
         };
+        let mut pass = None;
+        if let Some(lane) = next.1.lane() {
+            pass = match connection.gate.enter(connection.number, lane).await {
+                Ok(pass) => Some(pass),
+                Err(busy) => {
+                    refuse_all(&connection, number, next, &busy);
+                    continue;
+                }
+            };
+        }
+        if !connection.is_wanted(next.0) {
+            return;
+        }
         match next {
             (call, Job::Steps(steps, bytes)) => {
                 let mut read = Vec::new();
                 let results = files.run(&steps, bytes, &mut read).await;
+                drop(pass);
                 for mut piece in read {
                     while !piece.is_empty() {
                         if !connection.outbox.room().await {

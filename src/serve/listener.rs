@@ -180,7 +180,7 @@ async fn accept_all(local: Local, listener: &Watched<UnixListener>, server: &Arc
         let server = Arc::clone(server);
         server.connections.fetch_add(1, Ordering::AcqRel);
         reactors[next].clone().spawn(move |local| async move {
-            attend(local, socket, peer, Arc::clone(&server)).await;
+            attend(local, socket, peer, number, Arc::clone(&server)).await;
             server.connections.fetch_sub(1, Ordering::AcqRel);
         });
     }

@@ -1,8 +1,8 @@
 //! The owner of a store as a server: many clients, one engine.
 //!
 //! `listener` accepts and says who may come in, `connection` is one client on one reactor, `outbox` what goes back to it,
-//! `files` are the working trees it has open, `workers` run whole requests, which block, on threads of their own, and
-//! `exchange` is the other end of those threads. [`counters`] is what all of them count, for whoever looks.
+//! `files` are the working trees it has open, `workers` run whole requests, which block, on threads of their own,
+//! `exchange` is the other end of those threads, and `admission` says who goes next. [`counters`] is what all of them count, for whoever looks.
 //! What the frames say is in [`crate::wire`].
 //!
 //! Invariants: a reactor never blocks; memory per connection is bounded by the limits here, whatever the client does or does not
@@ -10,6 +10,7 @@
 //! Rejected: a thread per connection (850 clients are 850 stacks and a hop per request); an asynchronous runtime beside the
 //! reactors (two schedulers on the same cores, and a hop between them).
 
+mod admission;
 mod connection;
 pub mod counters;
 mod exchange;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use helios_engine::ops::{Cancel, Class, Failure, Host};
 
+use admission::Gate;
 use connection::within;
 use counters::{Counters, Observed};
 use listener::Control;
@@ -62,6 +64,8 @@ pub struct Options {
 struct Server {
     host: Host,
     workers: Workers,
+    /// One for each reactor.
+    gates: Box<[Arc<Gate>]>,
     allow_uids: Vec<u32>,
     program: String,
     counters: Arc<Counters>,
@@ -95,10 +99,14 @@ impl Serving {
             Some(listener) => Control::inherited(listener)?,
             None => Control::bind(&host, options.control.as_deref())?,
         };
-        let counters = Counters::new(host.store().runtime().handles().len());
+        let runtime = host.store().runtime();
+        let counters = Counters::new(runtime.handles().len());
+        let gate = |_: &_| Gate::new(runtime.clock().clone());
+        let gates = runtime.handles().iter().map(gate).collect();
         let server = Arc::new(Server {
             host,
             workers: Workers::start()?,
+            gates,
             allow_uids: options.allow_uids,
             program: format!("helios {}", env!("CARGO_PKG_VERSION")),
             counters,

@@ -1,33 +1,29 @@
 //! Threads that run whole requests, which block.
 //!
-//! Invariant: the number of threads and of requests that wait for one is bounded; what does not fit is refused at once with the
-//! advice to come again, and never queued without end.
+//! Invariants: the number of threads and of requests that wait for one is bounded; what does not fit is refused at once with the
+//! advice to come again, and never queued without end. Clients take turns; requests that change something leave some threads
+//! to those that only look.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use helios_engine::ops::Failure;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
+use super::admission::{ClientNumber, Fair, Lane};
 use super::io_failure;
 
 /// Requests that run at once. They mostly wait, for the device or for their client.
 const THREADS: usize = 16;
-/// Requests that wait for a thread.
+/// Of them such that change something.
+const CHANGING_MAX: usize = 12;
+/// Requests that wait for a thread: of all clients, and of one.
 const WAITING_MAX: usize = 256;
+const WAITING_EACH_MAX: usize = 64;
 /// When to come again, in milliseconds.
 const RETRY_AFTER_MS: u64 = 100;
 
 type Job = Box<dyn FnOnce() + Send>;
-
-/// How much the threads have to do. All write the same line, once or twice for a request, which takes the queue's lock anyway.
-#[derive(Debug, Default)]
-struct Counts {
-    waiting: AtomicU64,
-    busy: AtomicU64,
-}
 
 /// How much the threads have to do at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,69 +36,103 @@ pub struct Load {
     pub waiting: u64,
 }
 
+/// What waits and what runs.
+#[derive(Default)]
+struct Queue {
+    /// By lane.
+    waiting: [Fair<Job>; 2],
+    /// By lane.
+    running: [usize; 2],
+    ended: bool,
+}
+
+impl Queue {
+    /// The next request that may run. Those that only look go first: they are short, and somebody waits for each of them.
+    fn next(&mut self) -> Option<(Lane, Job)> {
+        let lane = [Lane::Looks, Lane::Changes].into_iter().find(|lane| {
+            let allowed = *lane == Lane::Looks || self.running[Lane::Changes as usize] < CHANGING_MAX;
+            allowed && !self.waiting[*lane as usize].is_empty()
+        })?;
+        let (_, job) = self.waiting[lane as usize].pop()?;
+        self.running[lane as usize] += 1;
+        Some((lane, job))
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting.iter().map(Fair::len).sum()
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// There may be something to do.
+    rung: Condvar,
+}
+
 /// The threads.
 pub struct Workers {
-    counts: Arc<Counts>,
-    jobs: Mutex<Option<SyncSender<Job>>>,
+    shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Workers {
     /// Starts them.
     pub fn start() -> Result<Workers, Failure> {
-        let (sender, receiver) = sync_channel::<Job>(WAITING_MAX);
-        let receiver = Arc::new(Mutex::new(receiver));
-        let counts = Arc::<Counts>::default();
+        let shared = Arc::<Shared>::default();
         let mut threads = Vec::with_capacity(THREADS);
         for number in 0..THREADS {
-            let receiver = Arc::clone(&receiver);
-            let counts = Arc::clone(&counts);
+            let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new()
                 .name(format!("request-{number}"))
-                .spawn(move || work(&receiver, &counts))
+                .spawn(move || work(&shared))
                 .map_err(|error| io_failure("start a thread", &error))?;
             threads.push(thread);
         }
         Ok(Workers {
-            counts,
-            jobs: Mutex::new(Some(sender)),
+            shared,
             threads: Mutex::new(threads),
         })
     }
 
-    /// Runs `job` on the next thread that is free.
+    /// Runs `job` of a client on the next thread that is free, when it is the client's turn.
     ///
     /// # Errors
     /// Class `Busy` if too many wait already, or if the server ends.
-    pub fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
-        self.counts.waiting.fetch_add(1, Relaxed);
-        let sent = match &*self.jobs.lock() {
-            Some(jobs) => jobs.try_send(Box::new(job)),
-            None => Err(TrySendError::Disconnected(Box::new(job) as Job)),
-        };
-        if sent.is_err() {
-            self.counts.waiting.fetch_sub(1, Relaxed);
+    pub fn run(
+        &self,
+        client: ClientNumber,
+        lane: Lane,
+        job: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Failure> {
+        let mut queue = self.shared.queue.lock();
+        if queue.ended {
+            return Err(Failure::busy("the owner of the store is ending", RETRY_AFTER_MS));
         }
-        sent.map_err(|error| match error {
-            TrySendError::Full(_) => Failure::busy("too many requests wait already", RETRY_AFTER_MS),
-            TrySendError::Disconnected(_) => {
-                Failure::busy("the owner of the store is ending", RETRY_AFTER_MS)
-            }
-        })
+        let own: usize = queue.waiting.iter().map(|waiting| waiting.len_of(client)).sum();
+        if queue.waiting() >= WAITING_MAX || own >= WAITING_EACH_MAX {
+            return Err(Failure::busy("too many requests wait already", RETRY_AFTER_MS));
+        }
+        queue.waiting[lane as usize].push(client, Box::new(job));
+        drop(queue);
+        self.shared.rung.notify_one();
+        Ok(())
     }
 
     /// How much there is to do.
     pub fn load(&self) -> Load {
+        let queue = self.shared.queue.lock();
         Load {
             threads: THREADS as u64,
-            busy: self.counts.busy.load(Relaxed),
-            waiting: self.counts.waiting.load(Relaxed),
+            busy: queue.running.iter().sum::<usize>() as u64,
+            waiting: queue.waiting() as u64,
         }
     }
 
-    /// Takes no more, and waits for those that run.
+    /// Takes no more, and waits for those that wait and those that run.
     pub fn end(&self) {
-        self.jobs.lock().take();
+        self.shared.queue.lock().ended = true;
+        self.shared.rung.notify_all();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // A panic of a request was caught and told its client.
             let _ = thread.join();
@@ -110,18 +140,97 @@ impl Workers {
     }
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>, counts: &Counts) {
+fn work(shared: &Shared) {
+    let mut queue = shared.queue.lock();
     loop {
-        // Whoever waits for a job holds the lock; the others wait for the lock.
-        let job = jobs.lock().recv();
-        match job {
-            Ok(job) => {
-                counts.busy.fetch_add(1, Relaxed);
-                counts.waiting.fetch_sub(1, Relaxed);
-                job();
-                counts.busy.fetch_sub(1, Relaxed);
+        if let Some((lane, job)) = queue.next() {
+            drop(queue);
+            job();
+            queue = shared.queue.lock();
+            queue.running[lane as usize] -= 1;
+            // What this one kept from running has no other ring to wait for.
+            if queue.waiting() > 0 {
+                shared.rung.notify_one();
             }
-            Err(_) => return,
+        } else if queue.ended && queue.waiting() == 0 {
+            // The others may wait for the same.
+            shared.rung.notify_all();
+            return;
+        } else {
+            shared.rung.wait(&mut queue);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Threads that wait until they are let go, by lane.
+    fn hold(
+        workers: &Workers,
+        client: ClientNumber,
+        lane: Lane,
+        count: usize,
+    ) -> (Receiver<()>, Vec<Sender<()>>) {
+        let (started, starts) = channel();
+        let gates = (0..count).map(|_| {
+            let (gate, held) = channel::<()>();
+            let started = started.clone();
+            let job = move || {
+                started.send(()).expect("the test waits");
+                // Ends with the gate.
+                let _ = held.recv();
+            };
+            workers.run(client, lane, job).expect("it waits at most");
+            gate
+        });
+        let gates = gates.collect();
+        (starts, gates)
+    }
+
+    /// Goal: changes never take all threads, so that whoever only looks gets through; a client with many requests does not keep
+    /// another's waiting behind all of them; each is bounded. Method: requests that last until they are told to end.
+    #[test]
+    fn clients_and_lanes_share_the_threads() {
+        let workers = Workers::start().expect("threads");
+        let (started, gates) = hold(&workers, 1, Lane::Changes, CHANGING_MAX + 20);
+        for _ in 0..CHANGING_MAX {
+            started.recv().expect("they start");
+        }
+        let (done, looked) = channel();
+        workers
+            .run(2, Lane::Looks, move || done.send(()).expect("the test waits"))
+            .expect("it waits at most");
+        looked.recv().expect("it ran beside the changes");
+        assert!(started.try_recv().is_err(), "more changes run than may");
+        // The second client's change is behind one of the first client's at most.
+        let (second, second_gates) = hold(&workers, 2, Lane::Changes, 1);
+        let mut gates = gates.into_iter();
+        gates.by_ref().take(2).for_each(drop);
+        second.recv().expect("it has its turn");
+        assert!(workers.load().waiting > 0);
+        // Too many of one client.
+        let mut accepted = 0;
+        while workers.run(1, Lane::Changes, || {}).is_ok() {
+            accepted += 1;
+            assert!(accepted <= WAITING_EACH_MAX, "nobody is refused");
+        }
+        assert!(
+            workers.run(3, Lane::Changes, || {}).is_ok(),
+            "others are not refused"
+        );
+        drop((gates, second_gates));
+        workers.end();
+        assert_eq!(
+            workers.load(),
+            Load {
+                threads: THREADS as u64,
+                ..Load::default()
+            }
+        );
+        assert!(workers.run(3, Lane::Looks, || {}).is_err());
     }
 }

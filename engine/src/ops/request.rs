@@ -70,6 +70,25 @@ pub enum Request {
     Materialize(MaterializeRequest),
 }
 
+impl Request {
+    /// Whether it changes nothing of the store that a name leads to, so that others may go on as if it were not there.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Request::Info | Request::Stats | Request::Check(_) => true,
+            Request::Get(_) | Request::Cat(_) | Request::Exists(_) => true,
+            Request::Log(_) | Request::List(_) | Request::Why(_) | Request::Usage(_) => true,
+            Request::Branch(BranchRequest::List) | Request::Tag(TagRequest::List) => true,
+            Request::Diff(_) | Request::Status(_) => true,
+            Request::Restore(request) => request.dry_run,
+            Request::Merge(request) => request.dry_run,
+            Request::Forget(request) => request.dry_run,
+            Request::Expire(request) => request.dry_run,
+            Request::Quota(QuotaRequest::List) => true,
+            _ => false,
+        }
+    }
+}
+
 /// When a change counts as done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

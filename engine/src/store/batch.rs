@@ -176,16 +176,27 @@ impl Batch {
         index_keys: &[IndexKey],
     ) -> Vec<bool> {
         let section = shared.barrier.enter();
+        self.lease.hold_many(keys.clone());
+        self.look_up(shared, &section, keys, index_keys)
+    }
+
+    /// The same for extents that the lease holds already.
+    fn look_up(
+        &mut self,
+        shared: &Shared,
+        section: &Section<'_>,
+        keys: impl Iterator<Item = Key> + Clone,
+        index_keys: &[IndexKey],
+    ) -> Vec<bool> {
         let mut slots = Vec::with_capacity(index_keys.len());
         shared.index.get_many(index_keys, &mut slots);
-        self.lease.hold_many(keys.clone());
         let known: Vec<bool> = keys
             .clone()
             .zip(index_keys)
             .zip(slots)
             .map(|((key, index_key), slot)| {
                 slot.is_some()
-                    && shared.is_alive(&section, index_key)
+                    && shared.is_alive(section, index_key)
                     && self.refer(shared, &key, index_key, slot)
             })
             .collect();
@@ -279,10 +290,39 @@ impl Batch {
         })
     }
 
+    /// Leaves out what somebody else has stored since it was offered.
+    fn leave_out_known(&mut self, shared: &Shared) {
+        let keys: Vec<Key> = self.extents.iter().map(|extent| extent.key).collect();
+        let index_keys: Vec<IndexKey> = self.extents.iter().map(|extent| extent.index_key).collect();
+        let section = shared.barrier.enter();
+        let known = self.look_up(shared, &section, keys.into_iter(), &index_keys);
+        drop(section);
+        let mut known = known.into_iter();
+        let (cost, counts) = (&mut self.cost, &mut self.counts);
+        self.extents.retain(|extent| {
+            let is_known = known.next().unwrap_or(false);
+            if is_known {
+                *cost -= cost_of(std::iter::once(extent.bytes.len()), std::iter::empty())
+                    - cost_of(std::iter::empty(), std::iter::empty());
+                counts.new -= 1;
+                counts.new_bytes -= extent.bytes.len() as u64;
+            }
+            !is_known
+        });
+    }
+
     /// Hands what has been collected to the log, and with the last part the root changes.
     async fn send_part(&mut self, updates: Vec<RootUpdate>) -> Result<()> {
         let shared = self.store.shared().clone();
         shared.check_writable()?;
+        // Others may put the same at the same time. A handful of extents is on its way before they can.
+        if self.cost > PART_COST || self.last.is_some() {
+            self.leave_out_known(&shared);
+            if self.extents.is_empty() && updates.is_empty() {
+                self.cost = cost_of(std::iter::empty(), std::iter::empty());
+                return Ok(());
+            }
+        }
         let extents = std::mem::take(&mut self.extents);
         let cost = std::mem::replace(&mut self.cost, cost_of(std::iter::empty(), std::iter::empty()));
         let bytes: usize = extents.iter().map(|extent| extent.bytes.len()).sum();

@@ -40,6 +40,41 @@ pub(super) fn contents(count: usize, len: usize) -> Vec<Bytes> {
         .collect()
 }
 
+/// Goal: contents that many put at the same time are stored once, also where they come in large groups that nobody has stored
+/// when they are offered. Method: threads that put the same groups in step; the bytes that went into frames.
+#[test]
+fn equal_puts_in_flight_are_stored_once() {
+    const THREADS: usize = 4;
+    let device = testing::device(512 << 20);
+    let store = testing::create(&device, 2);
+    let together = std::sync::Barrier::new(THREADS);
+    let put_all = |store: &Store| {
+        for group in 0..8 {
+            let contents: Vec<Bytes> = (0..16u64)
+                .map(|number| {
+                    let mut bytes = vec![7; 256 << 10];
+                    bytes[..8].copy_from_slice(&(group * 1000 + number).to_le_bytes());
+                    bytes.into()
+                })
+                .collect();
+            together.wait();
+            store.block_on(put(store, &contents)).expect("there is room");
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| put_all(&store));
+        }
+    });
+    store.block_on(store.flush()).expect("durable");
+    let (written, once) = (store.stats().frame_bytes, 8 * 16 * (256 << 10));
+    assert!(
+        written < once + once / 4,
+        "{written} bytes were written for {once}"
+    );
+    store.close().unwrap();
+}
+
 /// Goal: what was put is read back, visible at once and durable later, whatever its length.
 /// Method: lengths around units and alignment, read before and after the acknowledgement and after reopening.
 #[test]

@@ -43,6 +43,16 @@ pub struct OpenFiles {
     pub no_times: bool,
 }
 
+impl FileStep {
+    /// Whether it changes nothing.
+    pub fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            FileStep::Read { .. } | FileStep::Stat { .. } | FileStep::List { .. }
+        )
+    }
+}
+
 /// A working tree that was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilesOpened {

@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -13,12 +14,37 @@ use crate::error::{Error, Result};
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::objects::Objects;
 use crate::ops::{ByteString, Durability, Failure};
+use crate::reactor::{Local, Nanos};
 use crate::trees::{CommitOptions, EntryKind, ExpectHead, Stat, Trees, WorkingOptions, WorkingTree};
 
 /// Bytes of new contents that wait in memory for the commit; beyond, they go to the store ahead of it.
 const PENDING_BYTES_MAX: usize = 4 << 20;
 /// Most bytes of a file that are read or changed in one step: all of them are in memory then.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// Steps are done for as long as this before others have their turn.
+const TURN: Duration = Duration::from_micros(50);
+
+/// A turn of the reactor the steps run on, if they do.
+struct Turn(Option<(Local, Nanos)>);
+
+impl Turn {
+    /// Begins now.
+    fn new() -> Turn {
+        Turn(Local::current().map(|local| {
+            let now = local.clock().now();
+            (local, now)
+        }))
+    }
+
+    async fn end_if_long(&mut self) {
+        let Some((local, began)) = &mut self.0 else { return };
+        if local.clock().now().since(*began) >= TURN {
+            local.yield_now().await;
+            *began = local.clock().now();
+        }
+    }
+}
 
 /// An open working tree.
 pub struct Files {
@@ -94,7 +120,9 @@ impl Files {
             done.failed = Some(failure);
         } else {
             done.results.reserve(steps.len());
+            let mut turn = Turn::new();
             for step in steps {
+                turn.end_if_long().await;
                 match self.step(step, &mut bytes, read).await {
                     Ok(result) => done.results.push(result),
                     Err(error) => {

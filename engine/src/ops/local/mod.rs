@@ -30,9 +30,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{
-    BranchRequest, Client, Exchange, Failure, QuotaRequest, Reply, Request, Stage, Step, TagRequest,
-};
+use super::{Client, Exchange, Failure, Reply, Request, Stage, Step};
 use crate::device::Backend;
 use crate::error::Result;
 use crate::reactor::Polling;
@@ -132,19 +130,9 @@ fn names_no_branch(revision: &[u8]) -> bool {
 /// What a request needs.
 fn access(request: &Request) -> Access {
     let reads = match request {
-        Request::Info | Request::Stats | Request::Check(_) => true,
-        Request::Get(_) | Request::Cat(_) | Request::Exists(_) => true,
-        Request::Log(_) | Request::List(_) | Request::Why(_) | Request::Usage(_) => true,
         // A directory made from a branch follows it, which is a record in the store.
         Request::Materialize(request) => names_no_branch(request.revision.as_bytes()),
-        Request::Branch(BranchRequest::List) | Request::Tag(TagRequest::List) => true,
-        Request::Diff(_) | Request::Status(_) => true,
-        Request::Restore(request) => request.dry_run,
-        Request::Merge(request) => request.dry_run,
-        Request::Forget(request) => request.dry_run,
-        Request::Expire(request) => request.dry_run,
-        Request::Quota(QuotaRequest::List) => true,
-        _ => false,
+        _ => request.only_looks(),
     };
     if reads { Access::Read } else { Access::Write }
 }
