@@ -15,7 +15,9 @@ const EDITS: usize = 10;
 /// Threads that drive the clients.
 const THREADS: usize = 16;
 /// Time between two looks at how much memory the server has.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks between two that are printed.
+const LOOKS_PRINTED: usize = 10;
 
 fn asked(name: &str, otherwise: usize) -> usize {
     let asked = std::env::var(name).ok().and_then(|number| number.parse().ok());
@@ -77,7 +79,7 @@ pub fn run() {
         let reading = scope.spawn(move || reads(&mut reader, tree, || !stop.load(Ordering::Relaxed)));
         let (ns, ()) = time(|| {
             while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-                pause(LOOK_EVERY.min(Duration::from_secs(1)));
+                pause(LOOK_EVERY);
                 memory.push(owner.resident_mib());
             }
         });
@@ -102,14 +104,22 @@ pub fn run() {
         done as f64 * 1e9 / took as f64,
         late.load(Ordering::Relaxed)
     );
-    let middle = memory.len() / 2;
+    let every: Vec<String> = memory.iter().step_by(LOOKS_PRINTED).map(u64::to_string).collect();
     println!(
-        "  memory of the server in MiB: {} at first, {} half way, {} at the end, {} at most",
-        memory.first().unwrap_or(&0),
-        memory.get(middle).unwrap_or(&0),
+        "  memory of the server in MiB, every {} s: {}; {} at the end, {} at most",
+        LOOK_EVERY.as_secs() * LOOKS_PRINTED as u64,
+        every.join(", "),
         memory.last().unwrap_or(&0),
         memory.iter().max().unwrap_or(&0)
     );
+    let minute = usize::try_from(60 / LOOK_EVERY.as_secs()).expect("few");
+    if let (Some(after), Some(last)) = (memory.get(minute), memory.last()) {
+        println!(
+            "  {} MiB since the first minute: {:.0} KiB a client",
+            *last as i64 - *after as i64,
+            (*last as f64 - *after as f64) * 1024.0 / clients as f64
+        );
+    }
 }
 
 type Times = hdrhistogram::Histogram<u64>;
