@@ -29,6 +29,8 @@ const ROUND: Duration = Duration::from_secs(1);
 const BRANCHES_STAY: Duration = Duration::from_secs(10);
 /// What an agent does in a round: the tree of the last one is closed, a fork opened, files written, a commit made.
 const OPERATIONS: u64 = 1 + 1 + EDITS as u64 + 1;
+/// Looks between two that are printed.
+const LOOKS_PRINTED: usize = 10;
 
 fn asked(name: &str, otherwise: usize) -> usize {
     let asked = std::env::var(name).ok().and_then(|number| number.parse().ok());
@@ -36,7 +38,10 @@ fn asked(name: &str, otherwise: usize) -> usize {
 }
 
 /// Reads of one client, one after the other, and as many bare round trips: what the machine makes any client wait.
-#[allow(clippy::disallowed_methods, reason = "a client that waits leaves its core to others")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a client that waits leaves its core to others"
+)]
 fn reads(
     client: &mut Client,
     tree: u64,
@@ -123,21 +128,22 @@ pub fn run() {
         done as f64 * 1e9 / took as f64,
         clients as u64 * OPERATIONS
     );
-    let at = |share: f64| {
-        memory
-            .get((memory.len() as f64 * share) as usize)
-            .or(memory.last())
-            .unwrap_or(&0)
-    };
+    let every: Vec<String> = memory.iter().step_by(LOOKS_PRINTED).map(u64::to_string).collect();
     println!(
-        "  memory of the server in MiB: {} at first, {} after a quarter, {} half way, {} after three quarters, {} at the end, {} at most",
-        at(0.0),
-        at(0.25),
-        at(0.5),
-        at(0.75),
-        at(1.0),
+        "  memory of the server in MiB, every {} s: {}; {} at the end, {} at most",
+        LOOK_EVERY.as_secs() * LOOKS_PRINTED as u64,
+        every.join(", "),
+        memory.last().unwrap_or(&0),
         memory.iter().max().unwrap_or(&0)
     );
+    let minute = usize::try_from(60 / LOOK_EVERY.as_secs()).expect("few");
+    if let (Some(after), Some(last)) = (memory.get(minute), memory.last()) {
+        println!(
+            "  {} MiB since the first minute: {:.0} KiB a client",
+            *last as i64 - *after as i64,
+            (*last as f64 - *after as f64) * 1024.0 / clients as f64
+        );
+    }
 }
 
 /// Removes the branches that have had their time.

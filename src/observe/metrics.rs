@@ -155,6 +155,21 @@ fn server(page: &mut Exposition, served: &Served) {
         served.trees_opened,
     );
     page.gauge(
+        "helios_client_memory_bytes",
+        "Memory that clients hold: working trees, calls that wait, what is read, answers that wait to be sent.",
+        served.memory_held,
+    );
+    page.gauge(
+        "helios_client_memory_limit_bytes",
+        "Memory that clients may hold together.",
+        served.memory_limit,
+    );
+    page.counter(
+        "helios_client_memory_refusals_total",
+        "Calls and steps that were refused because clients, or one connection, held all the memory they may.",
+        served.memory_refused,
+    );
+    page.gauge(
         "helios_workers",
         "Threads that run whole requests.",
         served.workers,

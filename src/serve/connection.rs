@@ -1,7 +1,7 @@
 //! One client, on one reactor, from its first word to its last.
 //!
 //! Invariants: what a client began ends with its connection; a message that makes no sense ends the connection with a word why;
-//! nothing a client sends, or does not send, holds more memory than one frame and [`CALLS_MAX`] calls.
+//! nothing a client sends, or does not send, holds more memory than one frame and what [`memory`](super::memory) has granted.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,6 +24,7 @@ use super::admission::{ClientNumber, Gate, Lane};
 use super::counters::{CallKind, Outcome, Tally, Timed};
 use super::exchange::{Outgoing, Remote};
 use super::files::{self, OpenTrees};
+use super::memory::{Holder, Share};
 use super::outbox::Outbox;
 use super::{CALLS_MAX, HELLO_PATIENCE, STALL_PATIENCE, Server};
 use crate::wire::frame::{Frame, Kind};
@@ -70,6 +71,7 @@ pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     pub(super) outbox: Rc<Outbox>,
     pub(super) trees: OpenTrees,
+    pub(super) share: Rc<Share>,
     pub(super) tally: Tally,
     /// Of its reactor.
     pub(super) gate: Arc<Gate>,
@@ -154,7 +156,8 @@ pub(super) async fn attend(
         }
     };
     let tally = Tally::new(&server.counters, &local);
-    let outbox = Outbox::new(&local, Rc::clone(&socket), tally.clone());
+    let share = Share::new(&server.memory, &local);
+    let outbox = Outbox::new(&local, Rc::clone(&socket), tally.clone(), share.hold(0));
     let mut reader = Reader {
         socket,
         arrived: Arrived::default(),
@@ -166,11 +169,14 @@ pub(super) async fn attend(
         server,
         outbox: Rc::clone(&outbox),
         trees: OpenTrees::default(),
+        share,
         tally,
         peer,
         calls: RefCell::default(),
         long: RefCell::default(),
     });
+    let weak = Rc::downgrade(&connection);
+    connection.share.belongs_to(weak);
     let ended = match connection.greet(&mut reader).await {
         Ok(()) => connection.listen(&mut reader).await,
         Err(reason) => Err(reason),
@@ -306,7 +312,7 @@ impl Connection {
             }
             Call::Run { request } => self.run(frame.call, timed, request),
             call => {
-                if let Err(failure) = self.work(frame.call, timed, call, frame.body.clone()) {
+                if let Err(failure) = self.work(frame.call, timed, call, frame.body.clone(), head.len()) {
                     self.refuse(frame.call, timed, &failure);
                 }
             }
@@ -325,10 +331,21 @@ impl Connection {
     }
 
     /// Calls that concern working trees.
-    fn work(self: &Rc<Self>, number: u64, timed: Timed, call: Call, body: Bytes) -> Result<(), Failure> {
+    fn work(
+        self: &Rc<Self>,
+        number: u64,
+        timed: Timed,
+        call: Call,
+        body: Bytes,
+        head_bytes: usize,
+    ) -> Result<(), Failure> {
+        self.share.called();
         match call {
-            Call::OpenFiles(request) => files::open(self, number, timed, request),
-            Call::Files { tree, steps } => files::steps(self, number, timed, tree, steps, body),
+            Call::OpenFiles(request) => files::open(self, number, timed, request, head_bytes),
+            Call::Files { tree, steps } => {
+                let held = files::admit(&self.share, &steps, &body, head_bytes)?;
+                files::steps(self, number, timed, tree, steps, body, held)
+            }
             Call::ForkFiles { tree, branch } => files::fork(self, number, timed, tree, branch),
             Call::CloseFiles { tree } => files::close(self, number, timed, tree),
             Call::Ping | Call::Run { .. } => unreachable!("answered by the caller"),
@@ -429,6 +446,12 @@ impl Connection {
             self.over(call.timed, Outcome::ABANDONED);
         }
         self.trees.clear();
+    }
+}
+
+impl Holder for Connection {
+    fn release_idle(&self) {
+        self.trees.release_idle();
     }
 }
 

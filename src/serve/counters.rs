@@ -342,6 +342,12 @@ pub struct Served {
     pub requests_waiting: u64,
     /// What the gate of each reactor looks like.
     pub gates: Vec<GateState>,
+    /// Bytes of memory that clients hold: working trees, calls that wait, what is read, answers that wait.
+    pub memory_held: u64,
+    /// Bytes that they may hold together.
+    pub memory_limit: u64,
+    /// How often something was refused because of that, or because a connection held all that one may.
+    pub memory_refused: u64,
 }
 
 /// A server as those see it that only look at it.
@@ -369,6 +375,7 @@ impl Observed {
         let trees_closed: u64 = sum(&|reactor| &reactor.trees_closed);
         let trees_opened: u64 = sum(&|reactor| &reactor.trees_opened);
         let load = server.workers.load();
+        let memory = server.memory.figures();
         Served {
             connections: server.connections.load(Relaxed) as u64,
             accepted: server.accepted.load(Relaxed),
@@ -383,6 +390,9 @@ impl Observed {
             workers_busy: load.busy,
             requests_waiting: load.waiting,
             gates: server.gates.iter().map(|gate| gate.state()).collect(),
+            memory_held: memory.held,
+            memory_limit: memory.limit,
+            memory_refused: memory.refused,
         }
     }
 }

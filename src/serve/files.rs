@@ -1,24 +1,32 @@
 //! The working trees that one client has open: each does one call after the other, several at once do not wait for each other.
 //!
 //! Invariant: what one tree has to do waits in a queue that the limit on calls bounds; a tree lives as long as its connection,
-//! or until it is closed, and nothing of it stays behind.
+//! or until it is closed, and nothing of it stays behind. What trees and their calls hold in memory is counted in the share of
+//! their connection: new work may be refused for it, calls that only look, commit or take back are not.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use helios_engine::ops::files::{FileStep, Files, OpenFiles};
+use helios_engine::ops::files::{FileResult, FileStep, Files, OpenFiles, Room};
 use helios_engine::ops::{ByteString, Class, Failure};
 
 use super::admission::Lane;
 use super::connection::Connection;
 use super::counters::{OpenTree, Tally, Timed};
+use super::memory::{Held, Share};
 use crate::wire::frame::{BODY_BYTES_MAX, Frame, Kind};
 use crate::wire::message::Answer;
 
 /// Working trees of one connection.
 const OPEN_MAX: usize = 64;
+/// What a tree is taken to need before it is open: its top directory and a few below it.
+const TREE_BYTES: usize = 64 << 10;
+/// A call that needs no memory of its own is admitted up to this size, however little there is.
+const SMALL_CALL: usize = 64 << 10;
+/// The buffer that the body of a call is received in may be that much larger.
+const BUFFER_BYTES: usize = 16 << 10;
 
 /// Something to do with a tree.
 enum Job {
@@ -43,7 +51,9 @@ impl Job {
 struct Tree {
     /// Absent while a task works with it, and before it is open.
     files: Option<Files>,
-    waiting: VecDeque<(u64, Job)>,
+    /// What it holds; absent before it is open.
+    held: Option<Held>,
+    waiting: VecDeque<(u64, Job, Held)>,
     _counted: Option<OpenTree>,
 }
 
@@ -74,9 +84,33 @@ impl OpenTrees {
         Ok(())
     }
 
-    fn opened(&self, number: u64, files: Files) {
+    fn opened(&self, number: u64, files: Files, held: Held) {
         if let Some(tree) = self.0.borrow_mut().get_mut(&number) {
+            held.resize(files.memory_bytes());
             tree.files = Some(files);
+            tree.held = Some(held);
+        }
+    }
+
+    /// A call has changed what a tree holds.
+    fn count(&self, number: u64, files: &Files) {
+        let trees = self.0.borrow();
+        if let Some(held) = trees.get(&number).and_then(|tree| tree.held.as_ref()) {
+            held.resize(files.memory_bytes());
+        }
+    }
+
+    /// Lets trees that nobody works with go down to what they cannot load again.
+    pub fn release_idle(&self) {
+        // Whoever changes the list now is not idle.
+        let Ok(mut trees) = self.0.try_borrow_mut() else {
+            return;
+        };
+        for tree in trees.values_mut() {
+            if let (Some(files), Some(held)) = (&mut tree.files, &tree.held) {
+                files.release();
+                held.resize(files.memory_bytes());
+            }
         }
     }
 
@@ -93,7 +127,14 @@ impl OpenTrees {
 }
 
 /// Opens a tree; its number is that of the call.
-pub fn open(connection: &Rc<Connection>, call: u64, timed: Timed, request: OpenFiles) -> Result<(), Failure> {
+pub fn open(
+    connection: &Rc<Connection>,
+    call: u64,
+    timed: Timed,
+    request: OpenFiles,
+    head_bytes: usize,
+) -> Result<(), Failure> {
+    let held = connection.share.claim(TREE_BYTES + head_bytes)?;
     connection.trees.claim(call, &connection.tally)?;
     let task = Rc::clone(connection);
     connection.spawn_call(call, timed, async move {
@@ -110,7 +151,7 @@ pub fn open(connection: &Rc<Connection>, call: u64, timed: Timed, request: OpenF
         match Files::open(host.trees(), host.objects(), &request).await {
             Ok(files) => {
                 let opened = files.opened();
-                task.trees.opened(call, files);
+                task.trees.opened(call, files, held);
                 task.answer(call, &Answer::Opened { tree: call, opened });
             }
             Err(error) => {
@@ -122,6 +163,34 @@ pub fn open(connection: &Rc<Connection>, call: u64, timed: Timed, request: OpenF
     Ok(())
 }
 
+/// Memory for a call with steps. Looking, committing and taking back need next to none, and are how others get theirs.
+pub fn admit(
+    share: &Rc<Share>,
+    steps: &[FileStep],
+    bytes: &Bytes,
+    head_bytes: usize,
+) -> Result<Held, Failure> {
+    let buffer = if bytes.is_empty() { 0 } else { BUFFER_BYTES };
+    let listed = size_of_val(steps) + steps.len() * size_of::<FileResult>();
+    // While the call runs, and as what waits for the commit afterwards.
+    let wanted = listed + head_bytes + 2 * bytes.len() + buffer;
+    let is_modest = |step: &FileStep| {
+        matches!(
+            step,
+            FileStep::Read { .. }
+                | FileStep::Stat { .. }
+                | FileStep::List { .. }
+                | FileStep::Commit { .. }
+                | FileStep::Reset { .. }
+        )
+    };
+    if wanted <= SMALL_CALL && steps.iter().all(is_modest) {
+        Ok(share.hold(wanted))
+    } else {
+        share.claim(wanted)
+    }
+}
+
 /// Does something with an open tree, behind what it has to do already.
 fn enqueue(
     connection: &Rc<Connection>,
@@ -129,6 +198,7 @@ fn enqueue(
     timed: Timed,
     number: u64,
     job: Job,
+    held: Held,
 ) -> Result<(), Failure> {
     let idle = {
         let mut trees = connection.trees.0.borrow_mut();
@@ -138,7 +208,7 @@ fn enqueue(
                 format!("working tree {number} is not open on this connection"),
             )
         })?;
-        tree.waiting.push_back((call, job));
+        tree.waiting.push_back((call, job, held));
         tree.files.take()
     };
     connection.began(call, timed);
@@ -161,8 +231,9 @@ pub fn steps(
     number: u64,
     steps: Vec<FileStep>,
     bytes: Bytes,
+    held: Held,
 ) -> Result<(), Failure> {
-    enqueue(connection, call, timed, number, Job::Steps(steps, bytes))
+    enqueue(connection, call, timed, number, Job::Steps(steps, bytes), held)
 }
 
 /// Makes a branch and a tree on it that begins with the changes of this one. Its number is that of the call.
@@ -173,8 +244,9 @@ pub fn fork(
     number: u64,
     branch: ByteString,
 ) -> Result<(), Failure> {
+    let held = connection.share.claim(TREE_BYTES)?;
     connection.trees.claim(call, &connection.tally)?;
-    let queued = enqueue(connection, call, timed, number, Job::Fork(branch));
+    let queued = enqueue(connection, call, timed, number, Job::Fork(branch), held);
     if queued.is_err() {
         connection.trees.forget(call);
     }
@@ -183,16 +255,23 @@ pub fn fork(
 
 /// Drops a tree and what it has not committed.
 pub fn close(connection: &Rc<Connection>, call: u64, timed: Timed, number: u64) -> Result<(), Failure> {
-    enqueue(connection, call, timed, number, Job::Close)
+    let held = connection.share.hold(0);
+    enqueue(connection, call, timed, number, Job::Close, held)
 }
 
-/// Refuses a call and those behind it on the same tree: they were asked for in the belief that this one would be done.
-fn refuse_all(connection: &Connection, number: u64, first: (u64, Job), busy: &Failure) {
-    let behind = match connection.trees.0.borrow_mut().get_mut(&number) {
-        Some(tree) => std::mem::take(&mut tree.waiting),
-        None => VecDeque::new(),
-    };
-    for (call, job) in std::iter::once(first).chain(behind) {
+/// Refuses a call and those behind it on the same tree: they were asked for in the belief that this one would be done. Closing
+/// the tree is not refused.
+fn refuse_all(connection: &Connection, number: u64, first: (u64, Job, Held), busy: &Failure) {
+    let mut refused = vec![first];
+    if let Some(tree) = connection.trees.0.borrow_mut().get_mut(&number) {
+        let (closes, others) = std::mem::take(&mut tree.waiting)
+            .into_iter()
+            .partition(|(_, job, _)| matches!(job, Job::Close));
+        tree.waiting = closes;
+        refused.extend::<VecDeque<_>>(others);
+    }
+    for (call, job, held) in refused {
+        drop(held);
         if let Job::Fork(_) = job {
             connection.trees.forget(call);
         }
@@ -231,10 +310,17 @@ async fn work(connection: Rc<Connection>, number: u64, mut files: Files) {
             return;
         }
         match next {
-            (call, Job::Steps(steps, bytes)) => {
+            (call, Job::Steps(steps, bytes), held) => {
                 let mut read = Vec::new();
-                let results = files.run(&steps, bytes, &mut read).await;
+                let written = 2 * bytes.len() as u64;
+                let results = files.run(&steps, bytes, &mut read, &held).await;
                 drop(pass);
+                // It is the tree's now.
+                held.give_back(written);
+                if connection.share.is_short() {
+                    files.release();
+                }
+                connection.trees.count(number, &files);
                 for mut piece in read {
                     while !piece.is_empty() {
                         if !connection.outbox.room().await {
@@ -245,12 +331,14 @@ async fn work(connection: Rc<Connection>, number: u64, mut files: Files) {
                         connection.outbox.push([frame]);
                     }
                 }
+                // Given back first: whoever has the answer finds that there is room.
+                drop(held);
                 connection.answer(call, &Answer::Stepped { results });
             }
-            (call, Job::Fork(branch)) => match files.fork(&branch).await {
+            (call, Job::Fork(branch), held) => match files.fork(&branch).await {
                 Ok(forked) => {
                     let opened = forked.opened();
-                    connection.trees.opened(call, forked);
+                    connection.trees.opened(call, forked, held);
                     connection.answer(call, &Answer::Opened { tree: call, opened });
                 }
                 Err(error) => {
@@ -258,11 +346,12 @@ async fn work(connection: Rc<Connection>, number: u64, mut files: Files) {
                     connection.fail(call, &error.into());
                 }
             },
-            (call, Job::Close) => {
+            (call, Job::Close, _) => {
                 let closed = connection.trees.0.borrow_mut().remove(&number);
+                let late = closed.map(|tree| tree.waiting).unwrap_or_default();
+                drop(files);
                 connection.answer(call, &Answer::Closed);
-                let late = closed.into_iter().flat_map(|tree| tree.waiting);
-                for (call, _) in late {
+                for (call, ..) in late {
                     connection.trees.forget(call);
                     let closed = format!("working tree {number} was closed by a call before this one");
                     connection.fail(call, &Failure::new(Class::NotFound, closed));

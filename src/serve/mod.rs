@@ -1,12 +1,13 @@
 //! The owner of a store as a server: many clients, one engine.
 //!
 //! `listener` accepts and says who may come in, `connection` is one client on one reactor, `outbox` what goes back to it,
-//! `files` are the working trees it has open, `workers` run whole requests, which block, on threads of their own,
-//! `exchange` is the other end of those threads, and `admission` says who goes next. [`counters`] is what all of them count, for whoever looks.
+//! `files` are the working trees it has open, `memory` is what all of that takes, `workers` run whole requests, which block, on
+//! threads of their own, `exchange` is the other end of those threads, and `admission` says who goes next. [`counters`] is what
+//! all of them count, for whoever looks.
 //! What the frames say is in [`crate::wire`].
 //!
-//! Invariants: a reactor never blocks; memory per connection is bounded by the limits here, whatever the client does or does not
-//! do; what a client began ends with its connection.
+//! Invariants: a reactor never blocks; the memory of each connection and of all together is bounded (`memory`), whatever clients
+//! do or do not do; what a client began ends with its connection.
 //! Rejected: a thread per connection (850 clients are 850 stacks and a hop per request); an asynchronous runtime beside the
 //! reactors (two schedulers on the same cores, and a hop between them).
 
@@ -16,6 +17,7 @@ pub mod counters;
 mod exchange;
 mod files;
 mod listener;
+mod memory;
 mod outbox;
 mod workers;
 
@@ -32,6 +34,8 @@ use connection::within;
 use counters::{Counters, Observed};
 use listener::Control;
 pub(crate) use listener::remove_stale;
+pub use memory::LIMIT_MIN as MEMORY_MIN;
+use memory::Memory;
 use workers::Workers;
 
 /// Calls of one connection that may be under way at once.
@@ -58,6 +62,8 @@ pub struct Options {
     pub inherited: Option<UnixListener>,
     /// Users besides the server's own whose processes may come in.
     pub allow_uids: Vec<u32>,
+    /// Memory that clients may hold together; absent: an eighth of the machine's, at least 256 MiB.
+    pub memory: Option<u64>,
 }
 
 /// What all connections share.
@@ -69,6 +75,7 @@ struct Server {
     allow_uids: Vec<u32>,
     program: String,
     counters: Arc<Counters>,
+    memory: Arc<Memory>,
     connections: AtomicUsize,
     calls: AtomicUsize,
     /// Connections accepted so far.
@@ -100,9 +107,13 @@ impl Serving {
             None => Control::bind(&host, options.control.as_deref())?,
         };
         let runtime = host.store().runtime();
-        let counters = Counters::new(runtime.handles().len());
-        let gate = |_: &_| Gate::new(runtime.clock().clone());
-        let gates = runtime.handles().iter().map(gate).collect();
+        let handles = runtime.handles();
+        let counters = Counters::new(handles.len());
+        let memory = Memory::new(options.memory, handles);
+        let gates = handles
+            .iter()
+            .map(|_| Gate::new(runtime.clock().clone()))
+            .collect();
         let server = Arc::new(Server {
             host,
             workers: Workers::start()?,
@@ -110,6 +121,7 @@ impl Serving {
             allow_uids: options.allow_uids,
             program: format!("helios {}", env!("CARGO_PKG_VERSION")),
             counters,
+            memory,
             connections: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),

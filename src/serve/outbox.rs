@@ -14,6 +14,7 @@ use std::task::{Poll, Waker};
 use helios_engine::reactor::{Local, Watched};
 
 use super::counters::Tally;
+use super::memory::Held;
 use super::{OUTBOX_BYTES, STALL_PATIENCE};
 use crate::wire::frame::Frame;
 use crate::wire::stream::Departing;
@@ -24,6 +25,8 @@ pub struct Outbox {
     tally: Tally,
     waiting: RefCell<VecDeque<Departing>>,
     bytes: Cell<usize>,
+    /// The same for whoever counts memory.
+    held: Held,
     /// The sending task, while it has nothing to do.
     sender: RefCell<Option<Waker>>,
     /// Those who wait for room.
@@ -33,12 +36,13 @@ pub struct Outbox {
 
 impl Outbox {
     /// Of a client's socket; a task of `local` sends what the socket does not take at once.
-    pub fn new(local: &Local, socket: Rc<Watched<UnixStream>>, tally: Tally) -> Rc<Outbox> {
+    pub fn new(local: &Local, socket: Rc<Watched<UnixStream>>, tally: Tally, held: Held) -> Rc<Outbox> {
         let outbox = Rc::new(Outbox {
             socket,
             tally,
             waiting: RefCell::default(),
             bytes: Cell::new(0),
+            held,
             sender: RefCell::default(),
             full: RefCell::default(),
             closed: Cell::new(false),
@@ -60,7 +64,7 @@ impl Outbox {
                 self.tally.sent(departing.weight());
                 continue;
             }
-            self.bytes.set(self.bytes.get() + departing.weight());
+            self.set_bytes(self.bytes.get() + departing.weight());
             waiting.push_back(departing);
         }
         if !self.waiting.borrow().is_empty() {
@@ -99,9 +103,14 @@ impl Outbox {
     pub fn close(&self) {
         self.closed.set(true);
         self.waiting.borrow_mut().clear();
-        self.bytes.set(0);
+        self.set_bytes(0);
         wake(self.sender.borrow_mut().take());
         self.wake_waiting();
+    }
+
+    fn set_bytes(&self, bytes: usize) {
+        self.bytes.set(bytes);
+        self.held.resize(bytes);
     }
 
     fn wake_waiting(&self) {
@@ -132,7 +141,7 @@ async fn send_all(local: Local, outbox: Rc<Outbox>) {
                 return Ok(());
             };
             if first.send(socket)? {
-                outbox.bytes.set(outbox.bytes.get() - first.weight());
+                outbox.set_bytes(outbox.bytes.get() - first.weight());
                 outbox.tally.sent(first.weight());
                 waiting.pop_front();
             }

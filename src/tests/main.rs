@@ -10,6 +10,7 @@ mod exposition;
 mod generated;
 mod kills;
 mod large;
+mod memory;
 mod merge;
 mod observe;
 mod output;

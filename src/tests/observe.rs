@@ -24,13 +24,13 @@ use crate::sandbox::Sandbox;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server of a sandbox's store; killed when the test ends without ending it.
-struct Server {
+pub struct Server {
     child: Child,
     ready: Value,
 }
 
 impl Server {
-    fn start(sandbox: &Sandbox, more: &[&str]) -> Server {
+    pub fn start(sandbox: &Sandbox, more: &[&str]) -> Server {
         let mut command = sandbox.process(assert_cmd::cargo::cargo_bin!("helios"));
         command.args(["serve", "--json"]).args(more);
         Server::of(command)
@@ -52,7 +52,7 @@ impl Server {
         Server { child, ready }
     }
 
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         let path = Path::new(self.ready["control"].as_str().expect("a path"));
         let mut client = Client::connect(path).expect("it listens");
         let socket = client.conversation().socket();
@@ -76,14 +76,14 @@ impl Server {
         ask(self.connect(), path)
     }
 
-    fn metrics(&self) -> Metrics {
+    pub fn metrics(&self) -> Metrics {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200);
         Metrics::parse(&text)
     }
 
     /// Ends it as an operator would.
-    fn end(mut self) {
+    pub fn end(mut self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a process"), Signal::TERM).expect("it runs");
         let status = self.child.wait().expect("it ends");

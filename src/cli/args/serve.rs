@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use crate::cli::size;
 use crate::observe::http::Address;
+use crate::serve::MEMORY_MIN;
 
 /// `helios serve`
 #[derive(Debug, Args)]
@@ -20,6 +22,8 @@ ready), /livez (503 if a reactor hangs) and /readyz. None of it is encrypted or 
 network of your own.\n
 Under systemd it says when it is ready and feeds the watchdog while its reactors turn. Sockets that systemd passes are used \
 in place of --control and, with FileDescriptorName=metrics, of --metrics.\n
+--memory bounds what clients hold, apart from the cache (--cache) and the index. Near the bound, working trees keep no more of \
+their directories than they need; at it, new work is refused for a moment, and what has been changed is kept.\n
 Examples:
   helios serve
   helios serve --store nvme:0000:5e:00.0/1 --control unix:/run/helios/control
@@ -34,9 +38,23 @@ pub struct ServeArgs {
     #[arg(long, env = "HELIOS_METRICS", value_name = "tcp:HOST:PORT|unix:PATH",
         value_parser = OsStringValueParser::new().try_map(metrics))]
     pub metrics: Option<Address>,
+    /// Memory that clients may hold together: working trees, what they write and what they read [default: an eighth of the
+    /// machine's, at least 256M]
+    #[arg(long, env = "HELIOS_MEMORY", value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
     /// Lets processes of this user in, besides those of the server's own; may be repeated
     #[arg(long, value_name = "UID")]
     pub allow_uid: Vec<u32>,
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    match size::parse(text)? {
+        bytes if bytes < MEMORY_MIN => Err(format!(
+            "clients could do nothing with less than {}",
+            size::show(MEMORY_MIN)
+        )),
+        bytes => Ok(bytes),
+    }
 }
 
 fn metrics(address: OsString) -> Result<Address, String> {

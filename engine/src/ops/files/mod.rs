@@ -5,9 +5,11 @@
 //! except contents that are many or large; dropping it leaves no trace.
 //!
 //! Invariants: the steps of one call run in order, and the first that fails ends the call, so what comes after it has not
-//! happened; paths are relative to the top of the tree and never leave it.
+//! happened; paths are relative to the top of the tree and never leave it; a tree keeps a bounded part of the directories it has
+//! read, and what else steps want in memory they ask for ([`Room`]).
 
 mod large;
+mod room;
 mod run;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,7 @@ use super::{ByteString, Durability, Failure};
 use crate::format::ContentId;
 use crate::trees::{EntryKind, FileTime};
 
+pub use room::{Room, Unbounded};
 pub use run::Files;
 
 /// Most steps in one call.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::large::Large;
+use super::room::{Room, Taken};
 use super::{
     FileResult, FileResults, FileStat, FileStep, FilesOpened, OpenFiles, Replacement, STEPS_MAX, mtime_ns,
 };
@@ -21,6 +22,16 @@ use crate::trees::{CommitOptions, EntryKind, ExpectHead, Stat, Trees, WorkingOpt
 const PENDING_BYTES_MAX: usize = 4 << 20;
 /// Most bytes of a file that are read or changed in one step: all of them are in memory then.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of loaded directories that a tree keeps; beyond, those not used lately go. Ten edits at random places of 28,000
+/// files touch about 100 KiB of directories, all of them are 4 MiB: what an agent is at stays, and a thousand agents that have
+/// been everywhere take half a gigabyte.
+const LOADED_BYTES_MAX: usize = 512 << 10;
+/// What is left of them then, so that not every step has to look for more.
+const LOADED_BYTES_LEFT: usize = LOADED_BYTES_MAX / 4 * 3;
+/// Bodies of calls up to this length lie in buffers that may be larger than they are.
+const BUFFER_BYTES: usize = 256 << 10;
+/// What an entry of a listing takes until it is sent, its name not counted.
+const LISTED_BYTES: usize = 512;
 
 /// Steps are done for as long as this before others have their turn.
 const TURN: Duration = Duration::from_micros(50);
@@ -50,6 +61,10 @@ impl Turn {
 pub struct Files {
     tree: WorkingTree,
     objects: Objects,
+    /// Bytes of the bodies of calls that contents waiting for the commit are parts of, and so keep whole.
+    bodies: usize,
+    /// Loaded directories may take this much before some are let go.
+    loaded_max: usize,
 }
 
 fn text(name: &ByteString, what: &str) -> Result<String> {
@@ -86,7 +101,16 @@ impl Files {
                 opened => opened?,
             },
         };
-        Ok(Files { tree, objects: alone })
+        Ok(Files::new(tree, alone))
+    }
+
+    fn new(tree: WorkingTree, objects: Objects) -> Files {
+        Files {
+            tree,
+            objects,
+            bodies: 0,
+            loaded_max: LOADED_BYTES_MAX,
+        }
     }
 
     /// What it is.
@@ -107,33 +131,80 @@ impl Files {
     pub async fn fork(&self, branch: &ByteString) -> Result<Files> {
         let tree = self.tree.fork(&text(branch, "branch")?).await?;
         Ok(Files {
-            tree,
-            objects: self.objects.clone(),
+            bodies: self.bodies,
+            ..Files::new(tree, self.objects.clone())
         })
     }
 
+    /// Bytes of memory it holds between two calls, at most; what it shares with forks counts in full.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Files>() + self.tree.memory_bytes() + self.bodies
+    }
+
+    /// Lets go of everything that it can load again.
+    pub fn release(&mut self) {
+        self.tree.release(0);
+        self.loaded_max = LOADED_BYTES_MAX.max(self.tree.loaded_bytes() * 2);
+    }
+
+    /// Lets go of directories if many are loaded.
+    fn settle(&mut self) {
+        if self.tree.loaded_bytes() > self.loaded_max {
+            self.tree.release(LOADED_BYTES_LEFT);
+            // What has changes stays, and is not looked through again before there is more of it.
+            let left = self.tree.loaded_bytes();
+            self.loaded_max = LOADED_BYTES_MAX.max(left + left / 4);
+        }
+    }
+
     /// Carries out steps, in order, up to the first that fails. `bytes` are those that the steps bring; what they read is put
-    /// into `read`, a piece for each.
-    pub async fn run(&mut self, steps: &[FileStep], mut bytes: Bytes, read: &mut Vec<Bytes>) -> FileResults {
+    /// into `read`, a piece for each. Memory for it is asked of `room`, which is not given back for what is in `read` and in the
+    /// results.
+    pub async fn run(
+        &mut self,
+        steps: &[FileStep],
+        mut bytes: Bytes,
+        read: &mut Vec<Bytes>,
+        room: &dyn Room,
+    ) -> FileResults {
         let mut done = FileResults::default();
         if let Err(failure) = check(steps, &bytes) {
             done.failed = Some(failure);
         } else {
+            let body = own(steps, &mut bytes);
             done.results.reserve(steps.len());
             let mut turn = Turn::new();
             for step in steps {
                 turn.end_if_long().await;
-                match self.step(step, &mut bytes, read).await {
+                match self.step(step, &mut bytes, read, room).await {
                     Ok(result) => done.results.push(result),
-                    Err(error) => {
-                        done.failed = Some(error.into());
+                    Err(failure) => {
+                        done.failed = Some(failure);
                         break;
                     }
                 }
+                self.settle();
+            }
+            if let Err(error) = self.keep_bodies(body).await {
+                done.failed.get_or_insert(error.into());
             }
         }
         done.changed = self.tree.is_dirty();
         done
+    }
+
+    /// Counts a body that contents may be parts of, and stores what waits if such bodies have become many.
+    async fn keep_bodies(&mut self, body: usize) -> Result<()> {
+        if self.tree.pending_bytes() == 0 {
+            self.bodies = 0;
+            return Ok(());
+        }
+        self.bodies += body;
+        if self.bodies > PENDING_BYTES_MAX {
+            self.tree.store_contents().await?;
+            self.bodies = 0;
+        }
+        Ok(())
     }
 
     async fn step(
@@ -141,11 +212,12 @@ impl Files {
         step: &FileStep,
         bytes: &mut Bytes,
         read: &mut Vec<Bytes>,
-    ) -> Result<FileResult> {
+        room: &dyn Room,
+    ) -> Result<FileResult, Failure> {
         let mut take = |count: &u64| bytes.split_to(usize::try_from(*count).expect("checked before"));
         match step {
             FileStep::Read { path, offset, length } => {
-                let (piece, size) = self.read(path, *offset, *length).await?;
+                let (piece, size) = self.read(path, *offset, *length, room).await?;
                 let bytes = piece.len() as u64;
                 read.push(piece);
                 Ok(FileResult::Read { bytes, size })
@@ -163,7 +235,7 @@ impl Files {
                 }
                 let size = match offset {
                     None => self.replace(path, new).await?,
-                    Some(offset) => self.write_at(path, *offset, &new).await?,
+                    Some(offset) => self.write_at(path, *offset, &new, room).await?,
                 };
                 if let Some(mode) = mode {
                     self.tree.set_mode(path.as_bytes(), *mode).await?;
@@ -173,24 +245,23 @@ impl Files {
             FileStep::Append { path, bytes: count } => {
                 let new = take(count);
                 let size = self.size(path).await?.unwrap_or(0);
-                let size = self.write_at(path, size, &new).await?;
+                let size = self.write_at(path, size, &new, room).await?;
                 Ok(FileResult::Written { size })
             }
             FileStep::Truncate { path, size } => {
                 check_size(path, *size)?;
-                let content = self.file(path).await?;
+                let (content, _taken) = self.file(path, *size, room).await?;
                 let mut content = BytesMut::from(&content[..]);
                 content.resize(usize::try_from(*size).expect("checked above"), 0);
                 let size = self.replace(path, content.freeze()).await?;
                 Ok(FileResult::Written { size })
             }
             FileStep::Patch { path, replace } => {
-                let mut content = self.file(path).await?.to_vec();
+                let (mut content, mut taken) = self.file(path, 0, room).await?;
                 for replacement in replace {
-                    content = patched(path, &content, replacement)?;
-                    check_size(path, content.len() as u64)?;
+                    content = Bytes::from(patched(path, &content, replacement, &mut taken)?);
                 }
-                let size = self.replace(path, Bytes::from(content)).await?;
+                let size = self.replace(path, content).await?;
                 Ok(FileResult::Written { size })
             }
             FileStep::Rename { from, to } => {
@@ -223,6 +294,8 @@ impl Files {
             FileStep::Stat { path } => Ok(FileResult::Stat(stat(self.tree.stat(path.as_bytes()).await?))),
             FileStep::List { path } => {
                 let entries = self.tree.list(path.as_bytes()).await?;
+                let bytes = entries.iter().map(|stat| LISTED_BYTES + stat.entry.name.len());
+                room.take(bytes.sum::<usize>() as u64)?;
                 Ok(FileResult::Listed {
                     entries: entries.into_iter().map(stat).collect(),
                 })
@@ -240,6 +313,7 @@ impl Files {
                     ..CommitOptions::default()
                 };
                 let outcome = self.tree.commit_with(&options).await?;
+                self.loaded_max = LOADED_BYTES_MAX;
                 Ok(FileResult::Committed {
                     commit: outcome.commit,
                     unchanged: outcome.unchanged,
@@ -258,7 +332,13 @@ impl Files {
     }
 
     /// A part of a file, or of the target of a link, and how long the whole is. Of large files only that part is read.
-    async fn read(&mut self, path: &ByteString, offset: u64, length: Option<u64>) -> Result<(Bytes, u64)> {
+    async fn read(
+        &mut self,
+        path: &ByteString,
+        offset: u64,
+        length: Option<u64>,
+        room: &dyn Room,
+    ) -> Result<(Bytes, u64), Failure> {
         let part = |size: u64| {
             let start = offset.min(size);
             let end = length.map_or(size, |length| start.saturating_add(length).min(size));
@@ -269,14 +349,24 @@ impl Files {
         if stat.entry.kind == EntryKind::File && !stat.pending && size > EXTENT_BYTES_MAX as u64 {
             let part = part(size);
             check_size(path, part.end - part.start)?;
+            let taken = Taken::of(room, part.end - part.start)?;
             let bytes = self.objects.get_range(stat.entry.id, part).await?;
+            taken.keep();
             return Ok((bytes, size));
         }
+        let mut taken = Taken::of(room, size)?;
         let content = self.tree.read(path.as_bytes()).await?;
         let size = content.len() as u64;
         let part = part(size);
         let within = |at: u64| usize::try_from(at).expect("within a content in memory");
-        Ok((content.slice(within(part.start)..within(part.end)), size))
+        let mut piece = content.slice(within(part.start)..within(part.end));
+        if piece.len() < content.len() / 2 {
+            // It would keep the whole content in memory.
+            piece = Bytes::copy_from_slice(&piece);
+            taken.only(piece.len() as u64);
+        }
+        taken.keep();
+        Ok((piece, size))
     }
 
     /// The size of a file; `None` if it is missing.
@@ -289,14 +379,20 @@ impl Files {
         }
     }
 
-    /// The content of a file that must be there.
-    async fn file(&mut self, path: &ByteString) -> Result<Bytes> {
+    /// The content of a file that must be there, with memory for it and for `more` bytes.
+    async fn file<'r>(
+        &mut self,
+        path: &ByteString,
+        more: u64,
+        room: &'r dyn Room,
+    ) -> Result<(Bytes, Taken<'r>), Failure> {
         match self.size(path).await? {
             Some(size) => {
                 check_size(path, size)?;
-                self.tree.read(path.as_bytes()).await
+                let taken = Taken::of(room, size + more)?;
+                Ok((self.tree.read(path.as_bytes()).await?, taken))
             }
-            None => Err(Error::not_found(format!("`{path}`"))),
+            None => Err(Error::not_found(format!("`{path}`")).into()),
         }
     }
 
@@ -306,18 +402,38 @@ impl Files {
         Ok(size)
     }
 
-    async fn write_at(&mut self, path: &ByteString, offset: u64, new: &Bytes) -> Result<u64> {
-        check_size(path, offset.saturating_add(new.len() as u64))?;
-        let before = match self.size(path).await? {
-            Some(_) => self.file(path).await?,
-            None => Bytes::new(),
+    async fn write_at(
+        &mut self,
+        path: &ByteString,
+        offset: u64,
+        new: &Bytes,
+        room: &dyn Room,
+    ) -> Result<u64, Failure> {
+        let end = offset.saturating_add(new.len() as u64);
+        check_size(path, end)?;
+        let (before, _taken) = match self.size(path).await? {
+            Some(size) => self.file(path, end.max(size), room).await?,
+            None => (Bytes::new(), Taken::of(room, end)?),
         };
         let start = usize::try_from(offset).expect("checked above");
         let mut content = BytesMut::from(&before[..]);
         content.resize(before.len().max(start + new.len()), 0);
         content[start..start + new.len()].copy_from_slice(new);
-        self.replace(path, content.freeze()).await
+        Ok(self.replace(path, content.freeze()).await?)
     }
+}
+
+/// Contents that wait for the commit are parts of the body of their call, which lies in a buffer that others may be in as
+/// well. Bodies whose contents will wait are copied; answers how much memory one keeps as long as a part of it waits.
+fn own(steps: &[FileStep], bytes: &mut Bytes) -> usize {
+    if bytes.is_empty() || bytes.len() > BUFFER_BYTES {
+        return bytes.len();
+    }
+    if matches!(steps.last(), Some(FileStep::Commit { .. })) {
+        return bytes.len() + BUFFER_BYTES;
+    }
+    *bytes = Bytes::copy_from_slice(bytes);
+    bytes.len()
 }
 
 /// Refuses calls whose steps do not fit what came with them.
@@ -355,28 +471,42 @@ fn parent(path: &[u8]) -> Option<&[u8]> {
     Some(&path[..slash])
 }
 
-fn patched(path: &ByteString, content: &[u8], replacement: &Replacement) -> Result<Vec<u8>> {
+/// `content` with one text replaced; memory for the result is taken as well.
+fn patched(
+    path: &ByteString,
+    content: &[u8],
+    replacement: &Replacement,
+    taken: &mut Taken<'_>,
+) -> Result<Vec<u8>, Failure> {
     let (old, new) = (replacement.old.as_bytes(), replacement.new.as_bytes());
-    let refused = |reason: String| Err(Error::invalid(format!("patch of `{path}`"), reason));
+    let refused = |reason: String| Err(Error::invalid(format!("patch of `{path}`"), reason).into());
     if old.is_empty() {
         return refused("the text to be replaced is empty".into());
     }
-    let mut patched = Vec::with_capacity(content.len());
-    let mut rest = content;
-    let mut found = 0u64;
-    while let Some(at) = memchr::memmem::find(rest, old) {
-        patched.extend_from_slice(&rest[..at]);
-        patched.extend_from_slice(new);
-        rest = &rest[at + old.len()..];
-        found += 1;
-        if found > 1 && !replacement.all {
+    let wanted = if replacement.all { usize::MAX } else { 2 };
+    let found = memchr::memmem::find_iter(content, old).take(wanted).count();
+    match found {
+        0 => return refused(format!("`{}` is not there", replacement.old)),
+        2.. if !replacement.all => {
             return refused(format!("`{}` is there more than once", replacement.old));
         }
+        _ => {}
     }
-    if found == 0 {
-        return refused(format!("`{}` is not there", replacement.old));
+    // Before it is made: a short text may be there very often, and what replaces it long.
+    let kept = content.len() - found * old.len();
+    let size = (found as u64)
+        .saturating_mul(new.len() as u64)
+        .saturating_add(kept as u64);
+    check_size(path, size)?;
+    taken.more(size)?;
+    let mut patched = Vec::with_capacity(usize::try_from(size).expect("checked above"));
+    let mut from = 0;
+    for at in memchr::memmem::find_iter(content, old).take(found) {
+        patched.extend_from_slice(&content[from..at]);
+        patched.extend_from_slice(new);
+        from = at + old.len();
     }
-    patched.extend_from_slice(rest);
+    patched.extend_from_slice(&content[from..]);
     Ok(patched)
 }
 

@@ -55,7 +55,9 @@ impl Bench {
     fn run(&self, files: &mut Files, steps: &[FileStep], bytes: &[u8]) -> (FileResults, Vec<Bytes>) {
         let mut read = Vec::new();
         let bytes = Bytes::copy_from_slice(bytes);
-        let results = self.store.block_on(files.run(steps, bytes, &mut read));
+        let results = self
+            .store
+            .block_on(files.run(steps, bytes, &mut read, &Unbounded::default()));
         (results, read)
     }
 

@@ -193,7 +193,7 @@ impl WorkingTree {
             self.forget(index);
         }
         if pending.is_directory() {
-            self.by_path.clear();
+            self.forget_paths();
         }
         self.counts.files = self.counts.files.saturating_sub(measured.files);
         self.counts.bytes = self.counts.bytes.saturating_sub(measured.bytes);
@@ -240,7 +240,7 @@ impl WorkingTree {
         // The place of the new name is found already, so putting it there needs nothing more to be loaded.
         self.take_out(&source);
         if pending.is_directory() {
-            self.by_path.clear();
+            self.forget_paths();
         }
         self.insert(target.directory, target.name, pending)
     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::edit::{Content, Directory, DirectoryIndex, Edit, Place};
+use super::memory::{EDITS_KEPT, nodes_bytes};
 use super::plan::Plan;
 use super::record::GONE;
 use super::{Base, WorkingTree};
 use crate::error::Result;
 use crate::format::node::FileTime;
 use crate::trees::branches;
-use crate::trees::commit::{CommitOptions, CommitOutcome, commit_key};
+use crate::trees::commit::{CommitOptions, CommitOutcome};
 
 impl WorkingTree {
     /// Commits every change to the tree's branch; see [`WorkingTree::commit_with`].
@@ -76,14 +77,14 @@ impl WorkingTree {
         let (outcome, commit) = committed;
         self.apply(plan);
         if let Some(commit) = commit {
-            let lease = self.trees.store.lease();
-            lease.hold(commit_key(self.trees.domain, outcome.commit));
-            self.lease = lease;
             self.root = commit.root.clone();
             self.base = Some(Base {
                 id: outcome.commit,
                 commit: Arc::new(commit),
             });
+            self.renew_lease();
+        } else if self.stored_ahead > 0 {
+            self.renew_lease();
         }
         Ok(outcome)
     }
@@ -94,12 +95,13 @@ impl WorkingTree {
             let nodes = &mut self.directory_mut(patch.directory).nodes;
             let node = &mut nodes.levels[usize::from(patch.level)][patch.index as usize];
             let new = &plan.nodes[patch.range];
+            node.id = patch.id;
             if node.bytes.len() == new.len() {
                 node.bytes.copy_from_slice(new);
             } else {
-                node.bytes = new.to_vec();
+                let before = std::mem::replace(&mut node.bytes, new.to_vec());
+                self.recount(patch.directory, before.len(), new.len());
             }
-            node.id = patch.id;
         }
         let mut dirty = std::mem::take(&mut self.dirty);
         for index in dirty.drain(..).filter(|index| *index != GONE) {
@@ -116,6 +118,7 @@ impl WorkingTree {
             self.replace_nodes(reshaped.directory, reshaped.levels);
         }
         self.pending_bytes = 0;
+        self.change_bytes = 0;
     }
 
     /// Gives a directory the nodes of its new set of names, and the directories in it their new places.
@@ -133,6 +136,8 @@ impl WorkingTree {
                 }
             }
         }
+        let (before, after) = (directory.bytes, nodes_bytes(&directory.nodes));
+        self.recount(index, before, after);
         for (child, place) in places {
             self.directory_mut(child).place = place;
         }
@@ -145,7 +150,11 @@ fn settle(directory: &mut Directory) {
     for leaf in directory.dirty_leaves.drain(..) {
         let edits = &mut nodes.levels[0][leaf as usize].edits;
         if edits.iter().all(|(_, edit)| edit.directory().is_none()) {
-            edits.clear();
+            // A list keeps as much room as its leaf counts for.
+            match edits.capacity() > EDITS_KEPT {
+                true => *edits = Vec::new(),
+                false => edits.clear(),
+            }
             continue;
         }
         edits.retain_mut(|(_, edit)| match edit.directory() {

@@ -13,8 +13,12 @@ use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::store::{Extent, Lease};
+use crate::trees::commit::commit_key;
 use crate::trees::content_kind;
 use crate::trees::{ids, node};
+
+/// Contents that a lease may hold besides those that are still wanted, or as many as those.
+const HELD_SPARE: usize = 64;
 
 /// What [`LargeContents`] answers with.
 pub type LargeFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -36,11 +40,11 @@ impl WorkingTree {
         }
         let size = bytes.len() as u64;
         let (id, lease) = self.large(size)?.put(bytes).await?;
-        self.lease.hold(crate::store::Key {
+        self.hold_ahead([crate::store::Key {
             domain: self.trees.domain,
             kind: content_kind(size),
             id,
-        });
+        }]);
         drop(lease);
         Ok(Content::Stored { id, size })
     }
@@ -66,6 +70,14 @@ impl WorkingTree {
         if self.pending_bytes <= self.options.pending_bytes_max {
             return Ok(());
         }
+        self.store_contents().await
+    }
+
+    /// Stores the contents that wait in memory for the commit, so that they take none. They stay changes of this tree.
+    ///
+    /// # Errors
+    /// What storing them answers; nothing has changed then.
+    pub async fn store_contents(&mut self) -> Result<()> {
         let mut waiting: Vec<Bytes> = Vec::new();
         self.each_content(|content| {
             if let Content::Bytes(bytes) = content {
@@ -81,9 +93,7 @@ impl WorkingTree {
         let mut batch = self.trees.batch();
         batch.put(ids.iter().zip(waiting).map(extent).collect()).await?;
         let ack = batch.submit().await?;
-        for id in &ids {
-            self.lease.hold(node::data_key(domain, *id));
-        }
+        self.hold_ahead(ids.iter().map(|id| node::data_key(domain, *id)));
         drop(ack);
         let mut ids = ids.into_iter();
         self.each_content(|content| {
@@ -98,9 +108,39 @@ impl WorkingTree {
         Ok(())
     }
 
-    /// Makes `lease` hold what was stored ahead of the commit.
-    pub(super) fn hold_stored(&self, lease: &Lease) {
+    /// Holds contents that were stored ahead of the commit, and lets go of those that were replaced since if they have
+    /// become many.
+    fn hold_ahead(&mut self, keys: impl IntoIterator<Item = crate::store::Key>) {
+        if self.stored_ahead >= self.renew_lease_at {
+            self.renew_lease();
+        }
+        for key in keys {
+            self.lease.hold(key);
+            self.stored_ahead += 1;
+        }
+    }
+
+    /// Takes a lease that holds what the tree needs now in place of the one it has, which holds all that it has needed.
+    pub(super) fn renew_lease(&mut self) {
+        (self.lease, self.stored_ahead) = self.needed_lease();
+        self.renew_lease_at = self.stored_ahead * 2 + HELD_SPARE;
+    }
+
+    /// A lease of the base and of what was stored ahead of the commit, and how much that is. It holds all of it before the
+    /// tree's own lease can go, so that a collection that looks meanwhile finds one of the two.
+    pub(super) fn needed_lease(&self) -> (Lease, usize) {
+        let lease = self.trees.store.lease();
+        if let Some(base) = &self.base {
+            lease.hold(commit_key(self.trees.domain, base.id));
+        }
+        let stored = self.hold_stored(&lease);
+        (lease, stored)
+    }
+
+    /// Makes `lease` hold what was stored ahead of the commit; answers how much that is.
+    fn hold_stored(&self, lease: &Lease) -> usize {
         let domain = self.trees.domain;
+        let mut held = 0;
         for index in self.dirty.iter().filter(|index| **index != GONE) {
             commit::contents_of(self.directory(*index), |content| {
                 if let Content::Stored { id, size } = content {
@@ -110,9 +150,11 @@ impl WorkingTree {
                         kind,
                         id: *id,
                     });
+                    held += 1;
                 }
             });
         }
+        held
     }
 
     /// Visits the content of every changed entry, always in the same order.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::memory::nodes_bytes;
 use super::nodes::Nodes;
 use crate::format::ContentId;
 use crate::format::node::{EntryKind, FileTime, LeafRecord, Tags};
@@ -156,6 +157,8 @@ pub(super) struct Directory {
     pub removed: u32,
     /// Position in the list of directories with changes in or below them, if there are any.
     pub dirty: Option<u32>,
+    /// What it takes in memory, its changes not counted.
+    pub bytes: usize,
 }
 
 impl Directory {
@@ -164,6 +167,7 @@ impl Directory {
         Directory {
             parent,
             place,
+            bytes: nodes_bytes(&nodes),
             nodes,
             stored: true,
             added: BTreeMap::new(),

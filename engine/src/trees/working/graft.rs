@@ -49,7 +49,7 @@ impl WorkingTree {
         }
         if let Content::Directory(index) = replaced {
             self.forget(index);
-            self.by_path.clear();
+            self.forget_paths();
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use bytes::Bytes;
 
 use super::edit::{Content, Directory, DirectoryIndex, Edit, Pending, Place, ROOT};
+use super::memory::{edit_bytes, path_bytes};
 use super::nodes::Nodes;
 use super::record::put_edit;
 use super::{Stop, WorkingTree};
@@ -14,8 +15,9 @@ use crate::format::node::EntryKind;
 use crate::trees::node::Item;
 use crate::trees::path::{TreePath, components, describe};
 
-/// Paths of directories that are remembered.
+/// Paths of directories that are remembered, and their bytes.
 const PATHS_MAX: usize = 4096;
+const PATH_BYTES_MAX: usize = 128 << 10;
 
 /// Directories by the paths that callers wrote.
 pub(super) type PathMap =
@@ -93,7 +95,7 @@ impl WorkingTree {
                     .nodes
                     .load_leaf(&self.trees, leaf)
                     .await?;
-                self.directory_mut(directory).nodes.levels[0][leaf as usize].fill(bytes);
+                self.fill_leaf(directory, leaf, bytes);
                 Ok(())
             }
             Stop::Load(Want::Directory(parent, place, id)) => {
@@ -105,32 +107,23 @@ impl WorkingTree {
         }
     }
 
-    /// Gives a directory an index.
-    pub(super) fn keep(&mut self, directory: Directory) -> DirectoryIndex {
-        let directory = std::sync::Arc::new(directory);
-        match self.unused.pop() {
-            Some(index) => {
-                self.directories[index as usize] = directory;
-                index
-            }
-            None => {
-                self.directories.push(directory);
-                u32::try_from(self.directories.len() - 1).unwrap_or(u32::MAX)
-            }
-        }
-    }
-
-    /// Replaces the content of an entry without marking it as changed.
+    /// Makes an entry a loaded directory without marking it as changed.
     fn set_content(&mut self, directory: DirectoryIndex, place: &Place, content: Content) {
         let directory = self.directory_mut(directory);
         match place {
             Place::Slot { leaf, slot } => {
                 let edits = &mut directory.nodes.levels[0][*leaf as usize].edits;
+                let mut before = 0;
                 match edits.iter_mut().find(|(edited, _)| edited == slot) {
                     Some((_, Edit::Entry(pending))) => pending.content = content,
-                    Some((_, edit)) => *edit = Edit::Content(content),
+                    Some((_, edit)) => {
+                        before = edit_bytes(edit);
+                        *edit = Edit::Content(content);
+                    }
                     None => put_edit(edits, *slot, Edit::Content(content)),
                 }
+                // The directory that comes there counts itself.
+                self.change_bytes -= before;
             }
             Place::Added(name) => {
                 if let Some(pending) = directory.added.get_mut(&name[..]) {
@@ -169,8 +162,9 @@ impl WorkingTree {
         if path.is_empty() {
             return Ok(ROOT);
         }
-        if let Some(index) = self.by_path.get(path) {
-            return Ok(*index);
+        if let Some(index) = self.by_path.get(path).copied() {
+            self.mark_used(index);
+            return Ok(index);
         }
         let mut at = ROOT;
         for name in components(path)? {
@@ -183,10 +177,12 @@ impl WorkingTree {
                     format!("`{}` is not a directory", name.escape_ascii()),
                 )
             })?;
+            self.mark_used(at);
         }
-        if self.by_path.len() >= PATHS_MAX {
-            self.by_path.clear();
+        if self.by_path.len() >= PATHS_MAX || self.path_bytes >= PATH_BYTES_MAX {
+            self.forget_paths();
         }
+        self.path_bytes += path_bytes(path);
         self.by_path.insert(path.into(), at);
         Ok(at)
     }

@@ -18,6 +18,7 @@ mod edit;
 mod finish;
 mod graft;
 mod locate;
+mod memory;
 mod name_index;
 mod nodes;
 mod plan;
@@ -39,6 +40,7 @@ use crate::format::ContentId;
 use crate::store::Lease;
 use edit::{Directory, DirectoryIndex, Place, ROOT};
 use locate::{PathMap, Want};
+use memory::Slot;
 use nodes::Nodes;
 
 /// How a working tree behaves.
@@ -82,16 +84,26 @@ pub struct WorkingTree {
     /// Mode and attributes of the top directory; its id is that of the base.
     root: Entry,
     counts: TreeCounts,
-    directories: Vec<Arc<Directory>>,
-    /// Indices of `directories` that nothing refers to any more.
+    directories: Vec<Slot>,
+    /// Indices of `directories` where nothing is.
     unused: Vec<DirectoryIndex>,
+    /// Where directories were let go last.
+    hand: usize,
     /// Directories with changes in or below them; each knows its position here.
     dirty: Vec<DirectoryIndex>,
     /// Paths of directories as callers wrote them.
     by_path: PathMap,
+    /// Bytes of contents that wait in memory for the commit.
     pending_bytes: usize,
+    /// Bytes of loaded directories, of changes besides their contents, and of `by_path`; see `memory`.
+    directory_bytes: usize,
+    change_bytes: usize,
+    path_bytes: usize,
     /// Keeps the base, and contents stored ahead of the commit, alive.
     lease: Lease,
+    /// Contents that the lease holds, and for how many it is made anew, with those that are still wanted.
+    stored_ahead: usize,
+    renew_lease_at: usize,
 }
 
 /// Why an operation cannot be done yet, or at all.
@@ -152,12 +164,18 @@ impl Trees {
             base: None,
             root: empty_root(made.nodes.id()),
             counts: TreeCounts::default(),
-            directories: vec![Arc::new(made)],
+            directory_bytes: made.bytes,
+            directories: vec![Slot::of(made)],
             unused: Vec::new(),
+            hand: 0,
             dirty: vec![ROOT],
             by_path: PathMap::default(),
             pending_bytes: 0,
+            change_bytes: 0,
+            path_bytes: 0,
             lease: self.store.lease(),
+            stored_ahead: 0,
+            renew_lease_at: 0,
         }
     }
 }
@@ -199,6 +217,7 @@ impl WorkingTree {
                 self.root = empty_root(made.nodes.id());
                 self.restart(made, TreeCounts::default());
                 self.dirty.push(ROOT);
+                self.renew_lease();
                 Ok(())
             }
         }
@@ -237,9 +256,7 @@ impl WorkingTree {
         };
         let near = self.branch.as_deref();
         self.trees.create_branch_near(branch, base.id, near).await?;
-        let lease = self.trees.store.lease();
-        lease.hold(commit_key(self.trees.domain, base.id));
-        self.hold_stored(&lease);
+        let (lease, stored_ahead) = self.needed_lease();
         Ok(WorkingTree {
             trees: self.trees.clone(),
             options: self.options.clone(),
@@ -249,10 +266,16 @@ impl WorkingTree {
             counts: self.counts,
             directories: self.directories.clone(),
             unused: self.unused.clone(),
+            hand: self.hand,
             dirty: self.dirty.clone(),
             by_path: PathMap::default(),
             pending_bytes: self.pending_bytes,
+            directory_bytes: self.directory_bytes,
+            change_bytes: self.change_bytes,
+            path_bytes: 0,
             lease,
+            stored_ahead,
+            renew_lease_at: 0,
         })
     }
 
@@ -272,11 +295,15 @@ impl WorkingTree {
     }
 
     fn restart(&mut self, top: Directory, counts: TreeCounts) {
-        self.directories = vec![Arc::new(top)];
-        self.unused.clear();
-        self.dirty.clear();
-        self.by_path.clear();
+        self.directory_bytes = top.bytes;
+        self.directories = vec![Slot::of(top)];
+        self.unused = Vec::new();
+        self.dirty = Vec::new();
+        self.forget_paths();
         self.pending_bytes = 0;
+        self.change_bytes = 0;
+        self.stored_ahead = 0;
+        self.renew_lease_at = 0;
         self.counts = counts;
     }
 
@@ -289,14 +316,6 @@ impl WorkingTree {
                 Err(Error::invalid("working tree", reason))
             }
         }
-    }
-
-    fn directory(&self, index: DirectoryIndex) -> &Directory {
-        &self.directories[index as usize]
-    }
-
-    fn directory_mut(&mut self, index: DirectoryIndex) -> &mut Directory {
-        Arc::make_mut(&mut self.directories[index as usize])
     }
 }
 
@@ -326,6 +345,8 @@ fn empty_root(id: ContentId) -> Entry {
 
 #[cfg(test)]
 mod hot_path_tests;
+#[cfg(test)]
+mod memory_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

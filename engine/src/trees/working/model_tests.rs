@@ -30,6 +30,7 @@ enum Operation {
     Reset,
     Reopen,
     Fork,
+    Release(usize),
 }
 
 fn path() -> impl Strategy<Value = String> {
@@ -56,6 +57,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Reset),
         1 => Just(Operation::Reopen),
         1 => Just(Operation::Fork),
+        4 => prop_oneof![Just(0usize), 1_000..40_000usize].prop_map(Operation::Release),
     ]
 }
 
@@ -142,7 +144,11 @@ impl Model {
                 Some(Thing::File(_, old) | Thing::Directory(old)) => *old = *mode,
                 _ => return false,
             },
-            Operation::Commit | Operation::Reset | Operation::Reopen | Operation::Fork => {}
+            Operation::Commit
+            | Operation::Reset
+            | Operation::Reopen
+            | Operation::Fork
+            | Operation::Release(_) => {}
         }
         true
     }
@@ -182,6 +188,10 @@ async fn run(tree: &mut WorkingTree, operation: &Operation) -> Result<()> {
         },
         Operation::Commit => tree.commit("").await.map(|_| ()),
         Operation::Reset => tree.reset().await,
+        Operation::Release(keep_bytes) => {
+            tree.release(*keep_bytes);
+            Ok(())
+        }
         Operation::Reopen | Operation::Fork => Ok(()),
     }
 }
@@ -252,6 +262,7 @@ async fn follow(operations: Vec<Operation>, pending_bytes_max: usize) {
         let possible = model.apply(operation);
         let done = run(&mut tree, operation).await;
         assert_eq!(done.is_ok(), possible, "{operation:?}: {done:?}");
+        tree.check_memory();
         if let Operation::Commit = operation {
             committed = model.clone();
             let (id, counts) = model.built();
@@ -279,7 +290,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     /// Goal: a working tree does what a map of paths does, and each of its commits has the id that building the same
-    /// tree from nothing has. Method: random operations, with contents kept until the commit.
+    /// tree from nothing has, whatever it has let go of meanwhile. Method: random operations and releases, with contents
+    /// kept until the commit; what it counts of its memory is counted again after each.
     #[test]
     fn a_working_tree_is_a_map(operations in proptest::collection::vec(operation(), 0..300)) {
         block_on(follow(operations, usize::MAX));

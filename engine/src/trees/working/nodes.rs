@@ -1,6 +1,6 @@
 //! The nodes of one directory in memory, as they are encoded.
 //!
-//! All inner nodes are loaded with the directory, leaves of large directories on first use. An entry is found by going
+//! All inner nodes are loaded with the directory, leaves of large directories on first use, and those that were let go again. An entry is found by going
 //! through the encoded leaf, so a clean directory costs its own bytes and a few words per node.
 
 use std::mem::offset_of;
@@ -46,6 +46,12 @@ impl Node {
     pub fn fill(&mut self, bytes: Vec<u8>) {
         self.bytes = bytes;
         self.names = self.leaf().map_or(NameIndex::NONE, |leaf| NameIndex::of(&leaf));
+    }
+
+    /// Lets go of the bytes of a leaf.
+    pub fn empty(&mut self) {
+        self.bytes = Vec::new();
+        self.names = NameIndex::NONE;
     }
 
     /// The leaf; nothing while it is not loaded.

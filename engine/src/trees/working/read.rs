@@ -153,9 +153,8 @@ impl WorkingTree {
         };
         let wanted: Vec<_> = missing.iter().map(expect).collect();
         let fetched = fetch(&self.trees.store, self.trees.domain, &wanted).await?;
-        let leaves = &mut self.directory_mut(directory).nodes.levels[0];
         for (index, fetched) in missing.into_iter().zip(fetched) {
-            leaves[index as usize].fill(fetched.bytes.to_vec());
+            self.fill_leaf(directory, index, fetched.bytes.to_vec());
         }
         Ok(())
     }

@@ -1,13 +1,12 @@
 //! Recording changes: every change of a tree ends in one of these, which keep the lists and sums that a commit relies on.
 //!
 //! Invariants: a leaf with a change is in its directory's list; a directory with changes in or below it is in the
-//! tree's list, and so are all directories above it; `pending_bytes` is the sum of contents in memory.
+//! tree's list, and so are all directories above it; `pending_bytes` is the sum of contents in memory, `change_bytes` that
+//! of everything else that a change takes.
 
-use bytes::Bytes;
-
-use super::edit::{Content, Directory, DirectoryIndex, Edit, Pending, Place, ROOT};
+use super::edit::{Content, DirectoryIndex, Edit, Pending, Place, ROOT};
 use super::locate::{Located, Spot, owned};
-use super::nodes::Nodes;
+use super::memory::{added_bytes, edit_bytes};
 use super::{Stop, WorkingTree};
 
 /// Stands in the list of changed directories for one that is gone.
@@ -34,8 +33,9 @@ impl WorkingTree {
             }
             None => {
                 let name = owned(name);
+                self.change_bytes += added_bytes(&name, &pending);
                 let before = self.directory_mut(directory).added.insert(name.clone(), pending);
-                self.pending_bytes -= before.map_or(0, |pending| pending.content.in_memory());
+                self.uncount_added(&name, before.as_ref());
                 Place::Added(name)
             }
         };
@@ -53,11 +53,19 @@ impl WorkingTree {
             Some(Spot::Slot(leaf, slot)) => self.set_edit(located.directory, leaf, slot, Edit::Removed),
             Some(Spot::Added) => {
                 let before = self.directory_mut(located.directory).added.remove(located.name);
-                self.pending_bytes -= before.map_or(0, |pending| pending.content.in_memory());
+                self.uncount_added(located.name, before.as_ref());
             }
             None => {}
         }
         self.touch(located.directory);
+    }
+
+    /// A name that was added is gone again.
+    fn uncount_added(&mut self, name: &[u8], gone: Option<&Pending>) {
+        if let Some(gone) = gone {
+            self.pending_bytes -= gone.content.in_memory();
+            self.change_bytes -= added_bytes(name, gone);
+        }
     }
 
     /// Records that a file of a leaf has new content.
@@ -65,6 +73,7 @@ impl WorkingTree {
         let within = self.directory_mut(directory);
         let clean = within.dirty.is_none();
         let edits = &mut within.nodes.levels[0][leaf as usize].edits;
+        let mut more = 0;
         let before = match edits.iter_mut().find(|(edited, _)| *edited == slot) {
             Some((_, Edit::Entry(pending))) => {
                 pending.touched = true;
@@ -75,11 +84,14 @@ impl WorkingTree {
                 Edit::Entry(_) | Edit::Removed => Content::Kept,
             },
             None => {
-                put_edit(edits, slot, Edit::Content(content));
+                let edit = Edit::Content(content);
+                more = edit_bytes(&edit);
+                put_edit(edits, slot, edit);
                 within.dirty_leaves.push(leaf);
                 Content::Kept
             }
         };
+        self.change_bytes += more;
         self.pending_bytes -= before.in_memory();
         if clean {
             self.touch(directory);
@@ -88,6 +100,7 @@ impl WorkingTree {
 
     /// Records any change of an entry of a leaf.
     fn set_edit(&mut self, directory: DirectoryIndex, leaf: u32, slot: u8, edit: Edit) {
+        self.change_bytes += edit_bytes(&edit);
         let within = self.directory_mut(directory);
         within.removed += u32::from(matches!(edit, Edit::Removed));
         let edits = &mut within.nodes.levels[0][leaf as usize].edits;
@@ -105,6 +118,7 @@ impl WorkingTree {
         if let Some(before) = before {
             within.removed -= u32::from(matches!(before, Edit::Removed));
             self.pending_bytes -= before.content().map_or(0, Content::in_memory);
+            self.change_bytes -= edit_bytes(&before);
         }
     }
 
@@ -131,31 +145,24 @@ impl WorkingTree {
     pub(super) fn forget(&mut self, directory: DirectoryIndex) {
         let mut waiting = vec![directory];
         while let Some(index) = waiting.pop() {
-            let gone = std::mem::replace(
-                &mut self.directories[index as usize],
-                std::sync::Arc::new(Directory::new(
-                    ROOT,
-                    Place::Added(Bytes::new()),
-                    Nodes::new(Vec::new()),
-                )),
-            );
+            let gone = self.vacate(index);
             if let Some(position) = gone.dirty {
                 self.dirty[position as usize] = GONE;
             }
-            let edits = gone.nodes.levels[0]
-                .iter()
-                .flat_map(|leaf| &leaf.edits)
-                .map(|(_, edit)| edit.content());
-            for content in edits
-                .flatten()
-                .chain(gone.added.values().map(|pending| &pending.content))
-            {
+            let mut uncount = |content: &Content| {
                 self.pending_bytes -= content.in_memory();
                 if let Content::Directory(below) = content {
                     waiting.push(*below);
                 }
+            };
+            for (_, edit) in gone.nodes.levels[0].iter().flat_map(|leaf| &leaf.edits) {
+                self.change_bytes -= edit_bytes(edit);
+                edit.content().into_iter().for_each(&mut uncount);
             }
-            self.unused.push(index);
+            for (name, pending) in &gone.added {
+                self.change_bytes -= added_bytes(name, pending);
+                uncount(&pending.content);
+            }
         }
     }
 }
