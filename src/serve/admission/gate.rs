@@ -258,7 +258,7 @@ mod tests {
         assert!(now(entering(&gate, 1, Lane::Looks)).is_some_and(|pass| pass.is_ok()));
         assert_eq!(gate.state().waiting, [0, 5]);
         // The call of client 2 goes away.
-        waiting.remove(3);
+        drop(waiting.remove(3));
         let mut order = Vec::new();
         while !waiting.is_empty() {
             drop(inside.pop().expect("somebody is inside"));
