@@ -40,14 +40,7 @@ impl Attached {
     pub fn connect(path: &Path) -> Result<Option<Attached>, Failure> {
         let conversation = match client::connect(path) {
             Ok((conversation, _)) => conversation,
-            Err(CallError::Lost(error))
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                ) =>
-            {
-                return Ok(None);
-            }
+            Err(error) if error.is_absent() => return Ok(None),
             Err(error) => return Err(failure(path, error)),
         };
         conversation
@@ -202,7 +195,8 @@ impl Talk<'_> {
     }
 }
 
-fn failure(path: &Path, error: CallError) -> Failure {
+/// What went wrong with the owner that listens at `path`, as commands tell it.
+pub(crate) fn failure(path: &Path, error: CallError) -> Failure {
     let say = |class, what: &str| {
         Failure::new(
             class,

@@ -23,6 +23,7 @@ use helios_engine::reactor::{Local, Receiver, Watched, mailbox, oneshot};
 use super::counters::{CallKind, Outcome, Tally, Timed};
 use super::exchange::{Outgoing, Remote};
 use super::files::{self, OpenTrees};
+use super::observe::observe;
 use super::outbox::Outbox;
 use super::{CALLS_MAX, HELLO_PATIENCE, STALL_PATIENCE, Server};
 use crate::wire::frame::{Frame, Kind};
@@ -312,13 +313,14 @@ impl Connection {
         self.tally.ended(timed, self.local.clock().now(), outcome);
     }
 
-    /// Calls that concern working trees.
+    /// Calls that concern working trees, or the server.
     fn work(self: &Rc<Self>, number: u64, timed: Timed, call: Call, body: Bytes) -> Result<(), Failure> {
         match call {
             Call::OpenFiles(request) => files::open(self, number, timed, request),
             Call::Files { tree, steps } => files::steps(self, number, timed, tree, steps, body),
             Call::ForkFiles { tree, branch } => files::fork(self, number, timed, tree, branch),
             Call::CloseFiles { tree } => files::close(self, number, timed, tree),
+            Call::Observe => observe(self, number, timed),
             Call::Ping | Call::Run { .. } => unreachable!("answered by the caller"),
         }
     }

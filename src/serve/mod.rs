@@ -2,7 +2,7 @@
 //!
 //! `listener` accepts and says who may come in, `connection` is one client on one reactor, `outbox` what goes back to it,
 //! `files` are the working trees it has open, `workers` run whole requests, which block, on threads of their own, and
-//! `exchange` is the other end of those threads. [`counters`] is what all of them count, for whoever looks.
+//! `exchange` is the other end of those threads, and `observe` answers those who want to know how the server is. [`counters`] is what all of them count, for whoever looks.
 //! What the frames say is in [`crate::wire`].
 //!
 //! Invariants: a reactor never blocks; memory per connection is bounded by the limits here, whatever the client does or does not
@@ -15,6 +15,7 @@ pub mod counters;
 mod exchange;
 mod files;
 mod listener;
+mod observe;
 mod outbox;
 mod workers;
 
@@ -30,12 +31,18 @@ use connection::within;
 use counters::{Counters, Observed};
 use listener::Control;
 pub(crate) use listener::remove_stale;
+use observe::Observation;
+pub use observe::Observer;
 use workers::Workers;
 
 /// Calls of one connection that may be under way at once.
 pub const CALLS_MAX: u32 = 64;
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 4096;
+/// Requests that run at once, on a thread each. They mostly wait, for the device or for their client.
+const REQUESTS_MAX: usize = 16;
+/// Requests that wait for such a thread.
+const REQUESTS_WAITING_MAX: usize = 256;
 /// Bytes for one client that wait to be sent, before what makes more of them waits too.
 const OUTBOX_BYTES: usize = 8 << 20;
 /// A client that has not said who it is within this time is no client.
@@ -48,7 +55,6 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 pub const ENDING_PATIENCE: Duration = Duration::from_secs(180);
 
 /// How a store is served.
-#[derive(Debug)]
 pub struct Options {
     /// Where clients come in; absent: beside the store's lock file.
     pub control: Option<PathBuf>,
@@ -56,12 +62,15 @@ pub struct Options {
     pub inherited: Option<UnixListener>,
     /// Users besides the server's own whose processes may come in.
     pub allow_uids: Vec<u32>,
+    /// Makes the pages of metrics that clients ask for.
+    pub observer: Observer,
 }
 
 /// What all connections share.
 struct Server {
     host: Host,
     workers: Workers,
+    observation: Observation,
     allow_uids: Vec<u32>,
     program: String,
     counters: Arc<Counters>,
@@ -98,7 +107,8 @@ impl Serving {
         let counters = Counters::new(host.store().runtime().handles().len());
         let server = Arc::new(Server {
             host,
-            workers: Workers::start()?,
+            workers: Workers::start("request", REQUESTS_MAX, REQUESTS_WAITING_MAX)?,
+            observation: Observation::start(options.observer)?,
             allow_uids: options.allow_uids,
             program: format!("helios {}", env!("CARGO_PKG_VERSION")),
             counters,
@@ -146,6 +156,7 @@ impl Serving {
             wait(Duration::from_millis(5));
         }
         server.workers.end();
+        server.observation.end();
         let left = server.calls.load(Ordering::Acquire);
         if left > 0 {
             tracing::warn!(

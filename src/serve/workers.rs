@@ -13,10 +13,6 @@ use parking_lot::Mutex;
 
 use super::io_failure;
 
-/// Requests that run at once. They mostly wait, for the device or for their client.
-const THREADS: usize = 16;
-/// Requests that wait for a thread.
-const WAITING_MAX: usize = 256;
 /// When to come again, in milliseconds.
 const RETRY_AFTER_MS: u64 = 100;
 
@@ -43,28 +39,30 @@ pub struct Load {
 /// The threads.
 pub struct Workers {
     counts: Arc<Counts>,
+    count: usize,
     jobs: Mutex<Option<SyncSender<Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Workers {
-    /// Starts them.
-    pub fn start() -> Result<Workers, Failure> {
-        let (sender, receiver) = sync_channel::<Job>(WAITING_MAX);
+    /// Starts that many, for as many requests at once and so many more that wait.
+    pub fn start(name: &str, count: usize, waiting_max: usize) -> Result<Workers, Failure> {
+        let (sender, receiver) = sync_channel::<Job>(waiting_max);
         let receiver = Arc::new(Mutex::new(receiver));
         let counts = Arc::<Counts>::default();
-        let mut threads = Vec::with_capacity(THREADS);
-        for number in 0..THREADS {
+        let mut threads = Vec::with_capacity(count);
+        for number in 0..count {
             let receiver = Arc::clone(&receiver);
             let counts = Arc::clone(&counts);
             let thread = std::thread::Builder::new()
-                .name(format!("request-{number}"))
+                .name(format!("{name}-{number}"))
                 .spawn(move || work(&receiver, &counts))
                 .map_err(|error| io_failure("start a thread", &error))?;
             threads.push(thread);
         }
         Ok(Workers {
             counts,
+            count,
             jobs: Mutex::new(Some(sender)),
             threads: Mutex::new(threads),
         })
@@ -94,7 +92,7 @@ impl Workers {
     /// How much there is to do.
     pub fn load(&self) -> Load {
         Load {
-            threads: THREADS as u64,
+            threads: self.count as u64,
             busy: self.counts.busy.load(Relaxed),
             waiting: self.counts.waiting.load(Relaxed),
         }

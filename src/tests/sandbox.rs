@@ -64,6 +64,8 @@ impl Sandbox {
             .env_clear()
             .env("HOME", self.path("home"))
             .env("HELIOS_STORE", self.store())
+            // Nor does a configuration file of the machine.
+            .env("HELIOS_CONFIG", "")
             .env("TERM", "dumb")
             .current_dir(self.work());
         command
@@ -84,6 +86,7 @@ impl Sandbox {
             .env_clear()
             .env("HOME", self.path("home"))
             .env("HELIOS_STORE", self.store())
+            .env("HELIOS_CONFIG", "")
             .current_dir(self.work())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -20,6 +20,7 @@ ready), /livez (503 if a reactor hangs) and /readyz. None of it is encrypted or 
 network of your own.\n
 Under systemd it says when it is ready and feeds the watchdog while its reactors turn. Sockets that systemd passes are used \
 in place of --control and, with FileDescriptorName=metrics, of --metrics.\n
+All of this can be set in a configuration file too (--config), options of this command in its section [serve].\n
 Examples:
   helios serve
   helios serve --store nvme:0000:5e:00.0/1 --control unix:/run/helios/control

@@ -28,6 +28,7 @@ pub fn serve(session: &mut Session, args: ServeArgs) -> Result<Exit, Stop> {
         control: args.control,
         inherited: inherited.control,
         allow_uids: args.allow_uid,
+        observer: observe::observer(),
     };
     let serving = Serving::start(host, options)?;
     interrupt::wait_for_clean_end(serve::ENDING_PATIENCE);
