@@ -205,6 +205,10 @@ pub(crate) fn failure(path: &Path, error: CallError) -> Failure {
     };
     match error {
         CallError::Failed(failure) => failure,
+        CallError::Lost(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            say(Class::InUse, "this user may not use its socket")
+                .with_hint("run the command as its user; it lets others in with `helios serve --allow-uid`")
+        }
         CallError::Lost(error) => lost(path, &error),
         CallError::Refused(reason) => say(Class::InUse, &reason),
         CallError::Odd(what) => say(Class::Failed, &format!("it makes no sense: {what}"))

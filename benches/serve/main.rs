@@ -8,6 +8,10 @@ mod commands;
 mod latency;
 mod owner;
 
+#[path = "../../src/tests/owner.rs"]
+#[allow(dead_code, reason = "shared with the tests")]
+mod server;
+
 #[path = "../common/report.rs"]
 #[allow(dead_code, reason = "shared with another bench")]
 mod report;

@@ -25,6 +25,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::args::Cli;
+use super::quote;
 
 /// Commands whose own options can be set, in a table of the command's name.
 pub const SECTIONS: [&str; 1] = ["serve"];
@@ -168,7 +169,10 @@ impl Settings {
         };
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            reading.refuse(at, &format!("this is no TOML: {}", error.message()))
+            reading.refuse(
+                at,
+                &format!("this is no TOML: {}", error.message().replace('\n', "; ")),
+            )
         })?;
         let mut settings = Settings {
             global: Vec::new(),
@@ -331,7 +335,8 @@ impl Reading<'_> {
         }
         let known: Vec<&str> = options.iter().filter_map(|arg| arg.get_long()).collect();
         format!(
-            "there is no option `{name}`; {} has {}",
+            "there is no option `{}`; {} has {}",
+            quote::name(name.as_bytes()),
             place(section),
             known.join(", ")
         )

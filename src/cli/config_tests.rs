@@ -3,7 +3,7 @@
 use super::*;
 
 /// Texts of which every option with a value takes one; an option that takes none of them needs its own here.
-const SAMPLES: [&str; 4] = ["7", "15s", "unix:/run/x", "/a/file"];
+const SAMPLES: [&str; 5] = ["7", "1G", "15s", "unix:/run/x", "/a/file"];
 
 fn read(text: &str) -> Result<Settings, Failure> {
     Settings::read(Path::new("some.toml"), text)

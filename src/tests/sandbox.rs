@@ -10,6 +10,8 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::owner::Owner;
+
 /// Capacity of test stores; the files are sparse.
 pub const STORE_SIZE: &str = "1G";
 
@@ -77,6 +79,31 @@ impl Sandbox {
             .args(arguments)
             .spawn()
             .expect("the program starts")
+    }
+
+    /// Serves the store.
+    pub fn serve(&self) -> Owner {
+        self.serve_with(&[])
+    }
+
+    /// Serves the store with more arguments.
+    pub fn serve_with(&self, more: &[&str]) -> Owner {
+        let mut command = self.process(assert_cmd::cargo::cargo_bin!("helios"));
+        command.args(["serve", "--json"]).args(more);
+        Owner::of(command)
+    }
+
+    /// Python with the client of this repository, and the caller's idea of where programs are.
+    pub fn python(&self) -> std::process::Command {
+        let mut command = self.process("python3");
+        command
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env(
+                "PYTHONPATH",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/client"),
+            )
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        command
     }
 
     /// Any program, ready to get arguments, with pipes; nothing of the caller's environment reaches it.
