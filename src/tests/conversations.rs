@@ -110,7 +110,8 @@ fn bytes_of(random: &mut SmallRng) -> Vec<(Vec<u8>, bool)> {
         0 => (sealed(frame, random), false),
         1 if random.random_bool(0.3) => (mutate(&frame.to_bytes(), random), false),
         _ => {
-            let is_answered = matches!(frame.kind, Kind::Hello | Kind::Call) && !frame.has(MORE);
+            let is_answered =
+                matches!(frame.kind, Kind::Hello | Kind::Call | Kind::Input) && !frame.has(MORE);
             (frame.to_bytes(), is_patient && is_answered)
         }
     });
@@ -188,7 +189,7 @@ fn changed_conversations_harm_nobody() {
     let metrics = owner.metrics();
     let ok = |call| metrics.sum("helios_calls_total", &[("call", call), ("outcome", "ok")]);
     for call in ["open_files", "files", "fork_files", "put", "branch", "observe"] {
-        assert!(ok(call) > Some(10.0), "{call} was not reached: {:?}", ok(call));
+        assert!(ok(call) > Some(5.0), "{call} was not reached: {:?}", ok(call));
     }
     let panics = metrics.sum("helios_reactor_task_panics_total", &[]);
     assert_eq!(panics, Some(0.0));
