@@ -91,6 +91,12 @@ fn find(typed: &ArgMatches) -> Result<Option<(PathBuf, String)>, Failure> {
         };
     }
     for path in places() {
+        let is_of_another = std::fs::symlink_metadata(&path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        if is_of_another {
+            // HOME is still that of the user before `su`: what is there is not for this one.
+            continue;
+        }
         match load(&path) {
             Ok(text) => return Ok(Some((path, text))),
             Err(error)
@@ -419,7 +425,7 @@ fn accept(parser: &ValueParser, value: &str) -> Result<(), String> {
         .long("value")
         .num_args(1)
         .value_parser(parser.clone());
-    let command = Command::new("value").no_binary_name(true).arg(arg);
+    let command = Command::default().no_binary_name(true).arg(arg);
     let Err(error) = command.try_get_matches_from([format!("--value={value}")]) else {
         return Ok(());
     };
