@@ -88,7 +88,7 @@ fn title(figures: &Figures) -> Line {
         (Some(Ink::Strong), "helios ".to_owned()),
         plain(quote::name(figures.store.as_bytes())),
         faint(format!(
-            "  up {}, {} clients, {} working trees; last {}",
+            "  up {}, clients {}, working trees {}; last {}",
             span(figures.uptime_s),
             whole(figures.clients),
             whole(figures.working_trees),
@@ -215,7 +215,7 @@ fn reactors(figures: &Figures, columns: usize, lines_max: usize) -> Vec<Line> {
             )];
             line.extend(bar(reactor.utilisation, columns));
             line.push(plain(format!(
-                " {:>5.1} %, queue {}, {} tasks",
+                " {:>5.1} %, queue {}, tasks {}",
                 reactor.utilisation * 100.0,
                 whole(reactor.queue_depth),
                 whole(reactor.tasks)
@@ -386,7 +386,7 @@ mod tests {
         let lines = texts(&figures(2, 1), 100, usize::MAX);
         let page = lines.join("\n");
         for words in [
-            "up 1 d 02 h, 12 clients",
+            "up 1 d 02 h, clients 12",
             "degraded",
             "nearly_full: \"little\\nroom\"",
             "12,346 /s",
@@ -394,7 +394,7 @@ mod tests {
             "25.0 %, 256 KiB of 1.00 MiB used",
             "[########.........................]",
             "reactor 1",
-            "50.0 %, queue 3, 4 tasks",
+            "50.0 %, queue 3, tasks 4",
             "call0",
             "12 us",
             "1.5 s",
