@@ -40,14 +40,7 @@ impl Attached {
     pub fn connect(path: &Path) -> Result<Option<Attached>, Failure> {
         let conversation = match client::connect(path) {
             Ok((conversation, _)) => conversation,
-            Err(CallError::Lost(error))
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                ) =>
-            {
-                return Ok(None);
-            }
+            Err(error) if error.is_absent() => return Ok(None),
             Err(error) => return Err(failure(path, error)),
         };
         conversation
@@ -202,7 +195,8 @@ impl Talk<'_> {
     }
 }
 
-fn failure(path: &Path, error: CallError) -> Failure {
+/// What went wrong with the owner that listens at `path`, as commands tell it.
+pub(crate) fn failure(path: &Path, error: CallError) -> Failure {
     let say = |class, what: &str| {
         Failure::new(
             class,
@@ -211,6 +205,10 @@ fn failure(path: &Path, error: CallError) -> Failure {
     };
     match error {
         CallError::Failed(failure) => failure,
+        CallError::Lost(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            say(Class::InUse, "this user may not use its socket")
+                .with_hint("run the command as its user; it lets others in with `helios serve --allow-uid`")
+        }
         CallError::Lost(error) => lost(path, &error),
         CallError::Refused(reason) => say(Class::InUse, &reason),
         CallError::Odd(what) => say(Class::Failed, &format!("it makes no sense: {what}"))

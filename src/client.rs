@@ -1,15 +1,17 @@
 //! A client of the owner of a store, for programs: the handshake, and calls that are answered one by one.
 //!
 //! [`crate::attach`] runs whole requests for commands over the same handshake. What can be asked is in
-//! [`crate::wire::message::Call`]; errors of the connection and failures of a call are told apart by [`CallError`].
+//! [`crate::wire::message::Call`]; errors of the connection and failures of a call are told apart by [`CallError`], which also says
+//! what is worth trying again ([`CallError::advice`]): a client that follows it survives restarts of its owner.
 
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
-use helios_engine::ops::Failure;
 use helios_engine::ops::files::{FileResults, FileStep, OpenFiles};
+use helios_engine::ops::{Class, Failure};
 
 use crate::wire::frame::Kind;
 use crate::wire::message::{Answer, Call, Goodbye, Hello, Joined, Message, VERSIONS, Welcome};
@@ -30,6 +32,66 @@ pub enum CallError {
     /// The owner says what makes no sense here; it may be of another version.
     #[error("the owner of the store makes no sense: {0}")]
     Odd(String),
+}
+
+/// What to do about a [`CallError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// Nothing was done. The same call may succeed on the same connection after this time.
+    Again(Duration),
+    /// Connect again ([`Client::connect_within`]). A call without an answer may have been done or not: look first. What cannot be
+    /// done twice (a commit with `expect`, a write of a whole file) may be asked for again without looking.
+    Reconnect,
+    /// Asking again would fail again.
+    GiveUp,
+}
+
+/// A call refused with the advice to come again, without saying when, is tried after this time.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// The first pause between two attempts to connect; each is twice as long as the one before.
+const PAUSE_FIRST: Duration = Duration::from_millis(2);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+impl CallError {
+    /// Nobody listens: there is no socket, or nobody behind it.
+    pub fn is_absent(&self) -> bool {
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        matches!(self, CallError::Lost(error) if absent.contains(&error.kind()))
+    }
+
+    /// Whether, and how, it is worth trying again: an owner that starts again, or has too much to do, is; one that does not let
+    /// this process in, or speaks another version, is not.
+    pub fn advice(&self) -> Advice {
+        match self {
+            CallError::Failed(failure) if failure.class == Class::Busy => {
+                Advice::Again(failure.retry_after_ms.map_or(AGAIN_AFTER, Duration::from_millis))
+            }
+            CallError::Lost(error) => match error.kind() {
+                io::ErrorKind::NotFound
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::NotConnected
+                | io::ErrorKind::UnexpectedEof => Advice::Reconnect,
+                _ => Advice::GiveUp,
+            },
+            CallError::Failed(_) | CallError::Refused(_) | CallError::Odd(_) => Advice::GiveUp,
+        }
+    }
+}
+
+/// The pauses between attempts that take `patience` together.
+fn pauses(patience: Duration) -> impl Iterator<Item = Duration> {
+    let mut left = patience;
+    let mut next = PAUSE_FIRST;
+    std::iter::from_fn(move || {
+        let pause = next.min(left);
+        left -= pause;
+        next = (next * 2).min(PAUSE_MAX);
+        (!pause.is_zero()).then_some(pause)
+    })
 }
 
 /// Connects and says hello.
@@ -89,6 +151,24 @@ impl Client {
             welcome,
             next: 1,
         })
+    }
+
+    /// Connects to the owner that listens at a path, and waits for one that is about to: attempts are repeated, at growing
+    /// distances that take `patience` together, while nobody listens or whoever does is ending.
+    ///
+    /// # Errors
+    /// As [`connect`]; of the last attempt.
+    pub fn connect_within(socket: &Path, patience: Duration) -> Result<Client, CallError> {
+        let mut pauses = pauses(patience);
+        loop {
+            match Client::connect(socket) {
+                Err(error) if error.advice() == Advice::Reconnect => match pauses.next() {
+                    Some(pause) => wait(pause),
+                    None => return Err(error),
+                },
+                done => return done,
+            }
+        }
     }
 
     /// The connection itself.
@@ -183,5 +263,83 @@ impl Client {
             (Answer::Stepped { results }, read) => Ok((results, read)),
             (other, _) => Err(CallError::Odd(format!("{other:?}"))),
         }
+    }
+}
+
+/// Waits between two attempts to connect.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a thread of the client, which has nothing to do while nobody listens"
+)]
+fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Goal: attempts come at growing distances and end when the patience does.
+    #[test]
+    fn pauses_grow_and_end() {
+        let all: Vec<Duration> = pauses(Duration::from_secs(2)).collect();
+        assert_eq!(all[..3], [2, 4, 8].map(Duration::from_millis));
+        assert_eq!(all.iter().sum::<Duration>(), Duration::from_secs(2));
+        assert!(all.iter().all(|pause| *pause <= PAUSE_MAX));
+        assert_eq!(pauses(Duration::ZERO).count(), 0);
+    }
+
+    /// Goal: what is worth trying again is told apart from what is not.
+    #[test]
+    fn advice_fits_the_error() {
+        let lost = |kind: io::ErrorKind| CallError::Lost(kind.into()).advice();
+        assert_eq!(lost(io::ErrorKind::NotFound), Advice::Reconnect);
+        assert_eq!(lost(io::ErrorKind::UnexpectedEof), Advice::Reconnect);
+        assert_eq!(lost(io::ErrorKind::PermissionDenied), Advice::GiveUp);
+        assert_eq!(lost(io::ErrorKind::InvalidData), Advice::GiveUp);
+        let busy = CallError::Failed(Failure::busy("later", 70));
+        assert_eq!(busy.advice(), Advice::Again(Duration::from_millis(70)));
+        let conflict = CallError::Failed(Failure::new(Class::Conflict, "moved"));
+        assert_eq!(conflict.advice(), Advice::GiveUp);
+        assert_eq!(CallError::Refused("not you".into()).advice(), Advice::GiveUp);
+    }
+
+    /// Goal: a client waits for an owner that is not there, is not yet there, or is ending, and for no other. Method: no socket;
+    /// one that nobody answers any more; one whose owner goes without a word twice, then refuses.
+    #[test]
+    fn a_client_waits_for_its_owner() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = directory.path().join("socket");
+        let patience = Duration::from_millis(20);
+        let error = Client::connect_within(&socket, patience)
+            .err()
+            .expect("nobody is there");
+        assert!(error.is_absent(), "{error}");
+        drop(UnixListener::bind(&socket).expect("a socket"));
+        let error = Client::connect_within(&socket, patience)
+            .err()
+            .expect("nobody is there");
+        assert!(error.is_absent(), "{error}");
+        std::fs::remove_file(&socket).expect("it was there");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        let refused = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..2 {
+                    drop(listener.accept().expect("a client"));
+                }
+                let (client, _) = listener.accept().expect("a client");
+                let goodbye = Goodbye {
+                    reason: "not you".into(),
+                };
+                let mut conversation = Conversation::new(client);
+                conversation.send(goodbye.frame(0)).expect("it listens");
+                // The client's hello, or it would lose our word.
+                let _ = conversation.receive();
+            });
+            Client::connect_within(&socket, Duration::from_secs(60))
+        });
+        assert!(matches!(refused, Err(CallError::Refused(reason)) if reason == "not you"));
     }
 }

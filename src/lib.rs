@@ -3,6 +3,8 @@
 pub mod attach;
 pub mod cli;
 pub mod client;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod observe;
 pub mod serve;
 pub mod wire;

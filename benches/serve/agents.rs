@@ -13,7 +13,7 @@ use helios::engine::ops::{ExpireRequest, Request};
 use helios::wire::message::Call;
 
 use crate::echo::Echo;
-use crate::owner::{Owner, commit, open, path, populate, read, write};
+use crate::owner::{self, Owner, commit, open, path, populate, read, write};
 use crate::report;
 use crate::sandbox::{Sandbox, pause, time};
 
@@ -75,7 +75,7 @@ pub fn run() {
         "no error, 10,000 operations a second, P99 of a read at most 3x, memory flat after the first minute",
     );
     let sandbox = Sandbox::new();
-    let owner = Owner::of_new_store(&sandbox.path("served"), "20G");
+    let owner = owner::of_new_store(&sandbox.path("served"), "20G");
     let mut first = owner.client();
     populate(&mut first, FILES);
     let mut reader = owner.client();

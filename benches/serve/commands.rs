@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::owner::{HELIOS, Owner};
+use crate::owner::{self, HELIOS};
 use crate::report;
 use crate::sandbox::{Sandbox, time};
 
@@ -17,7 +17,7 @@ pub fn run() {
     );
     let sandbox = Sandbox::new();
     let store = sandbox.path("served");
-    let _owner = Owner::of_new_store(&store, "1G");
+    let _owner = owner::of_new_store(&store, "1G");
     let alone = sandbox.path("alone");
     let made = Command::new(HELIOS)
         .args(["init", "-q", "--size", "1G", "--store"])

@@ -9,7 +9,7 @@ use helios::engine::trees::{Trees, WorkingOptions};
 use helios::wire::message::Call;
 
 use crate::echo::Echo;
-use crate::owner::{Owner, commit, open, populate, write};
+use crate::owner::{self, commit, open, populate, write};
 use crate::report;
 use crate::sandbox::{Sandbox, pause, raw_file, time};
 
@@ -28,7 +28,7 @@ pub fn run() {
         "visible P95 < 250 us and within 60 us of the bare round trip; durable <= 2x the raw write",
     );
     let sandbox = Sandbox::new();
-    let owner = Owner::of_new_store(&sandbox.path("served"), "4G");
+    let owner = owner::of_new_store(&sandbox.path("served"), "4G");
     let mut client = owner.client();
     populate(&mut client, FILES);
     let tree = open(&mut client, "main", Some("work"));

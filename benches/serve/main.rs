@@ -9,6 +9,10 @@ mod echo;
 mod latency;
 mod owner;
 
+#[path = "../../src/tests/owner.rs"]
+#[allow(dead_code, reason = "shared with the tests")]
+mod server;
+
 #[path = "../common/report.rs"]
 #[allow(dead_code, reason = "shared with another bench")]
 mod report;

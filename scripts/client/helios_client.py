@@ -10,6 +10,17 @@
 
 The protocol is described in engine/PROTOCOL.md. Only the standard library is used. One connection does one call at a
 time; use several for more. Not safe for use by several threads at once.
+
+A program that is to outlive restarts of the owner connects with `patience`, and asks each error what it advises:
+
+    while True:
+        try:
+            with helios_client.connect(store=store, patience=60) as helios:
+                work(helios)                    # looks first what of its work is done already
+                break
+        except (helios_client.Failure, OSError) as error:
+            if helios_client.advice(error) == helios_client.GIVE_UP:
+                raise
 """
 
 import array
@@ -17,6 +28,7 @@ import json
 import os
 import socket
 import struct
+import time
 import zlib
 
 VERSIONS = [1]
@@ -43,6 +55,37 @@ class Lost(ConnectionError):
     """The connection has ended; calls without an answer have an unknown outcome."""
 
 
+class Absent(Lost):
+    """Nobody serves the store."""
+
+
+class Refused(Lost):
+    """The owner has ended the connection, and says why: it does not let this process in, or makes no sense of it."""
+
+
+class Odd(Lost):
+    """The owner says what makes no sense here; it may be of another version."""
+
+
+# What `advice` gives.
+# Nothing was done; the same call may succeed on the same connection a little later (`retry_after_ms` says when).
+AGAIN = "again"
+# Connect again, with `patience`. A call without an answer may have been done or not: look first. What cannot be done twice (a
+# commit with `expect`, a write of a whole file) may be asked for again without looking.
+RECONNECT = "reconnect"
+# Asking again would fail again.
+GIVE_UP = "give up"
+
+
+def advice(error):
+    """Whether, and how, it is worth trying again after an error of this module."""
+    if isinstance(error, Failure):
+        return AGAIN if error.class_ == "busy" else GIVE_UP
+    if isinstance(error, (Refused, Odd, TimeoutError)):
+        return GIVE_UP
+    return RECONNECT if isinstance(error, (ConnectionError, FileNotFoundError)) else GIVE_UP
+
+
 def encode(kind, call, head=b"", body=b"", flags=0):
     """The bytes of a frame."""
     if len(head) > HEAD_BYTES_MAX or len(body) > BODY_BYTES_MAX:
@@ -59,14 +102,14 @@ def decode(receive, passed=None):
     header = receive(HEADER.size)
     checksum, head_length, body_length, kind, flags, call = HEADER.unpack(header)
     if head_length > HEAD_BYTES_MAX or body_length > BODY_BYTES_MAX:
-        raise Lost(f"a frame announces {head_length} and {body_length} bytes")
+        raise Odd(f"a frame announces {head_length} and {body_length} bytes")
     rest = receive(head_length + (0 if flags & PASSED else body_length))
     if zlib.crc32(rest, zlib.crc32(header[4:])) != checksum:
-        raise Lost("a frame's checksum is wrong")
+        raise Odd("a frame's checksum is wrong")
     head, body = rest[:head_length], rest[head_length:]
     if flags & PASSED:
         if passed is None:
-            raise Lost("passed memory where none can come")
+            raise Odd("passed memory where none can come")
         body = passed(body_length)
         flags &= ~PASSED
     return kind, flags, call, head, body
@@ -91,12 +134,25 @@ def owner(store):
                     return line[len("socket ") :].rstrip("\n")
     except FileNotFoundError:
         pass
-    raise Lost(f"nobody serves {store}; start `helios serve --store {store}`")
+    raise Absent(f"nobody serves {store}; start `helios serve --store {store}`")
 
 
-def connect(store=None, control=None, timeout=60.0):
-    """A connection to the owner of the store in a file, or to the one that listens at `control`."""
-    return Client(control or owner(store or os.environ["HELIOS_STORE"]), timeout)
+def connect(store=None, control=None, timeout=60.0, patience=0.0):
+    """A connection to the owner of the store in a file, or to the one that listens at `control`.
+
+    While nobody does, or whoever does is ending, attempts are repeated for `patience` seconds.
+    """
+    end = time.monotonic() + patience
+    pause = 0.002
+    while True:
+        try:
+            return Client(control or owner(store or os.environ["HELIOS_STORE"]), timeout)
+        except OSError as error:
+            left = end - time.monotonic()
+            if advice(error) != RECONNECT or left <= 0:
+                raise
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, 0.25)
 
 
 class Client:
@@ -113,9 +169,9 @@ class Client:
             self._socket.sendall(encode(HELLO, 0, json.dumps(hello).encode()))
             kind, _, _, head, _ = self._receive()
             if kind == GOODBYE:
-                raise Lost(json.loads(head)["reason"])
+                raise Refused(json.loads(head)["reason"])
             if kind != WELCOME:
-                raise Lost(f"a frame of kind {kind} in place of a welcome")
+                raise Odd(f"a frame of kind {kind} in place of a welcome")
             self.welcome = json.loads(head)
         except BaseException:
             self.close()
@@ -146,9 +202,9 @@ class Client:
         while True:
             kind, flags, of, head, body = self._receive()
             if kind == GOODBYE:
-                raise Lost(json.loads(head)["reason"])
+                raise Refused(json.loads(head)["reason"])
             if of != number:
-                raise Lost(f"an answer to call {of}, which was not made")
+                raise Odd(f"an answer to call {of}, which was not made")
             if kind == OUTPUT:
                 output.append(body)
             elif kind == WANT:
@@ -172,6 +228,11 @@ class Client:
     def ping(self):
         """Asks whether the owner is there."""
         self.call({"call": "ping"})
+
+    def observe(self):
+        """The metrics of the owner, as text in the format of Prometheus, and how it is."""
+        value, page, _ = self.call({"call": "observe"})
+        return page.decode(), value["health"]
 
     def open(self, branch, fork=None, create=False, author="", expires_ns=None):
         """Opens a working tree on a branch, or on a new branch `fork` made there."""
@@ -204,14 +265,14 @@ class Client:
 
     def _passed(self, length):
         if not self._descriptors:
-            raise Lost("a frame announces passed memory, and none came")
+            raise Odd("a frame announces passed memory, and none came")
         descriptor = self._descriptors.pop(0)
         try:
             bytes_ = os.pread(descriptor, length, 0)
         finally:
             os.close(descriptor)
         if len(bytes_) != length:
-            raise Lost("passed memory is shorter than announced")
+            raise Odd("passed memory is shorter than announced")
         return bytes_
 
 
@@ -294,10 +355,15 @@ class Tree:
         """What is in a directory."""
         return self._step("list", path=name(path))[0]["entries"]
 
-    def commit(self, message="", visible=False):
-        """Records the state on the branch; gives the id of its head. Durable, unless `visible` is enough."""
-        durability = "visible" if visible else "durable"
-        self.commit_id = self._step("commit", message=message, durability=durability)[0]["commit"]
+    def commit(self, message="", visible=False, expect=None):
+        """Records the state on the branch; gives the id of its head. Durable, unless `visible` is enough.
+
+        With `expect` it fails with class `conflict` unless this tree started from that commit: so it is never done twice.
+        """
+        fields = {"message": message, "durability": "visible" if visible else "durable"}
+        if expect is not None:
+            fields["expect"] = expect
+        self.commit_id = self._step("commit", **fields)[0]["commit"]
         return self.commit_id
 
     def reset(self, to_head=False):

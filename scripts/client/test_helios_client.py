@@ -164,6 +164,85 @@ class Served(unittest.TestCase):
         for number in range(20):
             self.assertEqual(self.helios("cat", f"agent-{number}:file-9"), f"{number} 9".encode())
 
+    def test_metrics(self):
+        page, health = self.connect().observe()
+        self.assertIn("helios_connections 1\n", page)
+        self.assertEqual(health, {"live": True, "ready": True, "degraded": False, "reasons": []})
+
+    def restart(self, kill):
+        if kill:
+            self.server.kill()
+        else:
+            self.server.terminate()
+        self.server.wait(timeout=60)
+        self.server.stdout.close()
+        self.server = subprocess.Popen(
+            [HELIOS, "serve", "--store", self.store], stdout=subprocess.PIPE, text=True
+        )
+        self.assertIn("serving", self.server.stdout.readline())
+
+    def test_clients_outlive_restarts(self):
+        over, failures = threading.Event(), []
+        done = [0, 0]
+
+        def count(number):
+            """Counts on a branch of its own; what was acknowledged is never missing, and nothing is done twice."""
+            while not over.is_set():
+                try:
+                    with helios_client.connect(store=self.store, patience=60) as client:
+                        tree = client.open(f"b{number}", create=True)
+                        try:
+                            log = tree.read("log").split()
+                        except helios_client.Failure as failure:
+                            if failure.class_ != "not_found":
+                                raise
+                            log = []
+                        if len(log) < done[number]:
+                            failures.append(f"{len(log)} after {done[number]}")
+                        done[number] = len(log)
+                        while not over.is_set():
+                            tree.append("log", b"%d\n" % done[number])
+                            tree.commit(expect=tree.commit_id)
+                            done[number] += 1
+                except (helios_client.Failure, OSError) as error:
+                    if helios_client.advice(error) == helios_client.GIVE_UP:
+                        failures.append(error)
+                        return
+                except Exception as error:  # noqa: BLE001: shown by the assertion below
+                    failures.append(error)
+                    return
+
+        threads = [threading.Thread(target=count, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        for kill in (False, True, False):
+            wanted = sum(done) + 10
+            for _ in range(6000):
+                if sum(done) >= wanted or failures:
+                    break
+                over.wait(0.01)
+            self.restart(kill)
+        over.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+        for number in range(2):
+            lines = self.helios("cat", f"b{number}:log").split()
+            self.assertEqual(lines, [b"%d" % line for line in range(len(lines))])
+            self.assertIn(len(lines), (done[number], done[number] + 1))
+
+    def test_absence_is_no_refusal(self):
+        with self.assertRaises(helios_client.Absent) as nobody:
+            helios_client.connect(store=self.store + ".none", patience=0.02)
+        self.assertEqual(helios_client.advice(nobody.exception), helios_client.RECONNECT)
+        client = self.connect()
+        with self.assertRaises(helios_client.Refused) as refused:
+            client.call({"call": "fly"})
+        self.assertEqual(helios_client.advice(refused.exception), helios_client.GIVE_UP)
+        with self.assertRaises(helios_client.Failure) as missing:
+            self.connect().open("missing")
+        self.assertEqual(helios_client.advice(missing.exception), helios_client.GIVE_UP)
+
     def test_an_owner_that_dies_is_noticed(self):
         client = self.connect()
         self.server.kill()

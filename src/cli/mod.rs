@@ -2,12 +2,14 @@
 //!
 //! Owns everything that depends on the user's surroundings: environment, terminal, working directory, signals.
 //! Invariants: results go to standard output and nothing else does; everything else goes to standard error; a
-//! failure is one line that says what and where, and one that says what to do. Exit codes are in [`exit`].
+//! failure is one line that says what and where, and one that says what to do. Exit codes are in [`exit`]; defaults for options
+//! come from a file, [`config`].
 //! Rejected: letting commands call the engine's layers; then a server would have to be taught each of them. `device` does,
 //! because it is about the machine and not about a store.
 
 pub mod args;
 mod commands;
+pub mod config;
 pub mod exit;
 mod interrupt;
 mod logging;
@@ -18,22 +20,26 @@ mod session;
 mod size;
 mod terminal;
 mod time;
+mod top;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use helios_engine::ops::{Cancel, Failure};
 
-use args::Cli;
+use config::Refused;
 use exit::Exit;
 use session::{Session, Stop};
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match config::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(Refused::File { failure, json }) => {
+            report(&failure, json);
+            return Exit::from(failure.class).into();
+        }
+        Err(Refused::Arguments(error)) => {
             // Help and version come this way too, with code 0. A closed standard output is no error.
             let _ = error.print();
             return if error.use_stderr() {

@@ -1,6 +1,6 @@
 //! One run of the program: its store, its output, its wish to stop.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -172,6 +172,11 @@ impl Session {
             Some(socket) => Attached::connect(&socket),
             None => Ok(None),
         }
+    }
+
+    /// The store that the options name, or the default one.
+    pub fn store_address(&self) -> Result<OsString, Failure> {
+        Ok(place::choose(self.global.store.as_deref())?.address)
     }
 
     /// The store that a server is to own; the default one is made if it is missing.

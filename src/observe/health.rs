@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use helios_engine::reactor::ReactorId;
-use serde_json::{Value, json};
 
 use super::http::Page;
 use super::pulse::Pulse;
 use crate::serve::counters::Observed;
+use crate::wire::message::{self, Health as Told};
 
 /// A reactor that has said nothing for so long hangs. Its longest turn is some milliseconds.
 const PULSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -241,25 +241,29 @@ impl Health {
     /// All of it; `is_well` chooses between the status codes 200 and 503.
     pub fn page(&self, is_well: impl Fn(&Health) -> bool) -> Page {
         let status = if is_well(self) { 200 } else { 503 };
-        Page::json(status, &self.to_json())
+        let told = serde_json::to_value(self.told()).expect("plain values");
+        Page::json(status, &told)
     }
 
-    fn to_json(&self) -> Value {
-        let reasons = self.reasons.iter();
-        let reasons: Vec<Value> = reasons
-            .map(|reason| json!({ "reason": reason.condition.name(), "message": reason.message }))
-            .collect();
-        json!({
-            "live": self.is_live(),
-            "ready": self.is_ready(),
-            "degraded": self.is_degraded(),
-            "reasons": reasons,
-        })
+    /// As it is told to those who ask.
+    pub fn told(&self) -> Told {
+        let told = |reason: &Reason| message::Reason {
+            reason: reason.condition.name().to_owned(),
+            message: reason.message.clone(),
+        };
+        Told {
+            live: self.is_live(),
+            ready: self.is_ready(),
+            degraded: self.is_degraded(),
+            reasons: self.reasons.iter().map(told).collect(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn sound() -> Facts {

@@ -11,6 +11,7 @@ use helios_engine::store::histogram::Class;
 
 use super::exposition::{Exposition, Family, Kind, seconds};
 use super::health::{Condition, Health};
+use super::process;
 use crate::serve::counters::{BOUNDS_NS, KINDS, LANES, OUTCOMES, Observed, Served, TURNED_AWAY};
 
 /// Bounds of the histograms of the engine, in nanoseconds: a visible commit takes microseconds, a durable one what the device
@@ -43,6 +44,7 @@ pub fn page(observed: &Observed, health: &Health) -> String {
     let mut page = Exposition::default();
     let store = observed.host().store();
     about(&mut page, observed);
+    process::gauges(&mut page, store);
     conditions(&mut page, store, health);
     server(&mut page, &observed.served());
     reactors(&mut page, store);

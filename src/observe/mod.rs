@@ -1,7 +1,9 @@
 //! How a served store is watched: metrics and health over HTTP, and what the service manager is told.
 //!
-//! [`http`] answers requests, [`metrics`] and [`health`] make the pages, [`exposition`] is the text format of metrics, [`pulse`]
-//! finds out whether reactors turn, [`notify`] speaks to the service manager and [`inherited`] takes the sockets it passes.
+//! [`http`] answers requests, [`metrics`] and [`health`] make the pages, [`exposition`] is the text format of metrics and
+//! [`reading`] its other half, [`process`] is what the system says, [`pulse`] finds out whether reactors turn, [`notify`] speaks to
+//! the service manager and [`inherited`] takes the sockets it passes. Clients of the control socket get the same pages from
+//! [`observer`].
 //!
 //! Invariants: nothing here runs on a reactor, besides the one word with which it says that it turns; whatever a client of the
 //! endpoint sends or does not send, the store is served as before.
@@ -14,14 +16,29 @@ pub mod http;
 pub mod inherited;
 pub mod metrics;
 pub mod notify;
+pub mod process;
 pub mod pulse;
+pub mod reading;
 
 use helios_engine::ops::Failure;
 
+use crate::serve::Observer;
 use crate::serve::counters::Observed;
 use health::Health;
 use http::{Endpoint, Listener, Page};
+use parking_lot::Mutex;
 use pulse::Pulse;
+
+/// Makes the pages that clients of the control socket ask for.
+pub fn observer() -> Observer {
+    let pulse: Mutex<Option<Pulse>> = Mutex::new(None);
+    Box::new(move |observed| {
+        let mut pulse = pulse.lock();
+        let pulse = pulse.get_or_insert_with(|| Pulse::new(observed.host().store().runtime()));
+        let health = Health::of(observed, pulse);
+        (metrics::page(observed, &health), health.told())
+    })
+}
 
 /// Serves the pages of a server on a thread of its own, until what is returned is dropped.
 ///

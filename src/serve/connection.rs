@@ -25,6 +25,7 @@ use super::counters::{CallKind, Outcome, Tally, Timed};
 use super::exchange::{Outgoing, Remote};
 use super::files::{self, OpenTrees};
 use super::memory::{Holder, Share};
+use super::observe::observe;
 use super::outbox::Outbox;
 use super::{CALLS_MAX, HELLO_PATIENCE, STALL_PATIENCE, Server};
 use crate::wire::frame::{Frame, Kind};
@@ -330,7 +331,7 @@ impl Connection {
         self.tally.ended(timed, self.local.clock().now(), outcome);
     }
 
-    /// Calls that concern working trees.
+    /// Calls that concern working trees, or the server.
     fn work(
         self: &Rc<Self>,
         number: u64,
@@ -348,6 +349,7 @@ impl Connection {
             }
             Call::ForkFiles { tree, branch } => files::fork(self, number, timed, tree, branch),
             Call::CloseFiles { tree } => files::close(self, number, timed, tree),
+            Call::Observe => observe(self, number, timed),
             Call::Ping | Call::Run { .. } => unreachable!("answered by the caller"),
         }
     }

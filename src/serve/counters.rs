@@ -16,8 +16,9 @@ use super::Server;
 pub use super::admission::GateState;
 use crate::wire::message::Call;
 
-/// Kinds of calls, as they are named where they are counted: those of working trees, and each operation of `run`.
-pub const KINDS: [&str; 32] = [
+/// Kinds of calls, as they are named where they are counted: those of working trees and of the server, and each
+/// operation of `run`.
+pub const KINDS: [&str; 33] = [
     "ping",
     "open_files",
     "files",
@@ -50,6 +51,7 @@ pub const KINDS: [&str; 32] = [
     "merge",
     "restore",
     "materialize",
+    "observe",
 ];
 
 /// What comes of calls: an answer, the class of a failure, or nobody who wanted to know.
@@ -109,6 +111,7 @@ impl CallKind {
             Call::Files { .. } => 2,
             Call::ForkFiles { .. } => 3,
             Call::CloseFiles { .. } => 4,
+            Call::Observe => 32,
             Call::Run { request } => match request {
                 Request::Init(_) => 5,
                 Request::Info => 6,
@@ -200,7 +203,7 @@ struct Calls {
 }
 
 /// What happens on one reactor; written by its thread alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct Reactor {
     received_bytes: Counter,
@@ -208,6 +211,18 @@ struct Reactor {
     trees_opened: Counter,
     trees_closed: Counter,
     calls: [Calls; KINDS.len()],
+}
+
+impl Default for Reactor {
+    fn default() -> Reactor {
+        Reactor {
+            received_bytes: Counter::default(),
+            sent_bytes: Counter::default(),
+            trees_opened: Counter::default(),
+            trees_closed: Counter::default(),
+            calls: std::array::from_fn(|_| Calls::default()),
+        }
+    }
 }
 
 /// See the module.
@@ -444,6 +459,7 @@ mod tests {
                 branch: "b".into(),
             },
             Call::CloseFiles { tree: 1 },
+            Call::Observe,
             run(Request::Info),
             run(Request::Stats),
             run(Request::Commit(Default::default())),

@@ -2,8 +2,8 @@
 //!
 //! `listener` accepts and says who may come in, `connection` is one client on one reactor, `outbox` what goes back to it,
 //! `files` are the working trees it has open, `memory` is what all of that takes, `workers` run whole requests, which block, on
-//! threads of their own, `exchange` is the other end of those threads, and `admission` says who goes next. [`counters`] is what
-//! all of them count, for whoever looks.
+//! threads of their own, `exchange` is the other end of those threads, `admission` says who goes next, and `observe` answers
+//! those who want to know how the server is. [`counters`] is what all of them count, for whoever looks.
 //! What the frames say is in [`crate::wire`].
 //!
 //! Invariants: a reactor never blocks; the memory of each connection and of all together is bounded (`memory`), whatever clients
@@ -18,6 +18,7 @@ mod exchange;
 mod files;
 mod listener;
 mod memory;
+mod observe;
 mod outbox;
 mod workers;
 
@@ -36,12 +37,18 @@ use listener::Control;
 pub(crate) use listener::remove_stale;
 pub use memory::LIMIT_MIN as MEMORY_MIN;
 use memory::Memory;
+use observe::Observation;
+pub use observe::Observer;
 use workers::Workers;
 
 /// Calls of one connection that may be under way at once.
 pub const CALLS_MAX: u32 = 64;
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 4096;
+/// Requests that run at once, on a thread each. They mostly wait, for the device or for their client.
+const REQUESTS_MAX: usize = 16;
+/// Requests that wait for such a thread.
+const REQUESTS_WAITING_MAX: usize = 256;
 /// Bytes for one client that wait to be sent, before what makes more of them waits too.
 const OUTBOX_BYTES: usize = 8 << 20;
 /// A client that has not said who it is within this time is no client.
@@ -54,7 +61,6 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 pub const ENDING_PATIENCE: Duration = Duration::from_secs(180);
 
 /// How a store is served.
-#[derive(Debug)]
 pub struct Options {
     /// Where clients come in; absent: beside the store's lock file.
     pub control: Option<PathBuf>,
@@ -64,6 +70,8 @@ pub struct Options {
     pub allow_uids: Vec<u32>,
     /// Memory that clients may hold together; absent: an eighth of the machine's, at least 256 MiB.
     pub memory: Option<u64>,
+    /// Makes the pages of metrics that clients ask for.
+    pub observer: Observer,
 }
 
 /// What all connections share.
@@ -72,6 +80,7 @@ struct Server {
     workers: Workers,
     /// One for each reactor.
     gates: Box<[Arc<Gate>]>,
+    observation: Observation,
     allow_uids: Vec<u32>,
     program: String,
     counters: Arc<Counters>,
@@ -116,7 +125,8 @@ impl Serving {
             .collect();
         let server = Arc::new(Server {
             host,
-            workers: Workers::start()?,
+            workers: Workers::start("request", REQUESTS_MAX, REQUESTS_WAITING_MAX)?,
+            observation: Observation::start(options.observer)?,
             gates,
             allow_uids: options.allow_uids,
             program: format!("helios {}", env!("CARGO_PKG_VERSION")),
@@ -166,6 +176,7 @@ impl Serving {
             wait(Duration::from_millis(5));
         }
         server.workers.end();
+        server.observation.end();
         let left = server.calls.load(Ordering::Acquire);
         if left > 0 {
             tracing::warn!(

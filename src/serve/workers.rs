@@ -13,12 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use super::admission::{ClientNumber, Fair, Lane};
 use super::io_failure;
 
-/// Requests that run at once. They mostly wait, for the device or for their client.
-const THREADS: usize = 16;
-/// Of them such that change something.
-const CHANGING_MAX: usize = 12;
-/// Requests that wait for a thread: of all clients, and of one.
-const WAITING_MAX: usize = 256;
+/// Requests of one client that wait for a thread.
 const WAITING_EACH_MAX: usize = 64;
 /// When to come again, in milliseconds.
 const RETRY_AFTER_MS: u64 = 100;
@@ -43,6 +38,8 @@ struct Queue {
     waiting: [Fair<Job>; 2],
     /// By lane.
     running: [usize; 2],
+    /// Requests that change something, at once.
+    changing_max: usize,
     ended: bool,
 }
 
@@ -50,7 +47,7 @@ impl Queue {
     /// The next request that may run. Those that only look go first: they are short, and somebody waits for each of them.
     fn next(&mut self) -> Option<(Lane, Job)> {
         let lane = [Lane::Looks, Lane::Changes].into_iter().find(|lane| {
-            let allowed = *lane == Lane::Looks || self.running[Lane::Changes as usize] < CHANGING_MAX;
+            let allowed = *lane == Lane::Looks || self.running[Lane::Changes as usize] < self.changing_max;
             allowed && !self.waiting[*lane as usize].is_empty()
         })?;
         let (_, job) = self.waiting[lane as usize].pop()?;
@@ -63,7 +60,6 @@ impl Queue {
     }
 }
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     /// There may be something to do.
@@ -73,24 +69,34 @@ struct Shared {
 /// The threads.
 pub struct Workers {
     shared: Arc<Shared>,
+    count: usize,
+    waiting_max: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Workers {
-    /// Starts them.
-    pub fn start() -> Result<Workers, Failure> {
-        let shared = Arc::<Shared>::default();
-        let mut threads = Vec::with_capacity(THREADS);
-        for number in 0..THREADS {
+    /// Starts that many, for as many requests at once and so many more that wait. A quarter is for those that only look.
+    pub fn start(name: &str, count: usize, waiting_max: usize) -> Result<Workers, Failure> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue {
+                changing_max: count - count / 4,
+                ..Queue::default()
+            }),
+            rung: Condvar::new(),
+        });
+        let mut threads = Vec::with_capacity(count);
+        for number in 0..count {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new()
-                .name(format!("request-{number}"))
+                .name(format!("{name}-{number}"))
                 .spawn(move || work(&shared))
                 .map_err(|error| io_failure("start a thread", &error))?;
             threads.push(thread);
         }
         Ok(Workers {
             shared,
+            count,
+            waiting_max,
             threads: Mutex::new(threads),
         })
     }
@@ -110,7 +116,7 @@ impl Workers {
             return Err(Failure::busy("the owner of the store is ending", RETRY_AFTER_MS));
         }
         let own: usize = queue.waiting.iter().map(|waiting| waiting.len_of(client)).sum();
-        if queue.waiting() >= WAITING_MAX || own >= WAITING_EACH_MAX {
+        if queue.waiting() >= self.waiting_max || own >= WAITING_EACH_MAX {
             return Err(Failure::busy("too many requests wait already", RETRY_AFTER_MS));
         }
         queue.waiting[lane as usize].push(client, Box::new(job));
@@ -123,7 +129,7 @@ impl Workers {
     pub fn load(&self) -> Load {
         let queue = self.shared.queue.lock();
         Load {
-            threads: THREADS as u64,
+            threads: self.count as u64,
             busy: queue.running.iter().sum::<usize>() as u64,
             waiting: queue.waiting() as u64,
         }
@@ -168,6 +174,10 @@ mod tests {
 
     use super::*;
 
+    const THREADS: usize = 16;
+    /// Of them such that change something.
+    const CHANGING_MAX: usize = 12;
+
     /// Threads that wait until they are let go, by lane.
     fn hold(
         workers: &Workers,
@@ -195,7 +205,7 @@ mod tests {
     /// another's waiting behind all of them; each is bounded. Method: requests that last until they are told to end.
     #[test]
     fn clients_and_lanes_share_the_threads() {
-        let workers = Workers::start().expect("threads");
+        let workers = Workers::start("test", THREADS, 256).expect("threads");
         let (started, gates) = hold(&workers, 1, Lane::Changes, CHANGING_MAX + 20);
         for _ in 0..CHANGING_MAX {
             started.recv().expect("they start");

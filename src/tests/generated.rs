@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 31] = [
     "init",
     "info",
     "stats",
@@ -31,6 +31,8 @@ const COMMANDS: [&str; 29] = [
     "merge",
     "restore",
     "materialize",
+    "serve",
+    "top",
     "device",
     "completions",
     "man",

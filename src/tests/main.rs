@@ -2,24 +2,34 @@
 //!
 //! Every test has a home, a store and a working directory of its own. Nothing here looks at wall-clock time.
 
+mod config;
 mod content;
+mod conversations;
 mod crash;
 mod device;
 mod errors;
 mod exposition;
 mod generated;
+mod killed_clients;
+mod killed_owners;
 mod kills;
 mod large;
 mod memory;
 mod merge;
+mod mutation;
 mod observe;
+mod other_users;
 mod output;
+mod owner;
+mod restarts;
 mod revisions;
 mod sandbox;
 mod serve;
+mod slow_clients;
 mod snapshot;
 mod space;
 mod state;
 mod store;
+mod top;
 mod upkeep;
 mod user_space;

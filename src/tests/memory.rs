@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use helios::client::{CallError, Client};
-use helios::ops::Class;
 use helios::ops::files::{FileStep, OpenFiles};
+use helios::ops::{Class, Durability};
 use helios::wire::message::Call;
 
-use crate::observe::Server;
+use crate::owner::{Owner, commit, read, write};
 use crate::sandbox::{Sandbox, pattern};
 
 /// Looks at the server before something is taken never to happen.
 const LOOKS_MAX: usize = 2_000;
 
-fn server(sandbox: &Sandbox, memory: &str) -> Server {
-    Server::start(sandbox, &["--metrics", "tcp:127.0.0.1:0", "--memory", memory])
+fn server(sandbox: &Sandbox, memory: &str) -> Owner {
+    sandbox.serve_with(&["--memory", memory])
 }
 
 fn fork(client: &mut Client, branch: &str) -> Result<u64, CallError> {
@@ -24,32 +24,6 @@ fn fork(client: &mut Client, branch: &str) -> Result<u64, CallError> {
         fork: Some(branch.into()),
         ..OpenFiles::default()
     })
-}
-
-fn write(path: &str, bytes: usize) -> FileStep {
-    FileStep::Write {
-        path: path.into(),
-        bytes: bytes as u64,
-        offset: None,
-        parents: true,
-        mode: None,
-    }
-}
-
-fn read(path: &str) -> FileStep {
-    FileStep::Read {
-        path: path.into(),
-        offset: 0,
-        length: None,
-    }
-}
-
-fn commit() -> FileStep {
-    FileStep::Commit {
-        message: "a step".into(),
-        durability: helios::ops::Durability::Visible,
-        expect: None,
-    }
 }
 
 /// Path of a file: 50 in each directory.
@@ -77,7 +51,7 @@ fn populate(client: &mut Client, files: usize) {
         let steps = numbers
             .clone()
             .map(|number| write(&path(number), path(number).len()));
-        let steps = steps.chain([commit()]).collect();
+        let steps = steps.chain([commit(Durability::Visible)]).collect();
         let body: String = numbers.map(path).collect();
         done(client, tree, steps, body.as_bytes());
     }
@@ -86,12 +60,16 @@ fn populate(client: &mut Client, files: usize) {
         .expect("it closes");
 }
 
-fn held(server: &Server) -> u64 {
-    server.metrics().sum("helios_client_memory_bytes", &[]) as u64
+fn figure(server: &Owner, name: &str) -> f64 {
+    server.metrics().sum(name, &[]).expect("it is there")
+}
+
+fn held(server: &Owner) -> u64 {
+    figure(server, "helios_client_memory_bytes") as u64
 }
 
 /// Waits until the server holds at most that much.
-fn wait_for(server: &Server, bytes: u64) {
+fn wait_for(server: &Owner, bytes: u64) {
     for _ in 0..LOOKS_MAX {
         if held(server) <= bytes {
             return;
@@ -115,7 +93,7 @@ fn clients_beyond_the_bound_are_refused_and_come_again() {
     let sandbox = Sandbox::new();
     let server = server(&sandbox, "8M");
     populate(&mut server.client(), 1000);
-    let limit = server.metrics().sum("helios_client_memory_limit_bytes", &[]) as u64;
+    let limit = figure(&server, "helios_client_memory_limit_bytes") as u64;
     assert_eq!(limit, 8 << 20);
     wait_for(&server, 64 << 10);
     let large = pattern(600 << 10, 5);
@@ -140,7 +118,7 @@ fn clients_beyond_the_bound_are_refused_and_come_again() {
     assert_eq!(failure.class, Class::Busy, "{failure:?}");
     assert!(failure.retry_after_ms.is_some_and(|ms| ms > 0));
     assert!(failure.hint.expect("advice").contains("--memory"));
-    assert!(server.metrics().sum("helios_client_memory_refusals_total", &[]) >= 1.0);
+    assert!(figure(&server, "helios_client_memory_refusals_total") >= 1.0);
     // Looking works for everybody, and commits are how there comes to be room again.
     for (client, tree) in clients
         .iter_mut()
@@ -155,9 +133,9 @@ fn clients_beyond_the_bound_are_refused_and_come_again() {
         }
     }
     let first = &mut clients[0];
-    done(&mut first.0, first.1, vec![commit()], b"");
+    done(&mut first.0, first.1, vec![commit(Durability::Visible)], b"");
     done(&mut refused, tree, vec![write("large", large.len())], &large);
-    done(&mut refused, tree, vec![commit()], b"");
+    done(&mut refused, tree, vec![commit(Durability::Visible)], b"");
     assert!(done(&mut refused, tree, vec![read("large")], b"") == large);
     // One that closes its tree, and others that go without a word.
     let (mut last, tree_of_last) = clients.pop().expect("some");
@@ -174,7 +152,7 @@ fn clients_beyond_the_bound_are_refused_and_come_again() {
     done(
         &mut client,
         tree,
-        vec![write("large", large.len()), commit()],
+        vec![write("large", large.len()), commit(Durability::Visible)],
         &large,
     );
     server.end();
@@ -253,7 +231,7 @@ fn memory_is_flat_however_long_clients_work() {
                 let at = |edit: usize| path((number * 331 + round * 1657 + edit * 1201) % FILES);
                 let text = format!("{number} {round}");
                 let steps = (0..10).map(|edit| write(&at(edit), text.len()));
-                let steps = steps.chain([commit()]).collect();
+                let steps = steps.chain([commit(Durability::Visible)]).collect();
                 done(client, *tree, steps, text.repeat(10).as_bytes());
             }
         }
@@ -269,10 +247,7 @@ fn memory_is_flat_however_long_clients_work() {
         "{after_some}, then {after_many}"
     );
     assert!(after_many < (CLIENTS as u64) * (600 << 10), "{after_many}");
-    assert_eq!(
-        server.metrics().sum("helios_client_memory_refusals_total", &[]),
-        0.0
-    );
+    assert_eq!(figure(&server, "helios_client_memory_refusals_total"), 0.0);
     for (client, tree) in &mut clients {
         for number in (0..FILES).step_by(1001) {
             done(client, *tree, vec![read(&path(number))], b"");
@@ -304,13 +279,15 @@ fn trees_that_have_read_much_make_way() {
         clients.push((client, tree));
     }
     assert!(held(&server) <= 3 << 20);
-    assert_eq!(
-        server.metrics().sum("helios_client_memory_refusals_total", &[]),
-        0.0
-    );
+    assert_eq!(figure(&server, "helios_client_memory_refusals_total"), 0.0);
     for (client, tree) in &mut clients {
         let text = b"small";
-        done(client, *tree, vec![write(&path(77), text.len()), commit()], text);
+        done(
+            client,
+            *tree,
+            vec![write(&path(77), text.len()), commit(Durability::Visible)],
+            text,
+        );
         assert_eq!(done(client, *tree, vec![read(&path(77))], b""), text);
         assert_eq!(
             done(client, *tree, vec![read(&path(78))], b""),

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, pattern};
 
 /// `main` with a few files, and `agent` at the same commit.
 fn forked() -> Sandbox {
@@ -277,4 +277,78 @@ fn a_winner_takes_the_branch() {
     assert_eq!(sandbox.run(["cat", &format!("{loser}:both")]), "main's");
     // What was given up can be merged again like any other revision.
     conflicts(&sandbox, &["merge", &loser, "--into", "main"]);
+}
+
+/// Goal: a merge for which there is no room fails with the code of a full store and changes nothing, and works when room has been
+/// made. Method: two branches that have changed many directories; the store is filled by a third, in ever smaller pieces; the merge;
+/// the third branch deleted; the merge again.
+#[test]
+fn a_merge_into_a_full_store_changes_nothing() {
+    let sandbox = Sandbox::bare();
+    sandbox.run(["init", "--size", "64M", "-q"]);
+    let fill = |side: &str| {
+        for directory in 0..150 {
+            for number in 0..20 {
+                sandbox.write(
+                    format!("tree/{directory}/{side}-{number}"),
+                    format!("{side} {directory} {number}"),
+                );
+            }
+        }
+    };
+    fill("base");
+    sandbox.run(["commit", "tree", "-b", "main", "-q"]);
+    sandbox.run(["branch", "agent", "main"]);
+    fill("ours");
+    let ours = id(&sandbox.json(["commit", "tree", "-b", "main"])["commit"]);
+    sandbox.run(["restore", "agent", "tree", "--delete", "--no-backup"]);
+    fill("theirs");
+    sandbox.run(["commit", "tree", "-b", "agent", "-q"]);
+
+    let mut length = 4 << 20;
+    for number in 0..1000 {
+        let name = format!("filler/{number}");
+        sandbox.write(&name, pattern(length, number));
+        let output = sandbox
+            .helios()
+            .args(["commit", "filler", "-b", "filler"])
+            .output()
+            .expect("it runs");
+        match output.status.code() {
+            Some(0) => {}
+            Some(6) => {
+                fs::remove_file(sandbox.work().join(name)).expect("it was there");
+                length /= 4;
+            }
+            code => panic!("{code:?}: {}", String::from_utf8_lossy(&output.stderr)),
+        }
+        if length < 4096 {
+            break;
+        }
+    }
+    assert!(length < 4096, "the store does not get full");
+
+    let message = sandbox.fails(6, ["merge", "agent", "--into", "main"]);
+    assert!(
+        message.contains("full") && message.contains("hint: "),
+        "{message}"
+    );
+    assert_eq!(head(&sandbox, "main"), ours);
+    assert_eq!(
+        sandbox.json(["check", "--read-data"])["damage"],
+        serde_json::json!([])
+    );
+
+    sandbox.run(["branch", "-d", "filler"]);
+    sandbox.run(["gc"]);
+    assert_eq!(
+        sandbox.json(["merge", "agent", "--into", "main"])["outcome"],
+        "merged"
+    );
+    assert_eq!(sandbox.run(["cat", "main:149/theirs-19"]), "theirs 149 19");
+    assert_eq!(sandbox.run(["cat", "main:0/ours-0"]), "ours 0 0");
+    assert_eq!(
+        sandbox.json(["check", "--read-data"])["damage"],
+        serde_json::json!([])
+    );
 }

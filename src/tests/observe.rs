@@ -7,96 +7,33 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::time::Duration;
 
 use bytes::Bytes;
 use helios::client::Client;
-use helios::ops::files::{FileStep, OpenFiles};
 use helios::wire::message::Call;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::exposition::Metrics;
+use crate::owner::{Owner, PATIENCE, commit, open, write};
 use crate::sandbox::Sandbox;
 
-/// Long enough that only something lost takes it.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A server of a sandbox's store; killed when the test ends without ending it.
-pub struct Server {
-    child: Child,
-    ready: Value,
+/// A connection to where the metrics of a server are.
+fn connect(owner: &Owner) -> TcpStream {
+    let address = owner.ready["metrics"].as_str().expect("an address");
+    let address = address.strip_prefix("tcp:").expect("over TCP");
+    let socket = TcpStream::connect(address).expect("it listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    socket
 }
 
-impl Server {
-    pub fn start(sandbox: &Sandbox, more: &[&str]) -> Server {
-        let mut command = sandbox.process(assert_cmd::cargo::cargo_bin!("helios"));
-        command.args(["serve", "--json"]).args(more);
-        Server::of(command)
-    }
-
-    fn of(mut command: Command) -> Server {
-        let mut child = command.spawn().expect("the program starts");
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        stdout.read_line(&mut line).expect("it says where it listens");
-        if line.is_empty() {
-            let mut stderr = String::new();
-            if let Some(pipe) = child.stderr.as_mut() {
-                pipe.read_to_string(&mut stderr).expect("its last words");
-            }
-            panic!("the server did not start: {stderr}");
-        }
-        let ready = serde_json::from_str(&line).expect("one value");
-        Server { child, ready }
-    }
-
-    pub fn client(&self) -> Client {
-        let path = Path::new(self.ready["control"].as_str().expect("a path"));
-        let mut client = Client::connect(path).expect("it listens");
-        let socket = client.conversation().socket();
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        client
-    }
-
-    /// Where its metrics are, without `tcp:`.
-    fn tcp(&self) -> String {
-        let address = self.ready["metrics"].as_str().expect("an address");
-        address.strip_prefix("tcp:").expect("over TCP").to_owned()
-    }
-
-    fn connect(&self) -> TcpStream {
-        let socket = TcpStream::connect(self.tcp()).expect("it listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        socket
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        ask(self.connect(), path)
-    }
-
-    pub fn metrics(&self) -> Metrics {
-        let (status, text) = self.get("/metrics");
-        assert_eq!(status, 200);
-        Metrics::parse(&text)
-    }
-
-    /// Ends it as an operator would.
-    pub fn end(mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a process"), Signal::TERM).expect("it runs");
-        let status = self.child.wait().expect("it ends");
-        assert!(status.success(), "{status}");
-    }
+fn get(owner: &Owner, path: &str) -> (u16, String) {
+    ask(connect(owner), path)
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn scrape(owner: &Owner) -> Metrics {
+    let (status, text) = get(owner, "/metrics");
+    assert_eq!(status, 200);
+    Metrics::parse(&text)
 }
 
 /// Asks for a page; its status and body.
@@ -115,20 +52,12 @@ fn ask(mut socket: impl Read + Write, path: &str) -> (u16, String) {
 }
 
 fn write_and_commit(client: &mut Client, tree: u64, text: &str) {
-    let write = FileStep::Write {
-        path: "file".into(),
-        bytes: text.len() as u64,
-        offset: None,
-        parents: true,
-        mode: None,
-    };
-    let commit = FileStep::Commit {
-        message: "a step".into(),
-        durability: Default::default(),
-        expect: None,
-    };
     let (results, _) = client
-        .files(tree, vec![write, commit], text.as_bytes().to_vec())
+        .files(
+            tree,
+            vec![write("file", text.len()), commit(Default::default())],
+            text.as_bytes().to_vec(),
+        )
         .expect("an answer");
     assert_eq!(results.failed, None);
 }
@@ -138,20 +67,15 @@ fn write_and_commit(client: &mut Client, tree: u64, text: &str) {
 #[test]
 fn metrics_count_what_the_server_does() {
     let sandbox = Sandbox::new();
-    let server = Server::start(&sandbox, &["--metrics", "tcp:127.0.0.1:0"]);
-    let before = server.metrics();
+    let server = sandbox.serve_with(&["--metrics", "tcp:127.0.0.1:0"]);
+    let before = scrape(&server);
     assert_eq!(before.sum("helios_connections", &[]), 0.0);
     assert_eq!(before.sum("helios_calls_total", &[]), 0.0);
     let mut client = server.client();
     for _ in 0..3 {
         client.call(&Call::Ping, Bytes::new()).expect("an answer");
     }
-    let request = OpenFiles {
-        branch: "main".into(),
-        create: true,
-        ..OpenFiles::default()
-    };
-    let tree = client.open_files(request).expect("a tree");
+    let tree = open(&mut client, "main", None);
     for text in ["one", "two"] {
         write_and_commit(&mut client, tree, text);
     }
@@ -160,7 +84,7 @@ fn metrics_count_what_the_server_does() {
         .expect_err("no such tree");
     sandbox.run(["branch"]);
     sandbox.fails(3, ["cat", "main:nothing"]);
-    let after = server.metrics();
+    let after = scrape(&server);
     for (call, outcome, count) in [
         ("ping", "ok", 3.0),
         ("open_files", "ok", 1.0),
@@ -224,7 +148,7 @@ fn metrics_count_what_the_server_does() {
 fn a_healthy_server_says_so() {
     let sandbox = Sandbox::new();
     let path = sandbox.path("metrics.sock");
-    let server = Server::start(&sandbox, &["--metrics", &format!("unix:{}", path.display())]);
+    let server = sandbox.serve_with(&["--metrics", &format!("unix:{}", path.display())]);
     let get = |page: &str| {
         let socket = UnixStream::connect(&path).expect("it listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -280,10 +204,10 @@ fn places_of_metrics_are_checked() {
 #[test]
 fn bad_clients_of_http_harm_nobody() {
     let sandbox = Sandbox::new();
-    let server = Server::start(&sandbox, &["--metrics", "tcp:127.0.0.1:0"]);
+    let server = sandbox.serve_with(&["--metrics", "tcp:127.0.0.1:0"]);
     let mut held = Vec::new();
     for number in 0..400 {
-        let mut socket = server.connect();
+        let mut socket = connect(&server);
         // A server that has heard enough closes; then there is nobody to write to.
         let _ = match number % 5 {
             0 => Ok(()),
@@ -294,12 +218,12 @@ fn bad_clients_of_http_harm_nobody() {
         };
         held.push(socket);
         if number % 100 == 0 {
-            server.metrics();
+            scrape(&server);
         }
     }
-    assert_eq!(server.metrics().sum("helios_live", &[]), 1.0);
-    assert_eq!(server.get("/healthz").0, 200);
-    let mut endless = server.connect();
+    assert_eq!(scrape(&server).sum("helios_live", &[]), 1.0);
+    assert_eq!(get(&server, "/healthz").0, 200);
+    let mut endless = connect(&server);
     let mut sent = 0;
     let ended = loop {
         match endless.write(&[b'x'; 4096]) {
@@ -312,7 +236,7 @@ fn bad_clients_of_http_harm_nobody() {
         matches!(ended, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
         "{ended:?}"
     );
-    let mut half = server.connect();
+    let mut half = connect(&server);
     half.write_all(b"GET /metrics HTTP/1.1\r\n").expect("it reads");
     let mut rest = Vec::new();
     let over = half.read_to_end(&mut rest);
@@ -331,8 +255,8 @@ fn bad_clients_of_http_harm_nobody() {
 #[test]
 fn alerts_and_dashboard_use_metrics_that_exist() {
     let sandbox = Sandbox::new();
-    let server = Server::start(&sandbox, &["--metrics", "tcp:127.0.0.1:0"]);
-    let metrics = server.metrics();
+    let server = sandbox.serve_with(&["--metrics", "tcp:127.0.0.1:0"]);
+    let metrics = scrape(&server);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/monitoring");
     let mut exposed: BTreeSet<String> = BTreeSet::new();
     for (name, kind) in &metrics.types {
@@ -403,7 +327,7 @@ fn the_service_manager_is_told() {
         if let Some(pid) = pid {
             command.env("WATCHDOG_PID", pid.to_string());
         }
-        Server::of(command)
+        Owner::of(command)
     };
     let server = start(None);
     hear(&socket, "READY=1");
@@ -445,18 +369,18 @@ fn passed_sockets_are_used() {
         command.stderr(std::os::fd::OwnedFd::from(metrics.try_clone().expect("a copy")));
         command
     };
-    let server = Server::of(command("$$", &[]));
+    let server = Owner::of_passed(command("$$", &[]));
     assert_eq!(server.ready["control"], path.to_str().expect("text"));
     assert_eq!(server.ready["metrics"], format!("tcp:{address}"));
     sandbox.run(["branch"]);
-    let counted = server.metrics();
+    let counted = scrape(&server);
     assert_eq!(counted.sum("helios_calls_total", &[("call", "branch")]), 1.0);
     server.end();
     assert!(path.exists(), "the socket is the manager's");
     let twice = format!("unix:{}", sandbox.path("other").display());
     let output = command("$$", &["--control", &twice]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
-    let server = Server::of(command("1", &[]));
+    let server = Owner::of(command("1", &[]));
     assert_ne!(server.ready["control"], path.to_str().expect("text"));
     assert_eq!(server.ready["metrics"], Value::Null);
     server.end();
@@ -466,7 +390,7 @@ fn passed_sockets_are_used() {
 #[test]
 fn logs_can_be_json() {
     let sandbox = Sandbox::new();
-    let mut server = Server::start(&sandbox, &["--log-format", "json", "-vv"]);
+    let mut server = sandbox.serve_with(&["--log-format", "json", "-vv"]);
     let path = server.ready["control"].as_str().expect("a path");
     let mut socket = UnixStream::connect(path).expect("it listens");
     socket.write_all(&[0xff; 64]).expect("it reads");

@@ -10,6 +10,8 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::owner::Owner;
+
 /// Capacity of test stores; the files are sparse.
 pub const STORE_SIZE: &str = "1G";
 
@@ -64,6 +66,8 @@ impl Sandbox {
             .env_clear()
             .env("HOME", self.path("home"))
             .env("HELIOS_STORE", self.store())
+            // Nor does a configuration file of the machine.
+            .env("HELIOS_CONFIG", "")
             .env("TERM", "dumb")
             .current_dir(self.work());
         command
@@ -77,6 +81,31 @@ impl Sandbox {
             .expect("the program starts")
     }
 
+    /// Serves the store.
+    pub fn serve(&self) -> Owner {
+        self.serve_with(&[])
+    }
+
+    /// Serves the store with more arguments.
+    pub fn serve_with(&self, more: &[&str]) -> Owner {
+        let mut command = self.process(assert_cmd::cargo::cargo_bin!("helios"));
+        command.args(["serve", "--json"]).args(more);
+        Owner::of(command)
+    }
+
+    /// Python with the client of this repository, and the caller's idea of where programs are.
+    pub fn python(&self) -> std::process::Command {
+        let mut command = self.process("python3");
+        command
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env(
+                "PYTHONPATH",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/client"),
+            )
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
     /// Any program, ready to get arguments, with pipes; nothing of the caller's environment reaches it.
     pub fn process(&self, program: impl AsRef<OsStr>) -> std::process::Command {
         let mut command = std::process::Command::new(program);
@@ -84,6 +113,7 @@ impl Sandbox {
             .env_clear()
             .env("HOME", self.path("home"))
             .env("HELIOS_STORE", self.store())
+            .env("HELIOS_CONFIG", "")
             .current_dir(self.work())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

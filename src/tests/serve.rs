@@ -1,11 +1,7 @@
 //! A store that is served: commands that find its owner, clients that misbehave, owners that die.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::Child;
-use std::time::Duration;
+use std::io::Write;
 
 use bytes::Bytes;
 use helios::client::{CallError, Client};
@@ -16,78 +12,8 @@ use helios::wire::message::{Answer, Call, Goodbye, Hello, Message, VERSIONS};
 use helios::wire::stream::Conversation;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::owner::{commit, open, write};
 use crate::sandbox::{Sandbox, pattern};
-
-/// Long enough that only something lost takes it.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A server of a sandbox's store; killed when the test ends without ending it.
-struct Server {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl Server {
-    fn start(sandbox: &Sandbox) -> Server {
-        Server::start_with(sandbox, &[])
-    }
-
-    fn start_with(sandbox: &Sandbox, more: &[&str]) -> Server {
-        let mut child = sandbox.spawn(["serve", "--json"].iter().chain(more));
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        stdout.read_line(&mut line).expect("it says where it listens");
-        if line.is_empty() {
-            let mut stderr = String::new();
-            let pipe = child.stderr.as_mut().expect("a pipe");
-            pipe.read_to_string(&mut stderr).expect("its last words");
-            panic!("the server did not start: {stderr}");
-        }
-        let ready: serde_json::Value = serde_json::from_str(&line).expect("one value");
-        let socket = PathBuf::from(ready["control"].as_str().expect("a path"));
-        Server { child, socket }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a process"), signal).expect("it runs");
-    }
-
-    /// Ends it as an operator would.
-    fn end(mut self) {
-        self.signal(Signal::TERM);
-        let status = self.child.wait().expect("it ends");
-        assert!(status.success(), "{status}");
-        assert!(!self.socket.exists(), "the socket is left behind");
-    }
-
-    /// Ends it as a crash would.
-    fn kill(mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
-    }
-
-    fn connect(&self) -> UnixStream {
-        let socket = UnixStream::connect(&self.socket).expect("it listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        socket
-    }
-
-    fn client(&self) -> Client {
-        let mut client = Client::connect(&self.socket).expect("it listens");
-        let socket = client.conversation().socket();
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        client
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn hello() -> Hello {
     Hello {
@@ -95,16 +21,6 @@ fn hello() -> Hello {
         versions: VERSIONS.to_vec(),
         program: "a test".into(),
     }
-}
-
-fn open(client: &mut Client, branch: &str, fork: Option<&str>) -> u64 {
-    let request = OpenFiles {
-        branch: branch.into(),
-        fork: fork.map(Into::into),
-        create: fork.is_none(),
-        ..OpenFiles::default()
-    };
-    client.open_files(request).expect("a tree")
 }
 
 /// Steps whose failures are told in the results.
@@ -117,24 +33,6 @@ fn failure(client: &mut Client, call: &Call) -> Failure {
     match client.call(call, Bytes::new()) {
         Err(CallError::Failed(failure)) => failure,
         other => panic!("{other:?}"),
-    }
-}
-
-fn write(path: &str, bytes: usize) -> FileStep {
-    FileStep::Write {
-        path: path.into(),
-        bytes: bytes as u64,
-        offset: None,
-        parents: true,
-        mode: None,
-    }
-}
-
-fn commit() -> FileStep {
-    FileStep::Commit {
-        message: "a step".into(),
-        durability: Default::default(),
-        expect: None,
     }
 }
 
@@ -221,7 +119,7 @@ fn same(printed: Vec<String>, sandbox: &Sandbox) -> Vec<String> {
 fn commands_are_the_same_with_an_owner() {
     let alone = Sandbox::new();
     let served = Sandbox::new();
-    let server = Server::start(&served);
+    let server = served.serve();
     let without = same(session(&alone), &alone);
     let with = same(session(&served), &served);
     assert_eq!(without, with);
@@ -234,7 +132,7 @@ fn commands_are_the_same_with_an_owner() {
 #[test]
 fn one_owner_at_a_time() {
     let sandbox = Sandbox::new();
-    let server = Server::start(&sandbox);
+    let server = sandbox.serve();
     assert!(sandbox.fails(5, ["serve"]).contains("in use by process"));
     assert!(
         sandbox
@@ -244,14 +142,14 @@ fn one_owner_at_a_time() {
     sandbox.run(["branch"]);
     server.end();
     sandbox.run(["info"]);
-    let server = Server::start(&sandbox);
+    let server = sandbox.serve();
     let socket = server.socket.clone();
     sandbox.write("f", "x");
     let id = sandbox.run(["put", "f", "-q"]);
     server.kill();
     assert!(socket.exists(), "a killed owner leaves its socket");
     assert_eq!(sandbox.run(["get", id.trim()]), "x");
-    let server = Server::start(&sandbox);
+    let server = sandbox.serve();
     assert_eq!(server.socket, socket);
     assert_eq!(sandbox.run(["get", id.trim()]), "x");
     server.end();
@@ -289,7 +187,7 @@ fn sockets_are_made_where_they_may_be() {
             .contains("unix:")
     );
     let own = format!("unix:{}", sandbox.path("own").display());
-    let server = Server::start_with(&sandbox, &["--control", &own]);
+    let server = sandbox.serve_with(&["--control", &own]);
     assert_eq!(server.socket, sandbox.path("own"));
     sandbox.run(["info"]);
     server.end();
@@ -301,10 +199,15 @@ fn sockets_are_made_where_they_may_be() {
 #[test]
 fn clients_work_on_files() {
     let sandbox = Sandbox::new();
-    let server = Server::start(&sandbox);
+    let server = sandbox.serve();
     let mut client = server.client();
     let main = open(&mut client, "main", None);
-    let (results, _) = steps(&mut client, main, vec![write("a/b", 3), commit()], b"one");
+    let (results, _) = steps(
+        &mut client,
+        main,
+        vec![write("a/b", 3), commit(Default::default())],
+        b"one",
+    );
     assert_eq!(results.failed, None);
     let fork = open(&mut client, "main", Some("agent"));
     let big = pattern(3 << 20, 9);
@@ -315,7 +218,12 @@ fn clients_work_on_files() {
         offset: 0,
         length: None,
     };
-    let (results, output) = steps(&mut client, fork, vec![read("a/b"), read("big"), commit()], b"");
+    let (results, output) = steps(
+        &mut client,
+        fork,
+        vec![read("a/b"), read("big"), commit(Default::default())],
+        b"",
+    );
     assert_eq!(results.failed, None);
     assert!(
         output == [b"one".to_vec(), big.clone()].concat(),
@@ -339,7 +247,12 @@ fn clients_work_on_files() {
         let (answer, _) = client.answer(number).expect("an answer");
         assert!(matches!(answer, Answer::Stepped { results } if results.failed.is_none()));
     }
-    let (results, output) = steps(&mut client, fork, vec![read("log"), commit()], b"");
+    let (results, output) = steps(
+        &mut client,
+        fork,
+        vec![read("log"), commit(Default::default())],
+        b"",
+    );
     assert!(matches!(
         results.results[1],
         FileResult::Committed { unchanged: false, .. }
@@ -373,7 +286,7 @@ fn clients_work_on_files() {
 #[test]
 fn nonsense_ends_its_connection_only() {
     let sandbox = Sandbox::new();
-    let server = Server::start(&sandbox);
+    let server = sandbox.serve();
     let goodbye = |conversation: &mut Conversation| loop {
         match conversation.receive() {
             Ok(Some(frame)) if frame.kind == Kind::Goodbye => {
@@ -450,22 +363,8 @@ fn a_client_that_never_reads_is_bounded() {
     let sandbox = Sandbox::new();
     sandbox.write("big", pattern(8 << 20, 5));
     let id = sandbox.run(["put", "big", "-q"]);
-    let server = Server::start_with(&sandbox, &["--cache", "16M"]);
-    let resident = || {
-        let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).expect("it runs");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("its size");
-        let kib: u64 = line
-            .split_ascii_whitespace()
-            .nth(1)
-            .expect("a number")
-            .parse()
-            .expect("a number");
-        kib >> 10
-    };
-    let before = resident();
+    let server = sandbox.serve_with(&["--cache", "16M"]);
+    let before = server.resident_mib();
     let mut greedy = server.client();
     let request: serde_json::Value = serde_json::json!({
         "call": "run", "request": { "operation": "get", "id": id.trim() }
@@ -483,7 +382,7 @@ fn a_client_that_never_reads_is_bounded() {
         let closed = client.call(&close, Bytes::new()).expect("an answer");
         assert_eq!(closed.0, Answer::Closed);
     }
-    let grown = resident().saturating_sub(before);
+    let grown = server.resident_mib().saturating_sub(before);
     assert!(grown < 300, "{grown} MiB for a client that does not read");
     drop(greedy);
     server.end();
@@ -495,7 +394,7 @@ fn a_client_that_never_reads_is_bounded() {
 fn an_owner_killed_loses_nothing_acknowledged() {
     let sandbox = Sandbox::new();
     for round in 0..5u64 {
-        let server = Server::start(&sandbox);
+        let server = sandbox.serve();
         let mut client = server.client();
         let branch = format!("b{round}");
         let tree = open(&mut client, &branch, None);
@@ -513,7 +412,7 @@ fn an_owner_killed_loses_nothing_acknowledged() {
         for number in 1..100_000u32 {
             let call = Call::Files {
                 tree,
-                steps: vec![write("n", 4), commit()],
+                steps: vec![write("n", 4), commit(Default::default())],
             };
             let frame = call
                 .frame(u64::from(number) + 10)

@@ -10,7 +10,7 @@ use helios_engine::ops::files::{FileResult, FileResults, FileStep, FilesOpened, 
 use helios_engine::ops::{Class, Durability, Failure, GetRequest, Reply, Request, Stage, Step, Warning};
 
 use super::frame::{END, Frame, Kind};
-use super::message::{Answer, Call, Goodbye, Hello, Message, Want, Welcome};
+use super::message::{Answer, Call, Goodbye, Health, Hello, Message, Reason, Want, Welcome};
 
 /// Each message with a name.
 fn messages() -> Vec<(&'static str, Frame)> {
@@ -142,6 +142,17 @@ fn messages() -> Vec<(&'static str, Frame)> {
         path: "a/b".into(),
         message: "it is a socket; left out".into(),
     };
+    let observed = Answer::Observed {
+        health: Health {
+            live: true,
+            ready: true,
+            degraded: true,
+            reasons: vec![Reason {
+                reason: "nearly_full".into(),
+                message: "1 of 100 bytes are free".into(),
+            }],
+        },
+    };
     let goodbye = Goodbye {
         reason: "a frame's checksum is wrong".into(),
     };
@@ -181,6 +192,8 @@ fn messages() -> Vec<(&'static str, Frame)> {
             Failure::busy("too many requests wait already", 100).frame(6),
         ),
         ("goodbye", goodbye.frame(0)),
+        ("observe", Call::Observe.frame(7)),
+        ("observed", observed.frame(7)),
     ]
 }
 

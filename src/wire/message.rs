@@ -68,6 +68,8 @@ pub enum Call {
     },
     /// Answers at once: for measuring and for looking whether the owner is well.
     Ping,
+    /// Asks for the metrics of the owner, as text in the format of Prometheus in frames of kind `Output`, and how it is.
+    Observe,
 }
 
 /// How many bytes of input are wanted.
@@ -102,6 +104,33 @@ pub enum Answer {
     Closed,
     /// Of [`Call::Ping`].
     Pong,
+    /// Of [`Call::Observe`]; the metrics came before.
+    Observed {
+        /// How the owner is.
+        health: Health,
+    },
+}
+
+/// How an owner is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether it does anything; if not, only a new start helps.
+    pub live: bool,
+    /// Whether it takes calls, reads and writes.
+    pub ready: bool,
+    /// Whether something is wrong that leaves it at work.
+    pub degraded: bool,
+    /// Everything that is not as it should be.
+    pub reasons: Vec<Reason>,
+}
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Its stable name.
+    pub reason: String,
+    /// The facts, for people.
+    pub message: String,
 }
 
 /// Why a connection ends.

@@ -7,11 +7,13 @@ mod serve;
 mod space;
 mod state;
 mod store;
+mod top;
 mod upkeep;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::TypedValueParser;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -24,6 +26,7 @@ pub use state::{
     RestoreArgs, StatusArgs, TagArgs,
 };
 pub use store::{CheckArgs, InitArgs};
+pub use top::TopArgs;
 pub use upkeep::{GcArgs, ScrubArgs};
 
 use super::{exit, size, time};
@@ -210,6 +213,23 @@ pub struct Global {
         help_heading = "Output options"
     )]
     pub color: Color,
+    /// Configuration file with defaults for these options and those of `helios serve`
+    ///
+    /// Default: the first of `helios/config.toml` under `$XDG_CONFIG_HOME` (or `~/.config`) and `/etc/helios/config.toml` that
+    /// exists. It is TOML, its keys are the long names of options; flags and environment variables go before it. An empty name
+    /// stands for no file.
+    #[arg(
+        long,
+        global = true,
+        env = "HELIOS_CONFIG",
+        value_name = "FILE",
+        value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from),
+        help_heading = "Configuration options"
+    )]
+    pub config: Option<PathBuf>,
+    /// Read no configuration file
+    #[arg(long, global = true, help_heading = "Configuration options")]
+    pub no_config: bool,
 }
 
 /// Every command.
@@ -283,6 +303,8 @@ pub enum Command {
     Materialize(MaterializeArgs),
     /// Own the store and work for all other commands and clients
     Serve(ServeArgs),
+    /// Watch the owner of the store at work
+    Top(TopArgs),
     /// Prepare NVMe devices and the machine for user space
     Device(DeviceArgs),
     /// Print a completion script for a shell

@@ -24,6 +24,7 @@ Under systemd it says when it is ready and feeds the watchdog while its reactors
 in place of --control and, with FileDescriptorName=metrics, of --metrics.\n
 --memory bounds what clients hold, apart from the cache (--cache) and the index. Near the bound, working trees keep no more of \
 their directories than they need; at it, new work is refused for a moment, and what has been changed is kept.\n
+All of this can be set in a configuration file too (--config), options of this command in its section [serve].\n
 Examples:
   helios serve
   helios serve --store nvme:0000:5e:00.0/1 --control unix:/run/helios/control

@@ -15,6 +15,7 @@ mod serve;
 mod sink;
 mod space;
 mod store;
+mod top;
 mod upkeep;
 
 use helios_engine::ops::Warnings;
@@ -53,6 +54,7 @@ pub fn run(command: Command, session: &mut Session) -> Result<Exit, Stop> {
         Command::Restore(args) => directory::restore(session, args),
         Command::Materialize(args) => directory::materialize(session, args),
         Command::Serve(args) => serve::serve(session, args),
+        Command::Top(args) => top::top(session, &args),
         Command::Device(args) => device::device(session, args),
         Command::Completions { shell } => generate::completions(session, shell),
         Command::Man { directory } => generate::man(session, &directory),

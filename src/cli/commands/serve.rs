@@ -29,6 +29,7 @@ pub fn serve(session: &mut Session, args: ServeArgs) -> Result<Exit, Stop> {
         inherited: inherited.control,
         allow_uids: args.allow_uid,
         memory: args.memory,
+        observer: observe::observer(),
     };
     let serving = Serving::start(host, options)?;
     interrupt::wait_for_clean_end(serve::ENDING_PATIENCE);

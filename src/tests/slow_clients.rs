@@ -1,0 +1,92 @@
+//! Clients that send a byte now and then: they are served, and nobody waits for them.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use bytes::Bytes;
+use helios::wire::frame::{Frame, Kind};
+use helios::wire::message::{Answer, Call, Hello, Message, VERSIONS};
+use helios::wire::stream::Conversation;
+
+use crate::owner::{commit, open, write};
+use crate::sandbox::Sandbox;
+
+/// Slow clients at once.
+const SLOW: usize = 100;
+
+fn hello() -> Frame {
+    let hello = Hello {
+        protocol: "helios".into(),
+        versions: VERSIONS.to_vec(),
+        program: "a slow test".into(),
+    };
+    hello.frame(0)
+}
+
+/// Goal: a frame may come a byte at a time, and whoever is quick is answered meanwhile. Method: a hundred clients, each of which
+/// sends one byte in turn; between two rounds a normal client commits and is answered, although no slow one is. Then all slow ones
+/// are answered.
+#[test]
+fn slow_clients_hold_nobody_up() {
+    let sandbox = Sandbox::new();
+    let owner = sandbox.serve();
+    let mut quick = owner.client();
+    let tree = open(&mut quick, "main", None);
+    let words = [hello().to_bytes(), Call::Ping.frame(7).to_bytes()].concat();
+    let mut slow: Vec<UnixStream> = (0..SLOW).map(|_| owner.connect()).collect();
+    for (number, byte) in words.iter().enumerate() {
+        for socket in &mut slow {
+            socket.write_all(&[*byte]).expect("it listens");
+        }
+        let steps = vec![write("n", 4), commit(Default::default())];
+        let bytes = u32::try_from(number).expect("few").to_le_bytes();
+        let (results, _) = quick.files(tree, steps, bytes.to_vec()).expect("an answer");
+        assert_eq!(results.failed, None);
+        if number + 1 < words.len() {
+            let pings = owner.metrics().sum("helios_calls_total", &[("call", "ping")]);
+            assert_eq!(pings, Some(0.0), "an answer before the question");
+        }
+    }
+    for socket in slow {
+        let mut conversation = Conversation::new(socket);
+        let mut next = || conversation.receive().expect("sound").expect("an answer");
+        assert_eq!(next().kind, Kind::Welcome);
+        let pong = next();
+        assert_eq!((pong.kind, pong.call), (Kind::Reply, 7));
+        assert_eq!(Answer::read(&pong.head).expect("an answer"), Answer::Pong);
+    }
+    let pings = owner
+        .metrics()
+        .sum("helios_calls_total", &[("call", "ping"), ("outcome", "ok")]);
+    assert_eq!(pings, Some(SLOW as f64));
+    drop(quick);
+    owner.comes_to_rest();
+    owner.end();
+}
+
+/// Goal: a client that takes its answer a byte at a time gets all of it, and others are not held up. Method: a content of a few
+/// megabytes is read slowly while another client asks.
+#[test]
+fn a_slow_reader_gets_everything() {
+    let sandbox = Sandbox::new();
+    let content = crate::sandbox::pattern(2 << 20, 3);
+    sandbox.write("content", &content);
+    let id = sandbox.run(["put", "content", "-q"]);
+    let owner = sandbox.serve();
+    let mut get = sandbox.spawn(["get", id.trim()]);
+    let mut stdout = get.stdout.take().expect("a pipe");
+    let mut quick = owner.client();
+    let mut taken = Vec::new();
+    let mut buffer = [0; 4097];
+    loop {
+        let pong = quick.call(&Call::Ping, Bytes::new()).expect("an answer");
+        assert_eq!(pong.0, Answer::Pong);
+        match std::io::Read::read(&mut stdout, &mut buffer).expect("a pipe") {
+            0 => break,
+            length => taken.extend_from_slice(&buffer[..length]),
+        }
+    }
+    assert!(taken == content, "the content came changed");
+    assert!(get.wait().expect("it ends").success());
+    owner.end();
+}
