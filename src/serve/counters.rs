@@ -15,8 +15,9 @@ use helios_engine::reactor::Nanos;
 use super::Server;
 use crate::wire::message::Call;
 
-/// Kinds of calls, as they are named where they are counted: those of working trees, and each operation of `run`.
-pub const KINDS: [&str; 32] = [
+/// Kinds of calls, as they are named where they are counted: those of working trees, each operation of `run`, and
+/// all questions about extents and roots together.
+pub const KINDS: [&str; 33] = [
     "ping",
     "open_files",
     "files",
@@ -49,6 +50,7 @@ pub const KINDS: [&str; 32] = [
     "merge",
     "restore",
     "materialize",
+    "store",
 ];
 
 /// What comes of calls: an answer, the class of a failure, or nobody who wanted to know.
@@ -105,6 +107,7 @@ impl CallKind {
             Call::Files { .. } => 2,
             Call::ForkFiles { .. } => 3,
             Call::CloseFiles { .. } => 4,
+            Call::Store(_) => 32,
             Call::Run { request } => match request {
                 Request::Init(_) => 5,
                 Request::Info => 6,
@@ -427,6 +430,7 @@ mod tests {
                 branch: "b".into(),
             },
             Call::CloseFiles { tree: 1 },
+            Call::Store(crate::wire::extents::Ask::Flush),
             run(Request::Info),
             run(Request::Stats),
             run(Request::Commit(Default::default())),

@@ -5,7 +5,7 @@ use super::references::shown;
 use super::revision::name_text;
 use crate::error::{Error, Result};
 use crate::ops::{Exchange, ExpireRequest, Expired, ForgetRequest, Forgot, ForgotBranch};
-use crate::store::Ack;
+use crate::access::Ack;
 use crate::trees::{Forgetting, Keep};
 
 impl Engine {

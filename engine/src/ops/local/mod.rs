@@ -7,6 +7,7 @@
 mod check;
 mod commit;
 mod content;
+mod desk;
 mod diff;
 mod directory;
 mod forget;
@@ -36,8 +37,9 @@ use super::{
 use crate::device::Backend;
 use crate::error::Result;
 use crate::reactor::Polling;
+pub use desk::Desk;
 pub use host::{Host, owner_socket};
-use open::{Access, Engine};
+use open::{Engine, Rights};
 
 /// Which store, and how it is opened.
 #[derive(Debug, Clone, Default)]
@@ -90,15 +92,15 @@ impl Local {
             }
             return Ok(Reply::Created(open::create(&self.options, request)?));
         }
-        let access = access(&request);
+        let rights = rights(&request);
         let engine = match slot.take() {
-            Some(engine) if engine.access >= access => slot.insert(engine),
+            Some(engine) if engine.rights >= rights => slot.insert(engine),
             older => {
                 if let Some(engine) = older {
                     engine.close()?;
                 }
                 (exchange.reporter())(Step::begin(Stage::Opening));
-                slot.insert(Engine::open(&self.options, access)?)
+                slot.insert(Engine::open(&self.options, rights)?)
             }
         };
         engine.run(request, exchange)
@@ -130,7 +132,7 @@ fn names_no_branch(revision: &[u8]) -> bool {
 }
 
 /// What a request needs.
-fn access(request: &Request) -> Access {
+fn rights(request: &Request) -> Rights {
     let reads = match request {
         Request::Info | Request::Stats | Request::Check(_) => true,
         Request::Get(_) | Request::Cat(_) | Request::Exists(_) => true,
@@ -146,5 +148,5 @@ fn access(request: &Request) -> Access {
         Request::Quota(QuotaRequest::List) => true,
         _ => false,
     };
-    if reads { Access::Read } else { Access::Write }
+    if reads { Rights::Read } else { Rights::Write }
 }

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::format::ContentId;
 use crate::limits::BRANCHES_AT_ONCE_MAX;
 use crate::ops::{BranchRequest, ByteString, Reference, References, TagRequest};
-use crate::store::Ack;
+use crate::access::Ack;
 use crate::trees::{self, ExpectHead};
 
 impl Engine {

@@ -30,7 +30,8 @@ use crate::format::ContentId;
 use crate::hash;
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::objects::Objects;
-use crate::store::{Batch, Extent};
+use crate::access::Batch;
+use crate::store::Extent;
 use crate::trees::{EntryKind, Xattr};
 
 /// Bytes and files of one group at most.
