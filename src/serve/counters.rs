@@ -199,7 +199,7 @@ struct Calls {
 }
 
 /// What happens on one reactor; written by its thread alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct Reactor {
     received_bytes: Counter,
@@ -207,6 +207,19 @@ struct Reactor {
     trees_opened: Counter,
     trees_closed: Counter,
     calls: [Calls; KINDS.len()],
+}
+
+impl Default for Reactor {
+    fn default() -> Reactor {
+        Reactor {
+            received_bytes: Counter::default(),
+            sent_bytes: Counter::default(),
+            trees_opened: Counter::default(),
+            trees_closed: Counter::default(),
+            // Longer than arrays that have a default of their own.
+            calls: std::array::from_fn(|_| Calls::default()),
+        }
+    }
 }
 
 /// See the module.

@@ -182,7 +182,3 @@ impl Access {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "access_tests.rs"]
-mod tests;

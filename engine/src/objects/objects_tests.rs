@@ -71,7 +71,7 @@ fn every_size_by_every_way() {
         out.clear();
         std::io::Read::read_to_end(&mut reader, &mut out).expect("read");
         assert_eq!(out, content, "{size}");
-        let kind = objects.kinds(&[put.id])[0];
+        let kind = objects.kinds(&[put.id]).unwrap()[0];
         assert_eq!(
             kind,
             Some(if size <= EXTENT_BYTES_MAX {

@@ -3,7 +3,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use super::*;
-use crate::access::Access;
 use crate::trees::fs::testing::store;
 use crate::trees::fs::Cancel;
 use crate::trees::fs::testing::{commit, commit_all, control, settle, write};

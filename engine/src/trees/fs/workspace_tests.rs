@@ -81,7 +81,7 @@ fn records_follow_directories() {
         "{known:?}"
     );
     assert_eq!(read, 1);
-    assert_eq!(Workspace::list(&store).len(), 3);
+    assert_eq!(Workspace::list(&store).expect("the store is here").len(), 3);
 }
 
 /// Goal: a record can be removed, and one that is too long is refused with the way out.
