@@ -145,7 +145,7 @@ fn messages() -> Vec<(&'static str, Frame)> {
     let goodbye = Goodbye {
         reason: "a frame's checksum is wrong".into(),
     };
-    vec![
+    let mut messages = vec![
         ("hello", hello.frame(0)),
         ("welcome", welcome.frame(0)),
         ("run", get.frame(1)),
@@ -181,7 +181,9 @@ fn messages() -> Vec<(&'static str, Frame)> {
             Failure::busy("too many requests wait already", 100).frame(6),
         ),
         ("goodbye", goodbye.frame(0)),
-    ]
+    ];
+    messages.extend(super::extents_tests::messages());
+    messages
 }
 
 fn line(name: &str, frame: &Frame) -> String {

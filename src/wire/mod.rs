@@ -15,4 +15,6 @@ pub mod message;
 pub mod stream;
 
 #[cfg(test)]
+mod extents_tests;
+#[cfg(test)]
 mod golden_tests;
