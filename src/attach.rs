@@ -18,9 +18,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use helios_engine::Error;
 use helios_engine::access::{BatchNumber, Link};
 use helios_engine::format::Domain;
-use helios_engine::ops::{
-    Cancel, Class, Client, Desk, Exchange, Failure, Reply, Request, Step, Warning,
-};
+use helios_engine::ops::{Cancel, Class, Client, Desk, Exchange, Failure, Reply, Request, Step, Warning};
 use helios_engine::store::{Extent, Key, Root, RootKind, RootUpdate};
 use parking_lot::Mutex;
 
@@ -70,6 +68,10 @@ impl Attached {
                 ) =>
             {
                 return Ok(None);
+            }
+            Err(CallError::Lost(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(failure(path, CallError::Refused(error.to_string()))
+                    .with_hint("a server lets other users in with --allow-uid"));
             }
             Err(error) => return Err(failure(path, error)),
         };
@@ -281,7 +283,9 @@ impl Link for Questions {
             });
         }
         if answers.len() != keys.len() {
-            return Err(self.odd(format!("{} extents in place of {}", answers.len(), keys.len())).into());
+            return Err(self
+                .odd(format!("{} extents in place of {}", answers.len(), keys.len()))
+                .into());
         }
         Ok(answers)
     }
@@ -289,7 +293,11 @@ impl Link for Questions {
     fn root(&self, kind: RootKind, name: &[u8]) -> Result<Option<Root>, Error> {
         let name = name.into();
         let told = self.tell(Ask::Root { kind, name }, Bytes::new())?;
-        told.roots.into_iter().next().map(|told| self.root_of(told)).transpose()
+        told.roots
+            .into_iter()
+            .next()
+            .map(|told| self.root_of(told))
+            .transpose()
     }
 
     fn roots(&self, kind: RootKind) -> Result<Vec<Root>, Error> {

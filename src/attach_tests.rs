@@ -157,8 +157,14 @@ fn contents_travel_both_ways() {
     for content in &contents {
         let put = far.put(content.clone()).expect("room");
         assert!(put.new);
-        assert!(near.get(put.id).expect("there") == content, "the owner reads something else");
-        assert!(far.get(put.id).expect("there") == content, "the link reads something else");
+        assert!(
+            near.get(put.id).expect("there") == content,
+            "the owner reads something else"
+        );
+        assert!(
+            far.get(put.id).expect("there") == content,
+            "the link reads something else"
+        );
         assert_eq!(far.length(put.id).expect("there"), content.len() as u64);
         assert!(!far.put(content.clone()).expect("room").new);
     }
@@ -325,7 +331,15 @@ fn lies_are_refused_and_leave_nothing() {
         assert_eq!(failure.class, Class::Invalid, "{:?}: {failure}", extent.key);
         assert!(failure.message.contains(says), "{failure}");
         let roots = Vec::new();
-        let gone = refusal(&mut caller, Ask::Submit { batch, domain: 0, roots }, Bytes::new());
+        let gone = refusal(
+            &mut caller,
+            Ask::Submit {
+                batch,
+                domain: 0,
+                roots,
+            },
+            Bytes::new(),
+        );
         assert_eq!(gone.class, Class::NotFound);
     }
     let batch = begin(&mut caller);
@@ -360,7 +374,15 @@ fn lies_are_refused_and_leave_nothing() {
             },
         };
         let roots = vec![RootMove::from(update)];
-        let failure = refusal(&mut caller, Ask::Submit { batch, domain: 0, roots }, Bytes::new());
+        let failure = refusal(
+            &mut caller,
+            Ask::Submit {
+                batch,
+                domain: 0,
+                roots,
+            },
+            Bytes::new(),
+        );
         assert!(
             matches!(failure.class, Class::Invalid | Class::NotFound),
             "{kind:?}: {failure}"
@@ -427,9 +449,7 @@ fn batches_are_bounded_and_end_with_their_connection() {
     let batch = begin(&mut caller);
     let extents: Vec<Extent> = (0..100).map(|seed| data(&bytes(10_000, seed))).collect();
     let put = Call::Store(Ask::Put { batch });
-    caller
-        .call(&put, write_extents(&extents))
-        .expect("it is honest");
+    caller.call(&put, write_extents(&extents)).expect("it is honest");
     let early = refusal(&mut caller, Ask::Durable { batch }, Bytes::new());
     assert_eq!(early.class, Class::Invalid);
     let submit = Call::Store(Ask::Submit {
@@ -457,7 +477,9 @@ fn batches_are_bounded_and_end_with_their_connection() {
     drop(caller);
     // The owner may learn of it a moment later.
     let patience = 2000;
-    let left = (0..patience).map(|_| owner.collected()).find(|left| *left == before);
+    let left = (0..patience)
+        .map(|_| owner.collected())
+        .find(|left| *left == before);
     assert_eq!(left, Some(before));
     owner.is_sound();
 }

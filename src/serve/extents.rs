@@ -187,7 +187,13 @@ fn nonsense(reason: impl Into<String>) -> Failure {
 }
 
 /// Answers a question, or does what is to be done.
-pub fn ask(connection: &Rc<Connection>, call: u64, timed: Timed, ask: Ask, body: Bytes) -> Result<(), Failure> {
+pub fn ask(
+    connection: &Rc<Connection>,
+    call: u64,
+    timed: Timed,
+    ask: Ask,
+    body: Bytes,
+) -> Result<(), Failure> {
     if matches!(ask, Ask::Begin) {
         let opened = Opened {
             batch: connection.server.host.store().batch(),
@@ -249,11 +255,9 @@ async fn work(connection: &Connection, call: u64, ask: Ask, body: Bytes) -> Resu
             output(connection, call, answer).await?;
         }
         Ask::Put { batch } => put(connection, batch, body).await?,
-        Ask::Submit {
-            batch,
-            domain,
-            roots,
-        } => return submit(connection, batch, Domain(domain), roots).await,
+        Ask::Submit { batch, domain, roots } => {
+            return submit(connection, batch, Domain(domain), roots).await;
+        }
         Ask::Durable { batch } => batches.acknowledgement(batch)?.durable().await?,
         Ask::End { batch } => batches.end(batch),
         Ask::Root { kind, name } => {
@@ -391,12 +395,18 @@ async fn take_in(
     for keys in references.chunks(LOOKED_UP_AT_ONCE) {
         let held = opened.batch.hold(keys);
         if let Some((key, _)) = keys.iter().zip(held).find(|(_, held)| !held) {
-            let what = format!("something offered refers to {} {}, which is not here", key.kind, key.id);
+            let what = format!(
+                "something offered refers to {} {}, which is not here",
+                key.kind, key.id
+            );
             return Err(nonsense(what));
         }
         connection.local.yield_now().await;
     }
-    for extent in extents.iter().filter(|extent| extent.key.kind == ExtentKind::Commit) {
+    for extent in extents
+        .iter()
+        .filter(|extent| extent.key.kind == ExtentKind::Commit)
+    {
         let parents = trees::commit_parents(&extent.bytes, 0)?;
         opened.parents.insert(extent.key.id, parents);
     }

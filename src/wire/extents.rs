@@ -458,7 +458,9 @@ pub fn read_keys(bytes: &[u8]) -> Result<Vec<Key>, String> {
 
 /// Extents as bytes.
 pub fn write_extents(extents: &[Extent]) -> Bytes {
-    let room = extents.iter().map(|extent| EXTENT_BYTES_EXTRA + extent.bytes.len());
+    let room = extents
+        .iter()
+        .map(|extent| EXTENT_BYTES_EXTRA + extent.bytes.len());
     let mut out = BytesMut::with_capacity(room.sum());
     for extent in extents {
         put_key(&extent.key, &mut out);

@@ -46,9 +46,7 @@ fn updates() -> Vec<RootUpdate> {
             kind: RootKind::Tag,
             name: b"v1"[..].into(),
             expect: Expect::Absent,
-            change: RootChange::Rename {
-                to: b"v2"[..].into(),
-            },
+            change: RootChange::Rename { to: b"v2"[..].into() },
         },
     ]
 }
@@ -153,7 +151,10 @@ fn what_travels_stays_what_it_is() {
     let bytes = write_extents(&[extent(), extent()]);
     let back = read_extents(bytes.clone()).expect("extents");
     assert_eq!(back.len(), 2);
-    assert!(back.iter().all(|back| back.key == extent().key && back.bytes == extent().bytes));
+    assert!(
+        back.iter()
+            .all(|back| back.key == extent().key && back.bytes == extent().bytes)
+    );
     for length in (1..bytes.len()).filter(|length| *length != bytes.len() / 2) {
         assert!(read_extents(bytes.slice(..length)).is_err(), "{length}");
     }

@@ -10,12 +10,12 @@ use super::chunker::{Chunker, Step};
 use super::listing::Listing;
 use super::workers::{self, Task};
 use super::{Objects, Offered};
+use crate::access::Batch;
 use crate::error::{Error, Result};
 use crate::format::manifest::Piece;
 use crate::format::{ContentId, Kind};
 use crate::hash::Hasher;
 use crate::limits::CONTENT_BYTES_MAX;
-use crate::access::Batch;
 use crate::store::{Extent, Key};
 
 /// Bytes of content that are hashed together.

@@ -37,10 +37,10 @@ pub use pins::Pin;
 pub use put::{Durability, Offered, Put, PutOptions};
 pub use put_stream::PutStream;
 
-use crate::format::{ContentId, Domain, Kind};
-use crate::limits::EXTENT_BYTES_MAX;
 use crate::access::Access;
 use crate::error::Result;
+use crate::format::{ContentId, Domain, Kind};
+use crate::limits::EXTENT_BYTES_MAX;
 use crate::store::Key;
 
 /// The contents of one deduplication domain of a store. Cheap to clone.

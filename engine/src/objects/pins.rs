@@ -10,9 +10,9 @@ use std::collections::hash_map::Entry;
 use bytes::Bytes;
 
 use super::{Durability, Objects};
+use crate::access::Ack;
 use crate::error::{Error, Result};
 use crate::format::{ContentId, Domain, Kind};
-use crate::access::Ack;
 use crate::store::{Expect, Key, Root, RootChange, RootKind, RootUpdate, Target};
 
 /// Most pins one batch changes: their records have to fit one frame.

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use super::ingest::Ingest;
 use super::pins::PINS_MAX;
 use super::{Objects, PutStream, workers};
+use crate::access::{Ack, Batch};
 use crate::error::{Error, Result};
 use crate::format::{ContentId, Kind};
 use crate::limits::EXTENT_BYTES_MAX;
-use crate::access::{Ack, Batch};
 use crate::store::{Extent, Key, Lease};
 
 /// When a call that changes the store answers.

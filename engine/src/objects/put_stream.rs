@@ -9,9 +9,9 @@ use bytes::Bytes;
 
 use super::ingest::{GROUP_BYTES, Ingest, check_length};
 use super::{Objects, Offered, Put, PutOptions};
+use crate::access::Batch;
 use crate::error::{Error, Result};
 use crate::limits::{EXTENT_BYTES_MAX, HOLE_BYTES_MIN, UNIT_BYTES};
-use crate::access::Batch;
 use crate::store::Key;
 
 /// Bytes gathered before they are cut.

@@ -219,7 +219,11 @@ fn failures_of_the_other_side() {
             matches!(&error, Error::Stream { .. }) && error.to_string().contains("cable pulled"),
             "{error}"
         );
-        assert!(!objects.content_exists(content_id(&vec![7; bytes]), bytes as u64).unwrap());
+        assert!(
+            !objects
+                .content_exists(content_id(&vec![7; bytes]), bytes as u64)
+                .unwrap()
+        );
     }
     let id = objects.put(noise(3 << 20, 1)).expect("put").id;
     let error = objects

@@ -149,7 +149,9 @@ fn class(error: &Error) -> Class {
         Error::Ambiguous { .. } | Error::Invalid { .. } | Error::Refused { .. } => Class::Invalid,
         Error::Exists { .. } | Error::Conflict { .. } => Class::Conflict,
         Error::InUse { .. } => Class::InUse,
-        Error::Unsupported { .. } | Error::ReadOnly { .. } | Error::Owner { .. } | Error::Closed => Class::Failed,
+        Error::Unsupported { .. } | Error::ReadOnly { .. } | Error::Owner { .. } | Error::Closed => {
+            Class::Failed
+        }
         Error::Cancelled => Class::Cancelled,
         Error::Unreadable { .. } => Class::Io,
         Error::Path { source, .. } => match source.kind() {

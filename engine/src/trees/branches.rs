@@ -11,11 +11,11 @@ use bytes::Bytes;
 
 use super::commit::{ExpectHead, commit_key};
 use super::{Trees, names};
+use crate::access::{Ack, Batch};
 use crate::error::{Error, Result};
 use crate::format::branch::BranchData;
 use crate::format::{ContentId, Kind};
 use crate::limits::BRANCHES_AT_ONCE_MAX;
-use crate::access::{Ack, Batch};
 use crate::store::{Expect, Root, RootChange, RootKind, RootUpdate, Target};
 
 /// Lost races in a row after which a change gives up; each one means that another change of the branch went through.

@@ -11,12 +11,12 @@ use super::branches::Head;
 use super::entry::{Entry, EntryKind};
 use super::node;
 use super::{Trees, branches, ids, names};
+use crate::access::{Ack, Batch};
 use crate::error::{Error, Result};
 use crate::format::branch::BranchData;
 use crate::format::commit::{CommitDamage, CommitView};
 use crate::format::node::{AttributeView, LeafRecord};
 use crate::format::{ContentId, Domain, Kind};
-use crate::access::{Ack, Batch};
 use crate::store::{BatchCounts, Extent, Key, RootChange, RootKind, RootUpdate, Target};
 
 /// Size of a tree.

@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use super::entry::Entry;
 use super::node::{self, Decoded, malformed};
+use crate::access::Access;
 use crate::error::Result;
 use crate::format::node::{InnerView, LeafView, NodeDamage, NodeView};
 use crate::format::{ContentId, Domain};
-use crate::access::Access;
 use crate::store::Key;
 
 /// What a parent says about a node.

@@ -5,11 +5,11 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::*;
+use crate::access::Access;
 use crate::format::Kind;
 use crate::format::node::NodeView;
 use crate::limits::{NODE_BYTES_MAX, XATTRS_INLINE_BYTES_MAX};
 use crate::reactor::block_on;
-use crate::access::Access;
 use crate::trees::{Attributes, EntryKind, FileTime, Xattr};
 
 const DOMAIN: Domain = Domain(0);

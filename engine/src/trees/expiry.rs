@@ -9,8 +9,8 @@
 
 use super::branches::is_race;
 use super::{Reference, Trees};
-use crate::error::{Error, Result};
 use crate::access::Ack;
+use crate::error::{Error, Result};
 use crate::store::{Expect, RootChange, RootKind, RootUpdate};
 
 impl Trees {

@@ -14,10 +14,10 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::branches::{self, Head, is_race};
 use super::{Trees, liveness};
+use crate::access::Ack;
 use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::limits::BRANCH_KEPT_MAX;
-use crate::access::Ack;
 use crate::store::{Expect, RootChange, RootKind, RootUpdate};
 
 /// Lost races after which forgetting gives up.

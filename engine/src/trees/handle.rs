@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::quota;
-use crate::format::Domain;
 use crate::access::{Access, Batch};
+use crate::format::Domain;
 
 /// State trees of a store. Cheap to clone.
 #[derive(Clone)]

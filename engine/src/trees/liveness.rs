@@ -39,11 +39,11 @@ use parking_lot::Mutex;
 
 use super::commit::{commit_key, commit_references};
 use super::{Trees, branches, node};
+use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::format::commit::CommitView;
 use crate::format::manifest::Manifest;
 use crate::format::{ContentId, Domain, Kind};
-use crate::access::Access;
 use crate::store::{Expect, Key, Root, RootChange, RootKind, RootUpdate};
 
 /// Name of the setting that says that there are floors.

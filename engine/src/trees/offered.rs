@@ -126,11 +126,14 @@ impl Trees {
                         .iter()
                         .any(|start| start.id == jump.old_head && start.floor_ns <= floor_ns);
                     if !is_known && floor_ns < self.floor_of(jump.old_head, Some(name)).await? {
-                        return Err(wrong("an earlier head would go back to commits that were forgotten"));
+                        return Err(wrong(
+                            "an earlier head would go back to commits that were forgotten",
+                        ));
                     }
                 }
                 let starts = root_starts(&root)?.into_iter();
-                let new = starts.filter(|start| start.id == id || !known.iter().any(|known| known.id == start.id));
+                let new =
+                    starts.filter(|start| start.id == id || !known.iter().any(|known| known.id == start.id));
                 Ok(new.map(|start| key(start.kind, start.id)).collect())
             }
             _ => Err(wrong("this kind of root is not offered")),

@@ -117,6 +117,11 @@ fn branches_begin_histories_that_are_there() {
     block_on(trees.forget("main", &mut Forgetting::new(keep).expect("rules"), false)).expect("cut");
     let refused = check(&trees, &branch("new", last, &whole), &[ids[2]]).expect_err("it was cut");
     assert!(refused.to_string().contains("forgotten"), "{refused}");
-    let head = trees.head("main").expect("sound").expect("there").data().expect("sound");
+    let head = trees
+        .head("main")
+        .expect("sound")
+        .expect("there")
+        .data()
+        .expect("sound");
     check(&trees, &branch("new", last, &head), &[ids[2]]).expect("as far as it goes");
 }

@@ -22,11 +22,11 @@ use zerocopy::IntoBytes;
 
 use super::Trees;
 use super::branches::data_of;
+use crate::access::Ack;
 use crate::error::{Error, Result};
 use crate::format::branch::BranchData;
 use crate::format::quota::QuotaRecord;
 use crate::limits::{QUOTAS_MAX, ROOT_NAME_BYTES_MAX};
-use crate::access::Ack;
 use crate::store::{Expect, Root, RootChange, RootKind, RootUpdate};
 
 /// What the names of quotas begin with.

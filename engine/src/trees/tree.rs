@@ -9,10 +9,10 @@ use super::directory_read::{self, Expected, fetch};
 use super::entry::{Entry, EntryKind};
 use super::path::TreePath;
 use super::{Trees, commit::TreeCounts};
+use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::format::node::{LeafView, NodeView};
 use crate::format::{ContentId, Domain};
-use crate::access::Access;
 
 /// Directories that a walk reads ahead, and nodes that a count reads, at once.
 const READ_AHEAD: usize = 256;

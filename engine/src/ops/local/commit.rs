@@ -3,8 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::diff::changes;
 use super::desk::Desk;
+use super::diff::changes;
 use super::revision::{DEFAULT_BRANCH, name_text};
 use super::translate::{self, control};
 use crate::error::{Error, Result};

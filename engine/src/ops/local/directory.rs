@@ -9,13 +9,13 @@ use super::commit::branch_of;
 use super::desk::Desk;
 use super::revision::DEFAULT_BRANCH;
 use super::translate::{self, control};
+use crate::access::Batch;
 use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::ops::{
     Exchange, ExtraFiles, Headcount, MaterializeRequest, Materialized, RestoreRequest, Restored,
     RestoredEntry, RestoredHow,
 };
-use crate::access::Batch;
 use crate::trees::fs::{
     self, Known, MaterializeOptions, Restore, RestoreOptions, RestoreStep, Scan, ScanOptions, Workspace,
 };

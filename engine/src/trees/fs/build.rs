@@ -8,9 +8,9 @@ use super::parallel;
 use super::scan::entry_of;
 use super::stat_cache::{Form, StatCache, Writer};
 use super::stat_record::Record;
+use crate::access::{Access, Batch};
 use crate::error::Result;
 use crate::format::{ContentId, Domain, Kind};
-use crate::access::{Access, Batch};
 use crate::store::Key;
 use crate::trees::{EntryKind, PendingDirectory, build_many};
 /// Directories with nothing changed in or below them are the nodes that they were.

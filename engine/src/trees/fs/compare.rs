@@ -11,9 +11,9 @@ use bytes::Bytes;
 use super::control::Control;
 use super::ignore_rules::Rules;
 use super::scan::Scan;
+use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::format::ContentId;
-use crate::access::Access;
 use crate::trees::{Change, Changed, Difference, Entry, EntryKind, TreePath, diff, entries_many};
 
 /// A directory that at least one side has.

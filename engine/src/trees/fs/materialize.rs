@@ -32,11 +32,11 @@ use super::pending::{Job, Node, Task};
 use super::platform;
 use super::site::Site;
 use super::writer::{Keep, Spot, Writer};
+use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::format::{Domain, Kind};
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::objects::Objects;
-use crate::access::Access;
 use crate::store::Key;
 use crate::trees::{Entry, EntryKind, entries_many};
 

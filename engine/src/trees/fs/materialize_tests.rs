@@ -2,10 +2,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
-use crate::format::ContentId;
 use crate::access::Access;
-use crate::trees::fs::testing::store;
+use crate::format::ContentId;
 use crate::trees::fs::remove;
+use crate::trees::fs::testing::store;
 use crate::trees::fs::testing::{commit, commit_all, control, everything, is_root, see, write};
 use crate::trees::fs::{Cancel, Phase, ScanOptions};
 use crate::trees::{Attributes, PendingDirectory, build_many};

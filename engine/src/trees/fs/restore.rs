@@ -20,9 +20,9 @@ use super::control::{Control, Doubt, Phase, SharedWarnings, Warnings};
 use super::platform;
 use super::scan::Scan;
 use super::writer::{Keep, Writer};
+use crate::access::Access;
 use crate::error::Result;
 use crate::objects::Objects;
-use crate::access::Access;
 use crate::trees::{Changed, Entry, EntryKind, TreePath};
 
 /// What of a tree is restored, and how.

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::*;
-use crate::error::Error;
 use crate::access::Access;
-use crate::trees::fs::testing::store;
+use crate::error::Error;
 use crate::trees::Change;
+use crate::trees::fs::testing::store;
 use crate::trees::fs::testing::{Committed, commit, commit_all, control, everything, see, settle, write};
 use crate::trees::fs::{Cancel, ScanOptions, inspect, status};
 

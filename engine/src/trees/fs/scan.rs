@@ -25,10 +25,10 @@ use super::platform::{self, FileId};
 use super::read::{self, Sink};
 use super::stat_cache::{Form, StatCache};
 use super::walk::{self, WalkOptions};
+use crate::access::{Access, Batch};
 use crate::error::{Error, Result};
 use crate::format::{ContentId, Domain};
 use crate::objects::Objects;
-use crate::access::{Access, Batch};
 use crate::store::Key;
 use crate::trees::{Attributes, Entry, EntryKind, content_kind};
 

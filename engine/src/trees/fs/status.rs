@@ -3,8 +3,8 @@
 use super::compare::{self, Scope};
 use super::control::Control;
 use super::scan::Scan;
-use crate::error::Result;
 use crate::access::Access;
+use crate::error::Result;
 use crate::trees::{Difference, Entry, TreePath};
 
 /// How to get from the tree under `root` to the scanned directory, in the order of paths; with `paths`, only what is

@@ -12,8 +12,8 @@ use bytes::Bytes;
 
 use super::control::Control;
 use super::scan::{Scan, ScanOptions, scan};
-use crate::error::Result;
 use crate::access::Access;
+use crate::error::Result;
 use crate::trees::Entry;
 
 /// An empty store in memory.

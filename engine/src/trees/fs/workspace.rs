@@ -23,10 +23,10 @@ use bytes::Bytes;
 
 use super::platform::{self, FileId};
 use super::scan::ScanOptions;
+use crate::access::{Access, Batch};
 use crate::error::{Error, Result};
 use crate::limits::{ROOT_DATA_BYTES_MAX, ROOT_NAME_BYTES_MAX};
 use crate::objects::Objects;
-use crate::access::{Access, Batch};
 use crate::store::{Expect, Root, RootChange, RootKind, RootUpdate, Target};
 use crate::trees::FileTime;
 

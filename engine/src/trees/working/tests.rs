@@ -4,10 +4,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::access::Access;
 use crate::format::{Domain, Kind};
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::reactor::block_on;
-use crate::access::Access;
 use crate::store::{Extent, Key};
 use crate::trees::testing::{Plan, commit, tick, trees};
 use crate::trees::{CommitOptions, FileTime, TreePath, ids};
