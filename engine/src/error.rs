@@ -216,6 +216,12 @@ pub enum Error {
         /// How many more there are.
         more: u64,
     },
+    /// The process that owns the store, asked over a link, has refused or failed, or is gone.
+    #[error("{said}")]
+    Owner {
+        /// What it said, or what became of it; `ops` makes a failure of it again.
+        said: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The caller asked the operation to end. What it had begun is undone or can be repeated.
     #[error("cancelled")]
     Cancelled,

@@ -1,10 +1,11 @@
 //! The Helios engine: devices, reactors, the log, the index, the content store and state trees.
 //!
 //! Layers, top to bottom; imports point down only:
-//! [`ops`] → [`trees`], [`objects`] → [`store`] → [`reactor`] → [`mod@format`] → [`device`];
+//! [`ops`] → [`trees`], [`objects`] → [`access`] → [`store`] → [`reactor`] → [`mod@format`] → [`device`];
 //! [`hash`], [`error`] and [`limits`] stand below all of them. `ARCHITECTURE.md` tells the life of a put,
 //! a get and a commit; `FORMAT.md` gives every byte on the device.
 
+pub mod access;
 #[doc(hidden)]
 pub mod canary;
 pub mod device;

@@ -169,7 +169,7 @@ impl Session {
             return Ok(None);
         }
         match helios_engine::ops::owner_socket(address)? {
-            Some(socket) => Attached::connect(&socket),
+            Some(socket) => Attached::connect(&socket, address),
             None => Ok(None),
         }
     }

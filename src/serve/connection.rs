@@ -17,17 +17,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use helios_engine::ops::{Cancel, Class, Failure, Request, Side};
+use helios_engine::ops::{Cancel, Class, Failure, Request};
 use helios_engine::reactor::{Local, Receiver, Watched, mailbox, oneshot};
 
 use super::admission::{ClientNumber, Gate, Lane};
 use super::counters::{CallKind, Outcome, Tally, Timed};
 use super::exchange::{Outgoing, Remote};
+use super::extents::{self, OpenBatches};
 use super::files::{self, OpenTrees};
 use super::memory::{Holder, Share};
 use super::observe::observe;
 use super::outbox::Outbox;
-use super::{CALLS_MAX, HELLO_PATIENCE, STALL_PATIENCE, Server};
+use super::{CALLS_MAX, HELLO_PATIENCE, RETRY_AFTER_MS, STALL_PATIENCE, Server};
 use crate::wire::frame::{Frame, Kind};
 use crate::wire::message::{Answer, Call, Goodbye, Hello, Joined, Message, VERSIONS, Want, Welcome};
 use crate::wire::stream::Arrived;
@@ -36,8 +37,6 @@ use crate::wire::stream::Arrived;
 const OUTGOING_MAX: usize = 4;
 /// A last word is given this long to be taken.
 const GOODBYE_PATIENCE: Duration = Duration::from_secs(1);
-/// When a client that asks too much at once may come again, in milliseconds.
-const RETRY_AFTER_MS: u64 = 20;
 
 /// What a future gives, if it is done in time.
 pub(super) async fn within<T>(local: &Local, time: Duration, future: impl Future<Output = T>) -> Option<T> {
@@ -73,6 +72,7 @@ pub(super) struct Connection {
     pub(super) outbox: Rc<Outbox>,
     pub(super) trees: OpenTrees,
     pub(super) share: Rc<Share>,
+    pub(super) batches: OpenBatches,
     pub(super) tally: Tally,
     /// Of its reactor.
     pub(super) gate: Arc<Gate>,
@@ -87,10 +87,10 @@ pub(super) struct Connection {
 const CALL_BYTES_MAX: usize = 16 << 20;
 
 /// Counts a call of the server while it lives.
-struct Counted(Arc<Server>);
+pub(super) struct Counted(Arc<Server>);
 
 impl Counted {
-    fn new(server: &Arc<Server>) -> Counted {
+    pub(super) fn new(server: &Arc<Server>) -> Counted {
         server.calls.fetch_add(1, Ordering::AcqRel);
         Counted(Arc::clone(server))
     }
@@ -171,6 +171,7 @@ pub(super) async fn attend(
         outbox: Rc::clone(&outbox),
         trees: OpenTrees::default(),
         share,
+        batches: OpenBatches::default(),
         tally,
         peer,
         calls: RefCell::default(),
@@ -292,7 +293,9 @@ impl Connection {
             kind: CallKind::of(&call),
             began: self.local.clock().now(),
         };
-        let refused = if self.server.is_ending() {
+        // What has begun may come to its end.
+        let goes_on = matches!(call, Call::Store(_)) && !self.batches.is_empty();
+        let refused = if self.server.is_ending() && !goes_on {
             Some(Failure::busy("the owner of the store is ending", 100))
         } else if self.calls.borrow().len() >= CALLS_MAX as usize {
             Some(Failure::busy(
@@ -331,7 +334,7 @@ impl Connection {
         self.tally.ended(timed, self.local.clock().now(), outcome);
     }
 
-    /// Calls that concern working trees, or the server.
+    /// Calls that concern working trees, what they are made of, or the server.
     fn work(
         self: &Rc<Self>,
         number: u64,
@@ -350,6 +353,7 @@ impl Connection {
             Call::ForkFiles { tree, branch } => files::fork(self, number, timed, tree, branch),
             Call::CloseFiles { tree } => files::close(self, number, timed, tree),
             Call::Observe => observe(self, number, timed),
+            Call::Store(ask) => extents::ask(self, number, timed, ask, body),
             Call::Ping | Call::Run { .. } => unreachable!("answered by the caller"),
         }
     }
@@ -397,7 +401,7 @@ impl Connection {
     /// Gives a request to a worker, and what it says to the client.
     fn run(self: &Rc<Self>, call: u64, timed: Timed, request: Request) {
         let own = rustix::process::geteuid().as_raw();
-        if self.peer.uid != own && uses_directories(&request) {
+        if self.peer.uid != own && uses_files(&request) {
             let failure = Failure::new(
                 Class::Invalid,
                 format!(
@@ -405,7 +409,7 @@ impl Connection {
                     self.peer.uid
                 ),
             )
-            .with_hint("run the command as that user");
+            .with_hint("commands about directories do that themselves; run others as that user");
             return self.refuse(call, timed, &failure);
         }
         let lane = Lane::of(request.only_looks());
@@ -448,6 +452,7 @@ impl Connection {
             self.over(call.timed, Outcome::ABANDONED);
         }
         self.trees.clear();
+        self.batches.clear();
     }
 }
 
@@ -457,13 +462,11 @@ impl Holder for Connection {
     }
 }
 
-/// Whether a request reads or writes files of the machine, besides the store.
-fn uses_directories(request: &Request) -> bool {
+/// Whether a request makes this process read or write files of the machine, besides the store.
+fn uses_files(request: &Request) -> bool {
     match request {
-        Request::Commit(_) | Request::Status(_) | Request::Restore(_) | Request::Materialize(_) => true,
-        Request::Diff(request) => matches!(request.to, Side::Directory(_)),
         Request::Scrub(request) => !request.repair_from.is_empty(),
-        _ => false,
+        other => other.uses_directories(),
     }
 }
 

@@ -16,9 +16,9 @@ use super::Server;
 pub use super::admission::GateState;
 use crate::wire::message::Call;
 
-/// Kinds of calls, as they are named where they are counted: those of working trees and of the server, and each
-/// operation of `run`.
-pub const KINDS: [&str; 33] = [
+/// Kinds of calls, as they are named where they are counted: those of working trees, each operation of `run`, those of
+/// the server, and all questions about extents and roots together.
+pub const KINDS: [&str; 34] = [
     "ping",
     "open_files",
     "files",
@@ -52,6 +52,7 @@ pub const KINDS: [&str; 33] = [
     "restore",
     "materialize",
     "observe",
+    "store",
 ];
 
 /// What comes of calls: an answer, the class of a failure, or nobody who wanted to know.
@@ -112,6 +113,7 @@ impl CallKind {
             Call::ForkFiles { .. } => 3,
             Call::CloseFiles { .. } => 4,
             Call::Observe => 32,
+            Call::Store(_) => 33,
             Call::Run { request } => match request {
                 Request::Init(_) => 5,
                 Request::Info => 6,
@@ -220,6 +222,7 @@ impl Default for Reactor {
             sent_bytes: Counter::default(),
             trees_opened: Counter::default(),
             trees_closed: Counter::default(),
+            // Longer than arrays that have a default of their own.
             calls: std::array::from_fn(|_| Calls::default()),
         }
     }
@@ -460,6 +463,7 @@ mod tests {
             },
             Call::CloseFiles { tree: 1 },
             Call::Observe,
+            Call::Store(crate::wire::extents::Ask::Flush),
             run(Request::Info),
             run(Request::Stats),
             run(Request::Commit(Default::default())),

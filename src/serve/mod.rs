@@ -1,9 +1,10 @@
 //! The owner of a store as a server: many clients, one engine.
 //!
 //! `listener` accepts and says who may come in, `connection` is one client on one reactor, `outbox` what goes back to it,
-//! `files` are the working trees it has open, `memory` is what all of that takes, `workers` run whole requests, which block, on
-//! threads of their own, `exchange` is the other end of those threads, `admission` says who goes next, and `observe` answers
-//! those who want to know how the server is. [`counters`] is what all of them count, for whoever looks.
+//! `files` are the working trees it has open, `extents` the batches it puts together, `memory` is what all of that takes,
+//! `workers` run whole requests, which block, on threads of their own, `exchange` is the other end of those threads, `admission`
+//! says who goes next, and `observe` answers those who want to know how the server is. [`counters`] is what all of them count,
+//! for whoever looks.
 //! What the frames say is in [`crate::wire`].
 //!
 //! Invariants: a reactor never blocks; the memory of each connection and of all together is bounded (`memory`), whatever clients
@@ -15,6 +16,7 @@ mod admission;
 mod connection;
 pub mod counters;
 mod exchange;
+mod extents;
 mod files;
 mod listener;
 mod memory;
@@ -55,6 +57,8 @@ const OUTBOX_BYTES: usize = 8 << 20;
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 /// A frame that has begun must be whole within this time, and a client must take something of what waits for it.
 const STALL_PATIENCE: Duration = Duration::from_secs(60);
+/// When a client that asks too much at once may come again, in milliseconds.
+const RETRY_AFTER_MS: u64 = 20;
 /// Time that calls under way are given when the server ends.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the end of a server may take: calls under way, then requests that wait for a client, then the checkpoint.

@@ -2,6 +2,7 @@
 //!
 //! Every test has a home, a store and a working directory of its own. Nothing here looks at wall-clock time.
 
+mod attached;
 mod config;
 mod content;
 mod conversations;

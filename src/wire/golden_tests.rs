@@ -156,7 +156,7 @@ fn messages() -> Vec<(&'static str, Frame)> {
     let goodbye = Goodbye {
         reason: "a frame's checksum is wrong".into(),
     };
-    vec![
+    let mut messages = vec![
         ("hello", hello.frame(0)),
         ("welcome", welcome.frame(0)),
         ("run", get.frame(1)),
@@ -194,7 +194,9 @@ fn messages() -> Vec<(&'static str, Frame)> {
         ("goodbye", goodbye.frame(0)),
         ("observe", Call::Observe.frame(7)),
         ("observed", observed.frame(7)),
-    ]
+    ];
+    messages.extend(super::extents_tests::messages());
+    messages
 }
 
 fn line(name: &str, frame: &Frame) -> String {

@@ -6,6 +6,7 @@ use helios_engine::ops::{ByteString, Failure, Reply, Request, Step, Warning};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::extents::{Ask, Told};
 use super::frame::{Frame, HEAD_BYTES_MAX, Kind, MORE};
 
 /// Versions of the protocol this program speaks, best first.
@@ -66,6 +67,8 @@ pub enum Call {
         /// Its number.
         tree: u64,
     },
+    /// A question about extents, batches or roots, or something to be done with them: what commands about directories need.
+    Store(Ask),
     /// Answers at once: for measuring and for looking whether the owner is well.
     Ping,
     /// Asks for the metrics of the owner, as text in the format of Prometheus in frames of kind `Output`, and how it is.
@@ -102,6 +105,8 @@ pub enum Answer {
     },
     /// Of [`Call::CloseFiles`].
     Closed,
+    /// Of [`Call::Store`].
+    Store(Told),
     /// Of [`Call::Ping`].
     Pong,
     /// Of [`Call::Observe`]; the metrics came before.

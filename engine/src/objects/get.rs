@@ -34,7 +34,15 @@ impl Objects {
 
     /// Many contents, each as [`get`](Objects::get) answers it; reads of small ones are sorted and merged.
     pub async fn get_batch(&self, ids: &[ContentId]) -> Vec<Result<Bytes>> {
-        let kinds = self.kinds(ids);
+        let kinds = match self.kinds(ids) {
+            Ok(kinds) => kinds,
+            Err(error) => {
+                // A link that fails says so once.
+                let mut answers = vec![Err(error)];
+                answers.resize_with(ids.len(), || Err(Error::Closed));
+                return answers;
+            }
+        };
         let data = |(id, kind): (&ContentId, &Option<Kind>)| {
             (*kind == Some(Kind::Data)).then(|| self.key_of(Kind::Data, *id))
         };
@@ -69,9 +77,9 @@ impl Objects {
 
     /// Bytes of a content, without reading more than its manifest.
     pub async fn length(&self, id: ContentId) -> Result<u64> {
-        match self.kinds(&[id])[0] {
+        match self.kinds(&[id])?[0] {
             Some(Kind::Data) => {
-                let length = self.store.length(self.key_of(Kind::Data, id));
+                let length = self.store.length(self.key_of(Kind::Data, id))?;
                 Ok(u64::from(length.ok_or_else(|| not_found(id))?))
             }
             Some(_) => Ok(self.manifest(id).await?.length()),
@@ -103,7 +111,7 @@ impl Objects {
     }
 
     async fn open(&self, id: ContentId) -> Result<Stored> {
-        match self.kinds(&[id])[0] {
+        match self.kinds(&[id])?[0] {
             Some(Kind::Data) => Ok(Stored::Whole(self.store.get(self.key_of(Kind::Data, id)).await?)),
             Some(_) => Ok(Stored::Listed(self.manifest(id).await?)),
             None => Err(not_found(id)),

@@ -10,12 +10,13 @@ use super::chunker::{Chunker, Step};
 use super::listing::Listing;
 use super::workers::{self, Task};
 use super::{Objects, Offered};
+use crate::access::Batch;
 use crate::error::{Error, Result};
 use crate::format::manifest::Piece;
 use crate::format::{ContentId, Kind};
 use crate::hash::Hasher;
 use crate::limits::CONTENT_BYTES_MAX;
-use crate::store::{Batch, Extent, Key};
+use crate::store::{Extent, Key};
 
 /// Bytes of content that are hashed together.
 pub(super) const GROUP_BYTES: usize = 4 << 20;
@@ -112,7 +113,7 @@ impl Ingest {
         let id = self.whole.finish();
         let (parts, root) = self.listing.finish(id);
         let key = self.objects.key_of(Kind::Manifest, id);
-        let new = !self.objects.store.contains(&[key])[0];
+        let new = !self.objects.store.contains(&[key])?[0];
         let part = |(id, bytes)| Extent {
             key: self.objects.key_of(Kind::Manifest, id),
             bytes,
@@ -132,7 +133,7 @@ impl Ingest {
             .iter()
             .map(|id| self.objects.key_of(Kind::Data, *id))
             .collect();
-        let known = self.objects.store.contains(&keys);
+        let known = self.objects.store.contains(&keys)?;
         let mut ids = ids.into_iter();
         let mut chunks = Vec::with_capacity(keys.len());
         for cut in group {

@@ -37,9 +37,11 @@ pub use pins::Pin;
 pub use put::{Durability, Offered, Put, PutOptions};
 pub use put_stream::PutStream;
 
+use crate::access::Access;
+use crate::error::Result;
 use crate::format::{ContentId, Domain, Kind};
 use crate::limits::EXTENT_BYTES_MAX;
-use crate::store::{Key, Store};
+use crate::store::Key;
 
 /// The contents of one deduplication domain of a store. Cheap to clone.
 ///
@@ -55,16 +57,16 @@ use crate::store::{Key, Store};
 /// ```
 #[derive(Clone)]
 pub struct Objects {
-    store: Store,
+    store: Access,
     domain: Domain,
     threads: NonZero<usize>,
 }
 
 impl Objects {
     /// The contents of the common domain (0). Large contents are hashed on up to four cores.
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: impl Into<Access>) -> Self {
         Objects {
-            store,
+            store: store.into(),
             domain: Domain::default(),
             threads: workers::threads_default(),
         }
@@ -82,8 +84,8 @@ impl Objects {
         self
     }
 
-    /// The store below.
-    pub fn store(&self) -> &Store {
+    /// The store below, or the way to it.
+    pub fn store(&self) -> &Access {
         &self.store
     }
 
@@ -105,22 +107,34 @@ impl Objects {
     }
 
     /// Whether the store has this content. From the index alone; a hit is no promise without a lease.
-    pub fn exists(&self, id: ContentId) -> bool {
-        self.exist(&[id])[0]
+    ///
+    /// # Errors
+    /// This and the next three fail only over a link.
+    pub fn exists(&self, id: ContentId) -> Result<bool> {
+        Ok(self.exist(&[id])?[0])
     }
 
     /// Which of these contents the store has, as one look-up.
-    pub fn exist(&self, ids: &[ContentId]) -> Vec<bool> {
-        self.kinds(ids).iter().map(Option::is_some).collect()
+    ///
+    /// # Errors
+    /// As [`Objects::exists`].
+    pub fn exist(&self, ids: &[ContentId]) -> Result<Vec<bool>> {
+        Ok(self.kinds(ids)?.iter().map(Option::is_some).collect())
     }
 
     /// Whether the store has this content, for callers who know its length: one probe instead of two.
-    pub fn content_exists(&self, id: ContentId, length: u64) -> bool {
-        self.contents_exist(&[(id, length)])[0]
+    ///
+    /// # Errors
+    /// As [`Objects::exists`].
+    pub fn content_exists(&self, id: ContentId, length: u64) -> Result<bool> {
+        Ok(self.contents_exist(&[(id, length)])?[0])
     }
 
     /// Which of these contents of known length the store has, as one look-up.
-    pub fn contents_exist(&self, contents: &[(ContentId, u64)]) -> Vec<bool> {
+    ///
+    /// # Errors
+    /// As [`Objects::exists`].
+    pub fn contents_exist(&self, contents: &[(ContentId, u64)]) -> Result<Vec<bool>> {
         let keys: Vec<Key> = contents
             .iter()
             .map(|(id, length)| self.key(*id, *length))
@@ -137,14 +151,14 @@ impl Objects {
     }
 
     /// How each content is stored, if it is. A chunk is a content too.
-    fn kinds(&self, ids: &[ContentId]) -> Vec<Option<Kind>> {
+    fn kinds(&self, ids: &[ContentId]) -> Result<Vec<Option<Kind>>> {
         const KINDS: [Kind; 2] = [Kind::Data, Kind::Manifest];
         let keys: Vec<Key> = ids
             .iter()
             .flat_map(|id| KINDS.map(|kind| self.key_of(kind, *id)))
             .collect();
-        let found = self.store.contains(&keys);
-        found
+        let found = self.store.contains(&keys)?;
+        let kinds = found
             .as_chunks::<2>()
             .0
             .iter()
@@ -154,7 +168,8 @@ impl Objects {
                     .zip(found)
                     .find_map(|(kind, found)| found.then_some(kind))
             })
-            .collect()
+            .collect();
+        Ok(kinds)
     }
 }
 

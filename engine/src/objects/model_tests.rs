@@ -129,7 +129,7 @@ proptest! {
                 }
             }
         }
-        prop_assert_eq!(objects.exist(&ids), known.to_vec());
+        prop_assert_eq!(objects.exist(&ids).unwrap(), known.to_vec());
         let mut expected: Vec<Pin> =
             pins.iter().filter(|(_, count)| **count > 0).map(|(at, count)| Pin { id: ids[*at], count: *count }).collect();
         expected.sort_by_key(|pin| pin.id);

@@ -10,9 +10,10 @@ use std::collections::hash_map::Entry;
 use bytes::Bytes;
 
 use super::{Durability, Objects};
+use crate::access::Ack;
 use crate::error::{Error, Result};
 use crate::format::{ContentId, Domain, Kind};
-use crate::store::{Ack, Expect, Key, Root, RootChange, RootKind, RootUpdate, Target};
+use crate::store::{Expect, Key, Root, RootChange, RootKind, RootUpdate, Target};
 
 /// Most pins one batch changes: their records have to fit one frame.
 pub(super) const PINS_MAX: usize = 1024;
@@ -29,7 +30,7 @@ pub struct Pin {
 impl Objects {
     /// Pins a content once more and returns how often it is pinned now.
     pub async fn pin(&self, id: ContentId, durability: Durability) -> Result<u64> {
-        let kind = self.kinds(&[id])[0].ok_or_else(|| not_found(id))?;
+        let kind = self.kinds(&[id])?[0].ok_or_else(|| not_found(id))?;
         if kind == Kind::Manifest {
             // The index knows parts of manifests too; only contents can be pinned.
             self.manifest(id).await?;
@@ -45,7 +46,7 @@ impl Objects {
     pub async fn unpin(&self, id: ContentId, durability: Durability) -> Result<u64> {
         // Which kind the content is matters for a pin that stays; read it from the pin.
         let kind = self
-            .pin_root(id)
+            .pin_root(id)?
             .and_then(|root| root.target)
             .map_or(Kind::Data, |target| target.kind);
         let (count, ack) = self
@@ -57,13 +58,13 @@ impl Objects {
 
     /// How often a content is pinned; 0 for unknown ones too.
     pub fn pin_count(&self, id: ContentId) -> Result<u64> {
-        self.pin_root(id).map_or(Ok(0), |root| count_of(&root))
+        self.pin_root(id)?.map_or(Ok(0), |root| count_of(&root))
     }
 
     /// Every pinned content of the domain, by id.
     pub fn pins(&self) -> Result<Vec<Pin>> {
         let mut pins = Vec::new();
-        for root in self.store.roots(RootKind::Pin) {
+        for root in self.store.roots(RootKind::Pin)? {
             if let Some(id) = content_of(self.domain, &root) {
                 pins.push(Pin {
                     id,
@@ -108,7 +109,7 @@ impl Objects {
         let keys: Vec<Key> = times.iter().map(|(key, _)| *key).collect();
         loop {
             let mut batch = self.batch();
-            let held = batch.hold(&keys);
+            let held = batch.hold(&keys)?;
             let mut counts = Vec::with_capacity(keys.len());
             for ((key, times), held) in times.iter().zip(held) {
                 let (count, update) = self.pin_update(*key, |count| change(count, *times))?;
@@ -129,7 +130,7 @@ impl Objects {
     /// The root change that gives the pin of `key` its new count.
     fn pin_update(&self, key: Key, change: impl Fn(u64) -> Option<u64>) -> Result<(u64, RootUpdate)> {
         let name = name_of(self.domain, key.id);
-        let root = self.store.root(RootKind::Pin, &name);
+        let root = self.store.root(RootKind::Pin, &name)?;
         let count = root.as_ref().map_or(Ok(0), count_of)?;
         let count = change(count).ok_or_else(|| Error::not_found(format!("a pin of {}", key.id)))?;
         let change = match count {
@@ -161,7 +162,7 @@ impl Objects {
         }
     }
 
-    fn pin_root(&self, id: ContentId) -> Option<Root> {
+    fn pin_root(&self, id: ContentId) -> Result<Option<Root>> {
         self.store.root(RootKind::Pin, &name_of(self.domain, id))
     }
 }

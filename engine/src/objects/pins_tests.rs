@@ -61,7 +61,7 @@ fn puts_can_pin() {
         objects.put_batch(&many, options),
         Err(Error::Invalid { .. })
     ));
-    assert!(!objects.exists(content_id(&many[0])));
+    assert!(!objects.exists(content_id(&many[0])).unwrap());
     assert_eq!(
         objects
             .put_batch(&many[1..], options)

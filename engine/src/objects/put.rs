@@ -7,10 +7,11 @@ use bytes::Bytes;
 use super::ingest::Ingest;
 use super::pins::PINS_MAX;
 use super::{Objects, PutStream, workers};
+use crate::access::{Ack, Batch};
 use crate::error::{Error, Result};
 use crate::format::{ContentId, Kind};
 use crate::limits::EXTENT_BYTES_MAX;
-use crate::store::{Ack, Batch, Extent, Key, Lease};
+use crate::store::{Extent, Key, Lease};
 
 /// When a call that changes the store answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -107,7 +108,7 @@ impl Objects {
             .collect();
         let ids = workers::content_ids(self.threads, &small);
         let keys: Vec<Key> = ids.iter().map(|id| self.key_of(Kind::Data, *id)).collect();
-        let known = self.store.contains(&keys);
+        let known = self.store.contains(&keys)?;
 
         let mut known = keys.into_iter().zip(known);
         let mut seen = HashSet::new();

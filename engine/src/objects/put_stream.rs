@@ -9,9 +9,10 @@ use bytes::Bytes;
 
 use super::ingest::{GROUP_BYTES, Ingest, check_length};
 use super::{Objects, Offered, Put, PutOptions};
+use crate::access::Batch;
 use crate::error::{Error, Result};
 use crate::limits::{EXTENT_BYTES_MAX, HOLE_BYTES_MIN, UNIT_BYTES};
-use crate::store::{Batch, Key};
+use crate::store::Key;
 
 /// Bytes gathered before they are cut.
 pub(super) const WINDOW_BYTES: usize = GROUP_BYTES;
@@ -161,7 +162,7 @@ impl Objects {
         // Visible first, so that the new batch depends on what it holds; only then the old lease goes.
         let ack = batch.submit().await?;
         let mut batch = self.batch();
-        let found = batch.hold(keys);
+        let found = batch.hold(keys)?;
         drop(ack);
         match keys.iter().zip(found).find(|(_, found)| !found) {
             Some((key, _)) => Err(Error::not_found(format!("{} {}", key.kind, key.id))),

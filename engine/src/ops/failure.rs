@@ -82,8 +82,22 @@ impl Failure {
     }
 }
 
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        Error::Owner {
+            said: Box::new(failure),
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
+        if let Error::Owner { said } = error {
+            return match said.downcast::<Failure>() {
+                Ok(failure) => *failure,
+                Err(said) => Failure::new(Class::Failed, said.to_string()),
+            };
+        }
         let class = class(&error);
         let hint = hint(&error);
         let message = match &error {
@@ -135,7 +149,9 @@ fn class(error: &Error) -> Class {
         Error::Ambiguous { .. } | Error::Invalid { .. } | Error::Refused { .. } => Class::Invalid,
         Error::Exists { .. } | Error::Conflict { .. } => Class::Conflict,
         Error::InUse { .. } => Class::InUse,
-        Error::Unsupported { .. } | Error::ReadOnly { .. } | Error::Closed => Class::Failed,
+        Error::Unsupported { .. } | Error::ReadOnly { .. } | Error::Owner { .. } | Error::Closed => {
+            Class::Failed
+        }
         Error::Cancelled => Class::Cancelled,
         Error::Unreadable { .. } => Class::Io,
         Error::Path { source, .. } => match source.kind() {

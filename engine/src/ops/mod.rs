@@ -24,7 +24,7 @@ mod request;
 pub use bytestring::ByteString;
 pub use exchange::{Exchange, Reporter, Silent, Stage, Step};
 pub use failure::{Class, Failure};
-pub use local::{Host, Local, StoreOptions, owner_socket};
+pub use local::{Desk, Host, Local, StoreOptions, owner_socket};
 pub use reply::{
     Amount, CacheStats, Change, ChangeKind, Checked, Collected, CommitRecord, Committed, Compared, Conflict,
     ConflictKind, Content, Created, Damage, DamagedExtent, Expired, Forgot, ForgotBranch, Found, Headcount,

@@ -87,6 +87,16 @@ impl Request {
             _ => false,
         }
     }
+
+    /// Whether it reads or writes a directory of the machine, and so is run by the process whose permissions count; see
+    /// [`Desk`](super::Desk).
+    pub fn uses_directories(&self) -> bool {
+        match self {
+            Request::Commit(_) | Request::Status(_) | Request::Restore(_) | Request::Materialize(_) => true,
+            Request::Diff(request) => matches!(request.to, Side::Directory(_)),
+            _ => false,
+        }
+    }
 }
 
 /// When a change counts as done.

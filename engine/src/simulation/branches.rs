@@ -142,7 +142,7 @@ pub(super) async fn create(client: &mut Client, slot: u8, from: u64, durable: bo
 /// Waits as asked and tells the model.
 pub(super) async fn answered(
     client: &Client,
-    made: Result<crate::store::Ack>,
+    made: Result<crate::access::Ack>,
     durable: bool,
 ) -> Result<(), Stop> {
     let done = match made {

@@ -126,7 +126,13 @@ fn note_swept(client: &Client) {
             .map(|((_, content), _)| *content)
             .collect();
         let ids: Vec<_> = absent.iter().map(|content| content.id()).collect();
-        for (content, there) in absent.into_iter().zip(client.stage.objects(domain).exist(&ids)) {
+        for (content, there) in absent.into_iter().zip(
+            client
+                .stage
+                .objects(domain)
+                .exist(&ids)
+                .expect("the store is here"),
+        ) {
             if let Some(known) = model.contents.get_mut(&(domain, content)).filter(|_| !there) {
                 known.gone = true;
             }

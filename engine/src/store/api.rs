@@ -140,7 +140,7 @@ pub struct BatchCounts {
 
 impl Extent {
     /// Refuses what no frame can carry.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.bytes.len() > EXTENT_BYTES_MAX {
             let reason = format!(
                 "{} bytes; an extent holds at most {EXTENT_BYTES_MAX}",

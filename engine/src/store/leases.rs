@@ -2,6 +2,7 @@
 //!
 //! A lease keeps its references itself; the registry only knows which leases live, so that a collection can ask
 //! each of them (its handshake) and a put pays one lock of its own lease, never a shared one.
+//! A lease of a store that another process owns is kept by that process; here it only stands for it ([`Keeper`]).
 
 use std::sync::{Arc, Weak};
 
@@ -13,23 +14,46 @@ use super::api::Key;
 #[derive(Debug, Clone)]
 pub struct Lease(Arc<Held>);
 
+/// Keeps what a lease names where the store is; dropped with the last clone of the lease.
+pub trait Keeper: std::fmt::Debug + Send + Sync {
+    /// Adds references.
+    fn keep(&self, keys: &[Key]);
+}
+
 #[derive(Debug, Default)]
-struct Held(Mutex<Vec<Key>>);
+struct Held {
+    keys: Mutex<Vec<Key>>,
+    elsewhere: Option<Box<dyn Keeper>>,
+}
 
 impl Lease {
+    /// A lease of a store that is not in this process.
+    pub fn kept_by(keeper: Box<dyn Keeper>) -> Lease {
+        Lease(Arc::new(Held {
+            keys: Mutex::default(),
+            elsewhere: Some(keeper),
+        }))
+    }
+
     /// Adds a reference.
     pub fn hold(&self, key: Key) {
-        self.0.0.lock().push(key);
+        match &self.0.elsewhere {
+            None => self.0.keys.lock().push(key),
+            Some(keeper) => keeper.keep(&[key]),
+        }
     }
 
     /// Adds references.
     pub fn hold_many(&self, keys: impl IntoIterator<Item = Key>) {
-        self.0.0.lock().extend(keys);
+        match &self.0.elsewhere {
+            None => self.0.keys.lock().extend(keys),
+            Some(keeper) => keeper.keep(&keys.into_iter().collect::<Vec<Key>>()),
+        }
     }
 
-    /// Everything it holds.
+    /// Everything it holds in this process.
     pub fn keys(&self) -> Vec<Key> {
-        self.0.0.lock().clone()
+        self.0.keys.lock().clone()
     }
 }
 
@@ -60,7 +84,7 @@ impl Leases {
     /// Everything held by living leases.
     pub fn held(&self) -> Vec<Key> {
         let live: Vec<Arc<Held>> = self.0.lock().live.iter().filter_map(Weak::upgrade).collect();
-        live.iter().flat_map(|held| held.0.lock().clone()).collect()
+        live.iter().flat_map(|held| held.keys.lock().clone()).collect()
     }
 
     /// Number of living leases.

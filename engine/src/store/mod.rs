@@ -62,13 +62,14 @@ pub use collect::{Collected, Found, Scope, Trace, Tracing};
 pub use counters::Totals;
 pub use create::CreateOptions;
 pub use fences::Fence;
-pub use leases::Lease;
+pub use leases::{Keeper, Lease};
 pub use memory::MemoryLimit;
 pub use open::OpenOptions;
 pub(crate) use open::subject;
 pub use recovery::Damage;
 pub use scrub::{DamagedExtent, Scrubbed};
 pub use stats::{Health, Space, Stats};
+pub(crate) use verify::verify;
 
 use crate::error::Result;
 use crate::format::superblock::Superblock;

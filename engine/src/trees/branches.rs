@@ -11,11 +11,12 @@ use bytes::Bytes;
 
 use super::commit::{ExpectHead, commit_key};
 use super::{Trees, names};
+use crate::access::{Ack, Batch};
 use crate::error::{Error, Result};
 use crate::format::branch::BranchData;
 use crate::format::{ContentId, Kind};
 use crate::limits::BRANCHES_AT_ONCE_MAX;
-use crate::store::{Ack, Expect, Root, RootChange, RootKind, RootUpdate, Target};
+use crate::store::{Expect, Root, RootChange, RootKind, RootUpdate, Target};
 
 /// Lost races in a row after which a change gives up; each one means that another change of the branch went through.
 const RACES_MAX: usize = 16;
@@ -95,7 +96,7 @@ impl Trees {
     fn references(&self, kind: RootKind) -> Result<Vec<Reference>> {
         let roots = self
             .store
-            .roots(kind)
+            .roots(kind)?
             .into_iter()
             .filter(|root| root.domain == self.domain);
         let heads = roots.map(|root| self.head_of(root)).collect::<Result<Vec<_>>>()?;
@@ -184,7 +185,7 @@ impl Trees {
     /// # Errors
     /// As [`Trees::create_branch`].
     pub async fn create_tag(&self, name: &str, commit: ContentId, force: bool) -> Result<Ack> {
-        if force && self.store.root(RootKind::Tag, name.as_bytes()).is_some() {
+        if force && self.store.root(RootKind::Tag, name.as_bytes())?.is_some() {
             return self.move_root(RootKind::Tag, name, commit, ExpectHead::Any).await;
         }
         self.create_roots(RootKind::Tag, &[name.to_owned()], commit, New::default())
@@ -200,7 +201,7 @@ impl Trees {
     ) -> Result<Ack> {
         for name in names {
             names::check(word(kind), name)?;
-            if self.store.root(kind, name.as_bytes()).is_some() {
+            if self.store.root(kind, name.as_bytes())?.is_some() {
                 return Err(exists(kind, name));
             }
         }
@@ -225,7 +226,7 @@ impl Trees {
         let taken = |error| {
             let taken = names
                 .iter()
-                .find(|name| self.store.root(kind, name.as_bytes()).is_some());
+                .find(|name| matches!(self.store.root(kind, name.as_bytes()), Ok(Some(_))));
             if is_race(&error) {
                 taken.map_or(error, |name| exists(kind, name))
             } else {
@@ -294,7 +295,7 @@ impl Trees {
     pub async fn rename_branch(&self, old: &str, new: &str) -> Result<Ack> {
         names::check("branch", new)?;
         let renamed = self.change(RootKind::Branch, old, ExpectHead::Any, |_, _| {
-            if self.store.root(RootKind::Branch, new.as_bytes()).is_some() {
+            if self.store.root(RootKind::Branch, new.as_bytes())?.is_some() {
                 return Err(exists(RootKind::Branch, new));
             }
             Ok(RootChange::Rename {
@@ -312,7 +313,7 @@ impl Trees {
         kind: RootKind,
         name: &str,
         expect: ExpectHead,
-        decide: impl Fn(&Head, &mut crate::store::Batch) -> Result<RootChange>,
+        decide: impl Fn(&Head, &mut Batch) -> Result<RootChange>,
     ) -> Result<Ack> {
         let mut races = 0;
         loop {
@@ -336,7 +337,7 @@ impl Trees {
 
     /// Where branch `name` is, if it exists.
     pub(super) fn head(&self, name: &str) -> Result<Option<Head>> {
-        let root = self.store.root(RootKind::Branch, name.as_bytes());
+        let root = self.store.root(RootKind::Branch, name.as_bytes())?;
         root.filter(|root| root.domain == self.domain)
             .map(|root| self.head_of(root))
             .transpose()
@@ -345,7 +346,7 @@ impl Trees {
     pub(super) fn existing(&self, kind: RootKind, name: &str) -> Result<Head> {
         let root = self
             .store
-            .root(kind, name.as_bytes())
+            .root(kind, name.as_bytes())?
             .filter(|root| root.domain == self.domain);
         self.head_of(root.ok_or_else(|| Error::not_found(format!("{} {name}", word(kind))))?)
     }

@@ -11,12 +11,13 @@ use super::branches::Head;
 use super::entry::{Entry, EntryKind};
 use super::node;
 use super::{Trees, branches, ids, names};
+use crate::access::{Ack, Batch};
 use crate::error::{Error, Result};
 use crate::format::branch::BranchData;
 use crate::format::commit::{CommitDamage, CommitView};
 use crate::format::node::{AttributeView, LeafRecord};
 use crate::format::{ContentId, Domain, Kind};
-use crate::store::{Ack, Batch, BatchCounts, Extent, Key, RootChange, RootKind, RootUpdate, Target};
+use crate::store::{BatchCounts, Extent, Key, RootChange, RootKind, RootUpdate, Target};
 
 /// Size of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -367,7 +368,7 @@ impl Trees {
     /// Makes `batch` hold commits that it refers to.
     pub(super) fn hold_commits(&self, batch: &mut Batch, commits: &[ContentId]) -> Result<()> {
         let keys: Vec<Key> = commits.iter().map(|id| commit_key(self.domain, *id)).collect();
-        let held = batch.hold(&keys);
+        let held = batch.hold(&keys)?;
         match commits.iter().zip(held).find(|(_, held)| !held) {
             Some((id, _)) => Err(Error::not_found(format!("commit {id}"))),
             None => Ok(()),

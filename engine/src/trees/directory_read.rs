@@ -10,10 +10,11 @@ use bytes::Bytes;
 
 use super::entry::Entry;
 use super::node::{self, Decoded, malformed};
+use crate::access::Access;
 use crate::error::Result;
 use crate::format::node::{InnerView, LeafView, NodeDamage, NodeView};
 use crate::format::{ContentId, Domain};
-use crate::store::{Key, Store};
+use crate::store::Key;
 
 /// What a parent says about a node.
 #[derive(Debug, Clone)]
@@ -78,7 +79,7 @@ impl Fetched {
 
 /// Fetches and checks nodes as one batch.
 pub(super) async fn fetch(
-    store: &Store,
+    store: &Access,
     domain: Domain,
     wanted: &[(ContentId, Option<Expected>)],
 ) -> Result<Vec<Fetched>> {
@@ -95,7 +96,7 @@ pub(super) async fn fetch(
 ///
 /// # Errors
 /// `NotFound` or `Damaged` from the store; `Invalid` for nodes that do not make a directory.
-pub async fn entries(store: &Store, domain: Domain, id: ContentId) -> Result<Vec<Entry>> {
+pub async fn entries(store: &Access, domain: Domain, id: ContentId) -> Result<Vec<Entry>> {
     Ok(entries_many(store, domain, &[id])
         .await?
         .pop()
@@ -106,7 +107,7 @@ pub async fn entries(store: &Store, domain: Domain, id: ContentId) -> Result<Vec
 ///
 /// # Errors
 /// As [`entries`], for the first directory that cannot be read.
-pub async fn entries_many(store: &Store, domain: Domain, ids: &[ContentId]) -> Result<Vec<Vec<Entry>>> {
+pub async fn entries_many(store: &Access, domain: Domain, ids: &[ContentId]) -> Result<Vec<Vec<Entry>>> {
     let mut directories: Vec<Vec<Decoded>> = Vec::new();
     directories.resize_with(ids.len(), Vec::new);
     let mut frontier: Vec<(usize, (ContentId, Option<Expected>))> = ids
@@ -145,7 +146,7 @@ pub async fn entries_many(store: &Store, domain: Domain, ids: &[ContentId]) -> R
 ///
 /// # Errors
 /// As [`entries`].
-pub async fn find(store: &Store, domain: Domain, id: ContentId, name: &[u8]) -> Result<Option<Entry>> {
+pub async fn find(store: &Access, domain: Domain, id: ContentId, name: &[u8]) -> Result<Option<Entry>> {
     let mut wanted = (id, None);
     loop {
         let Some(node) = fetch(store, domain, std::slice::from_ref(&wanted)).await?.pop() else {
@@ -174,7 +175,7 @@ pub async fn find(store: &Store, domain: Domain, id: ContentId, name: &[u8]) -> 
 /// # Errors
 /// As [`entries`].
 pub async fn list_from(
-    store: &Store,
+    store: &Access,
     domain: Domain,
     id: ContentId,
     after: Option<&[u8]>,
@@ -228,7 +229,7 @@ pub async fn list_from(
 }
 
 /// Fetches the far attributes of `decoded` entries as one batch.
-pub(super) async fn resolve(store: &Store, domain: Domain, decoded: Vec<Decoded>) -> Result<Vec<Entry>> {
+pub(super) async fn resolve(store: &Access, domain: Domain, decoded: Vec<Decoded>) -> Result<Vec<Entry>> {
     Ok(resolve_many(store, domain, vec![decoded])
         .await?
         .pop()
@@ -236,7 +237,7 @@ pub(super) async fn resolve(store: &Store, domain: Domain, decoded: Vec<Decoded>
 }
 
 /// Fetches the far attributes of one entry.
-pub(super) async fn resolve_one(store: &Store, domain: Domain, decoded: Decoded) -> Result<Entry> {
+pub(super) async fn resolve_one(store: &Access, domain: Domain, decoded: Decoded) -> Result<Entry> {
     if decoded.far.is_none() {
         return Ok(decoded.entry);
     }
@@ -248,7 +249,7 @@ pub(super) async fn resolve_one(store: &Store, domain: Domain, decoded: Decoded)
 }
 
 async fn resolve_many(
-    store: &Store,
+    store: &Access,
     domain: Domain,
     directories: Vec<Vec<Decoded>>,
 ) -> Result<Vec<Vec<Entry>>> {

@@ -5,11 +5,11 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::*;
+use crate::access::Access;
 use crate::format::Kind;
 use crate::format::node::NodeView;
 use crate::limits::{NODE_BYTES_MAX, XATTRS_INLINE_BYTES_MAX};
 use crate::reactor::block_on;
-use crate::store::Store;
 use crate::trees::{Attributes, EntryKind, FileTime, Xattr};
 
 const DOMAIN: Domain = Domain(0);
@@ -42,8 +42,8 @@ fn build(entries: Vec<Entry>) -> (ContentId, Vec<Extent>) {
     (ids[0], extents)
 }
 
-fn stored(extents: Vec<Extent>) -> Store {
-    let store = crate::store::testing::store();
+fn stored(extents: Vec<Extent>) -> Access {
+    let store = Access::from(crate::store::testing::store());
     block_on(async {
         let mut batch = store.batch();
         batch.put(extents).await.unwrap();

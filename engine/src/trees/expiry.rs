@@ -9,8 +9,9 @@
 
 use super::branches::is_race;
 use super::{Reference, Trees};
+use crate::access::Ack;
 use crate::error::{Error, Result};
-use crate::store::{Ack, Expect, RootChange, RootKind, RootUpdate};
+use crate::store::{Expect, RootChange, RootKind, RootUpdate};
 
 impl Trees {
     /// Says when branch `name` goes by itself: nanoseconds since 1970; 0: never.

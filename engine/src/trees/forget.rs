@@ -14,10 +14,11 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::branches::{self, Head, is_race};
 use super::{Trees, liveness};
+use crate::access::Ack;
 use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::limits::BRANCH_KEPT_MAX;
-use crate::store::{Ack, Expect, RootChange, RootKind, RootUpdate};
+use crate::store::{Expect, RootChange, RootKind, RootUpdate};
 
 /// Lost races after which forgetting gives up.
 const RACES_MAX: usize = 16;
@@ -233,7 +234,7 @@ impl Trees {
             data.cut(floor_ns, also);
             let mut batch = self.batch();
             self.hold_commits(&mut batch, also)?;
-            if !liveness::has_floors(&self.store) {
+            if !liveness::has_floors(&self.store)? {
                 batch.set_root(liveness::floors_mark());
             }
             batch.set_root(set(&head, data.encode()));
@@ -264,7 +265,7 @@ impl Trees {
                 return Ok(None);
             }
             let mut batch = self.batch();
-            if !liveness::has_floors(&self.store) {
+            if !liveness::has_floors(&self.store)? {
                 batch.set_root(liveness::floors_mark());
             }
             for update in updates {

@@ -70,7 +70,7 @@ fn alive(trees: &Trees) -> Vec<ContentId> {
     let histories = Histories::new(trees.store.clone());
     let mut found = Vec::new();
     for kind in [RootKind::Branch, RootKind::Tag] {
-        for root in trees.store.roots(kind) {
+        for root in trees.store.roots(kind).unwrap() {
             block_on(histories.root(&root, &mut found)).unwrap();
         }
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::quota;
+use crate::access::{Access, Batch};
 use crate::format::Domain;
-use crate::store::{Batch, Store};
 
 /// State trees of a store. Cheap to clone.
 #[derive(Clone)]
 pub struct Trees {
-    pub(super) store: Store,
+    pub(super) store: Access,
     pub(super) domain: Domain,
     /// Shared by all clones.
     pub(super) quotas: Arc<quota::Sums>,
@@ -18,16 +18,16 @@ pub struct Trees {
 impl Trees {
     /// The trees of `store` in `domain`. Quotas add up what goes through this handle and its clones: make one for a
     /// store.
-    pub fn new(store: Store, domain: Domain) -> Trees {
+    pub fn new(store: impl Into<Access>, domain: Domain) -> Trees {
         Trees {
-            store,
+            store: store.into(),
             domain,
             quotas: Arc::default(),
         }
     }
 
-    /// The store.
-    pub fn store(&self) -> &Store {
+    /// The store, or the way to it.
+    pub fn store(&self) -> &Access {
         &self.store
     }
 

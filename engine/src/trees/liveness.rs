@@ -39,11 +39,12 @@ use parking_lot::Mutex;
 
 use super::commit::{commit_key, commit_references};
 use super::{Trees, branches, node};
+use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::format::commit::CommitView;
 use crate::format::manifest::Manifest;
 use crate::format::{ContentId, Domain, Kind};
-use crate::store::{Expect, Key, Root, RootChange, RootKind, RootUpdate, Store};
+use crate::store::{Expect, Key, Root, RootChange, RootKind, RootUpdate};
 
 /// Name of the setting that says that there are floors.
 const FLOORS: &[u8] = b"history floors";
@@ -126,16 +127,16 @@ pub fn commit_parents(bytes: &[u8], floor_ns: u64) -> Result<Vec<ContentId>> {
 
 /// The histories of the roots of one trace; see the module.
 pub struct Histories {
-    store: Store,
+    store: Access,
     /// The lowest floor with which each commit was gone through.
     walked: Mutex<HashMap<(Domain, ContentId), u64>>,
 }
 
 impl Histories {
     /// Of no root yet.
-    pub fn new(store: Store) -> Histories {
+    pub fn new(store: impl Into<Access>) -> Histories {
         Histories {
-            store,
+            store: store.into(),
             walked: Mutex::default(),
         }
     }
@@ -170,7 +171,7 @@ impl Histories {
     /// As [`root`](Self::root).
     pub async fn held(&self, key: Key, found: &mut Vec<(Kind, ContentId)>) -> Result<()> {
         let mut waiting: Vec<ContentId> = Vec::new();
-        if self.store.contains(&[key])[0] {
+        if self.store.contains(&[key])?[0] {
             waiting.extend(self.reach(key.domain, key.id, 0, found));
         }
         while !waiting.is_empty() {
@@ -181,7 +182,7 @@ impl Histories {
                 parents.extend(commit_parents(&bytes?, 0)?);
             }
             let keys: Vec<Key> = parents.iter().map(|id| commit_key(key.domain, *id)).collect();
-            for (parent, stored) in parents.into_iter().zip(self.store.contains(&keys)) {
+            for (parent, stored) in parents.into_iter().zip(self.store.contains(&keys)?) {
                 if stored {
                     waiting.extend(self.reach(key.domain, parent, 0, found));
                 }
@@ -238,7 +239,7 @@ impl Trees {
     /// A floor for a new history that begins at `commit`: the lowest of those whose history it is in. `near` is a
     /// branch whose head it may well be.
     pub(super) async fn floor_of(&self, commit: ContentId, near: Option<&str>) -> Result<u64> {
-        if !has_floors(&self.store) {
+        if !has_floors(&self.store)? {
             return Ok(0);
         }
         if let Some(head) = near.map(|near| self.head(near)).transpose()?.flatten()
@@ -248,7 +249,7 @@ impl Trees {
         }
         let mut starts = Vec::new();
         for kind in [RootKind::Branch, RootKind::Tag] {
-            let roots = self.store.roots(kind).into_iter();
+            let roots = self.store.roots(kind)?.into_iter();
             for root in roots.filter(|root| root.domain == self.domain) {
                 starts.extend(root_starts(&root)?);
             }
@@ -300,8 +301,11 @@ pub fn floors_mark() -> RootUpdate {
 }
 
 /// Whether [`floors_mark`] has been set.
-pub fn has_floors(store: &Store) -> bool {
-    store.root(RootKind::Setting, FLOORS).is_some()
+///
+/// # Errors
+/// The link's, if the store is behind one.
+pub fn has_floors(store: &Access) -> Result<bool> {
+    Ok(store.root(RootKind::Setting, FLOORS)?.is_some())
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use crate::trees::testing::{commit, trees};
 use crate::trees::{CommitOptions, ExpectHead, Forgetting, Keep};
 
 fn roots(trees: &Trees) -> Vec<Root> {
-    let mut roots = trees.store.roots(RootKind::Branch);
-    roots.extend(trees.store.roots(RootKind::Tag));
+    let mut roots = trees.store.roots(RootKind::Branch).unwrap();
+    roots.extend(trees.store.roots(RootKind::Tag).unwrap());
     roots
 }
 
@@ -130,7 +130,7 @@ fn shared_histories_are_read_once() {
     roots.reverse();
     assert_eq!(alive(&trees, &roots), forward);
     block_on(trees.delete_branch("main", ExpectHead::Any)).unwrap();
-    let cut: Vec<Root> = trees.store.roots(RootKind::Branch);
+    let cut: Vec<Root> = trees.store.roots(RootKind::Branch).unwrap();
     // The longest cut history has 40 commits, one of them its own.
     assert_eq!(alive(&trees, &cut).len(), 100 + 39);
 }

@@ -17,6 +17,7 @@ mod merge;
 mod moments;
 mod names;
 mod node;
+mod offered;
 mod pair;
 mod path;
 mod quota;
@@ -43,6 +44,7 @@ pub use liveness::{
 };
 pub use merge::{Clash, Conflict, MergeOptions, MergeOutcome, MergeResult};
 pub use node::{content_kind, references};
+pub use offered::check_offered;
 pub use path::TreePath;
 pub use quota::Quota;
 pub use revision::{Resolved, Revision};

@@ -22,11 +22,12 @@ use zerocopy::IntoBytes;
 
 use super::Trees;
 use super::branches::data_of;
+use crate::access::Ack;
 use crate::error::{Error, Result};
 use crate::format::branch::BranchData;
 use crate::format::quota::QuotaRecord;
 use crate::limits::{QUOTAS_MAX, ROOT_NAME_BYTES_MAX};
-use crate::store::{Ack, Expect, Root, RootChange, RootKind, RootUpdate};
+use crate::store::{Expect, Root, RootChange, RootKind, RootUpdate};
 
 /// What the names of quotas begin with.
 const NAME: &[u8] = b"quota ";
@@ -188,7 +189,7 @@ impl Trees {
 
     fn quota_records(&self) -> Result<Vec<Found>> {
         let mut records = Vec::new();
-        for root in self.store.roots(RootKind::Setting) {
+        for root in self.store.roots(RootKind::Setting)? {
             let Some(prefix) = root
                 .name
                 .strip_prefix(NAME)
@@ -231,7 +232,7 @@ impl Trees {
     }
 
     fn sum_of(&self, prefix: &str, counts: impl Fn(&BranchData) -> bool) -> Result<u64> {
-        let branches = self.store.roots(RootKind::Branch).into_iter();
+        let branches = self.store.roots(RootKind::Branch)?.into_iter();
         let ours = |root: &Root| root.domain == self.domain && root.name.starts_with(prefix.as_bytes());
         let mut sum = 0u64;
         for root in branches.filter(ours) {

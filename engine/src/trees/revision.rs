@@ -189,13 +189,17 @@ impl Trees {
                 kept: data.kept,
             });
         }
-        if let Ok(tag) = self.existing(RootKind::Tag, base) {
-            return Ok(Base {
-                commit: tag.commit,
-                branch: None,
-                floor_ns: tag.data()?.floor_ns,
-                kept: Vec::new(),
-            });
+        match self.existing(RootKind::Tag, base) {
+            Ok(tag) => {
+                return Ok(Base {
+                    commit: tag.commit,
+                    branch: None,
+                    floor_ns: tag.data()?.floor_ns,
+                    kept: Vec::new(),
+                });
+            }
+            Err(Error::NotFound { .. } | Error::Invalid { .. }) => {}
+            Err(error) => return Err(error),
         }
         let commit = self.resolve_id(base).await?;
         Ok(Base {
@@ -209,7 +213,7 @@ impl Trees {
     async fn resolve_id(&self, base: &str) -> Result<ContentId> {
         let hexadecimal = base.bytes().all(|byte| byte.is_ascii_hexdigit());
         if hexadecimal && let Ok(id) = base.parse::<ContentId>() {
-            return match self.store.length(commit_key(self.domain, id)) {
+            return match self.store.length(commit_key(self.domain, id))? {
                 Some(_) => Ok(id),
                 None => Err(Error::not_found(format!("commit {id}"))),
             };
@@ -249,7 +253,7 @@ impl Trees {
         let histories = Histories::new(self.store.clone());
         let mut roots = Vec::new();
         for kind in [RootKind::Branch, RootKind::Tag] {
-            let all = self.store.roots(kind).into_iter();
+            let all = self.store.roots(kind)?.into_iter();
             roots.extend(all.filter(|root| root.domain == self.domain));
         }
         Histories::order(&mut roots);

@@ -9,10 +9,10 @@ use super::directory_read::{self, Expected, fetch};
 use super::entry::{Entry, EntryKind};
 use super::path::TreePath;
 use super::{Trees, commit::TreeCounts};
+use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::format::node::{LeafView, NodeView};
 use crate::format::{ContentId, Domain};
-use crate::store::Store;
 
 /// Directories that a walk reads ahead, and nodes that a count reads, at once.
 const READ_AHEAD: usize = 256;
@@ -152,7 +152,7 @@ impl Walk {
 ///
 /// Goes down level by level and reads a directory once per level however often it appears there, so that a tree
 /// that names one directory many times over costs no more than its nodes.
-pub(super) async fn count(store: &Store, domain: Domain, ids: &[ContentId]) -> Result<TreeCounts> {
+pub(super) async fn count(store: &Access, domain: Domain, ids: &[ContentId]) -> Result<TreeCounts> {
     let mut counts = TreeCounts::default();
     let mut level: BTreeMap<ContentId, u64> = BTreeMap::new();
     for id in ids {

@@ -3,8 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use super::desk::Desk;
 use super::diff::changes;
-use super::open::Engine;
 use super::revision::{DEFAULT_BRANCH, name_text};
 use super::translate::{self, control};
 use crate::error::{Error, Result};
@@ -15,8 +15,8 @@ use crate::ops::{
 use crate::trees::fs::{self, FileId, Known, ScanOptions, Workspace};
 use crate::trees::{CommitOptions, Entry, ExpectHead, TreeCounts, TreePath};
 
-impl Engine {
-    pub fn commit(&self, request: CommitRequest, exchange: &mut dyn Exchange) -> Result<Committed> {
+impl Desk {
+    pub(super) fn commit(&self, request: CommitRequest, exchange: &mut dyn Exchange) -> Result<Committed> {
         let path = request.directory.as_path();
         let known = Workspace::find(&self.store, path)?;
         let branch = match &request.branch {
@@ -97,7 +97,7 @@ impl Engine {
         })
     }
 
-    pub fn status(&self, request: &StatusRequest, exchange: &mut dyn Exchange) -> Result<Status> {
+    pub(super) fn status(&self, request: &StatusRequest, exchange: &mut dyn Exchange) -> Result<Status> {
         let known = Workspace::find(&self.store, request.directory.as_path())?;
         let branch = branch_of(&known);
         let head = self.trees.branch(&branch)?.commit;

@@ -109,16 +109,16 @@ impl Engine {
         })
     }
 
-    pub fn exists(&self, request: &ContentRequest) -> Found {
-        let found = self.objects.exist(&request.ids);
+    pub fn exists(&self, request: &ContentRequest) -> Result<Found> {
+        let found = self.objects.exist(&request.ids)?;
         let contents = request
             .ids
             .iter()
             .zip(found)
             .map(|(id, exists)| Presence { id: *id, exists });
-        Found {
+        Ok(Found {
             contents: contents.collect(),
-        }
+        })
     }
 
     pub fn pin(&self, request: &ContentRequest) -> Result<Pinned> {

@@ -1,6 +1,6 @@
 //! `diff`.
 
-use super::open::Engine;
+use super::desk::Desk;
 use super::translate::node;
 use crate::error::Result;
 use crate::ops::{
@@ -8,8 +8,8 @@ use crate::ops::{
 };
 use crate::trees::{self, Changed, Difference, Entry, TreePath};
 
-impl Engine {
-    pub fn diff(&self, request: &DiffRequest, exchange: &mut dyn Exchange) -> Result<Compared> {
+impl Desk {
+    pub(super) fn diff(&self, request: &DiffRequest, exchange: &mut dyn Exchange) -> Result<Compared> {
         let paths = tree_paths(&request.paths)?;
         let (_, old) = self.directory(&request.from)?;
         match &request.to {

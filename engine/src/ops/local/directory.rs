@@ -6,16 +6,16 @@
 //! replaced.
 
 use super::commit::branch_of;
-use super::open::Engine;
+use super::desk::Desk;
 use super::revision::DEFAULT_BRANCH;
 use super::translate::{self, control};
+use crate::access::Batch;
 use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::ops::{
     Exchange, ExtraFiles, Headcount, MaterializeRequest, Materialized, RestoreRequest, Restored,
     RestoredEntry, RestoredHow,
 };
-use crate::store::Batch;
 use crate::trees::fs::{
     self, Known, MaterializeOptions, Restore, RestoreOptions, RestoreStep, Scan, ScanOptions, Workspace,
 };
@@ -24,8 +24,8 @@ use crate::trees::{CommitOptions, EntryKind, Resolved, TreeCounts};
 /// Branches that hold what restores have replaced begin with this.
 const BACKUP_PREFIX: &str = "backup/";
 
-impl Engine {
-    pub fn restore(&self, request: RestoreRequest, exchange: &mut dyn Exchange) -> Result<Restored> {
+impl Desk {
+    pub(super) fn restore(&self, request: RestoreRequest, exchange: &mut dyn Exchange) -> Result<Restored> {
         let paths = super::diff::tree_paths(&request.paths)?;
         let (resolved, root) = self.directory(&request.revision)?;
         let path = request.directory.as_path();
@@ -153,7 +153,7 @@ impl Engine {
         Ok((self.store.block_on(committed)?.commit, Some(branch)))
     }
 
-    pub fn materialize(
+    pub(super) fn materialize(
         &self,
         request: MaterializeRequest,
         exchange: &mut dyn Exchange,

@@ -3,9 +3,9 @@
 use super::open::Engine;
 use super::references::shown;
 use super::revision::name_text;
+use crate::access::Ack;
 use crate::error::{Error, Result};
 use crate::ops::{Exchange, ExpireRequest, Expired, ForgetRequest, Forgot, ForgotBranch};
-use crate::store::Ack;
 use crate::trees::{Forgetting, Keep};
 
 impl Engine {

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::StoreOptions;
-use super::open::{self, Access, Engine};
+use super::open::{self, Engine, Rights};
 use crate::error::{Error, Result};
 use crate::objects::Objects;
 use crate::ops::{Exchange, Failure, Reply, Request};
@@ -31,7 +31,7 @@ impl Host {
     /// # Errors
     /// As for a command that opens it: not found, in use, damaged.
     pub fn open(options: &StoreOptions) -> Result<Host, Failure> {
-        Ok(Host(Engine::open(options, Access::Write)?))
+        Ok(Host(Engine::open(options, Rights::Write)?))
     }
 
     /// Runs a request to its end, on the calling thread.
@@ -108,11 +108,9 @@ impl Engine {
             Request::Put(request) => self.put(request, exchange).map(Reply::Content),
             Request::Get(request) => self.get(request, exchange).map(Reply::Content),
             Request::Cat(request) => self.cat(&request, exchange).map(Reply::Content),
-            Request::Exists(request) => Ok(Reply::Found(self.exists(&request))),
+            Request::Exists(request) => self.exists(&request).map(Reply::Found),
             Request::Pin(request) => self.pin(&request).map(Reply::Pinned),
             Request::Unpin(request) => self.unpin(&request).map(Reply::Pinned),
-            Request::Commit(request) => self.commit(request, exchange).map(Reply::Committed),
-            Request::Status(request) => self.status(&request, exchange).map(Reply::Status),
             Request::Branch(request) => self.branch(request).map(Reply::References),
             Request::Tag(request) => self.tag(request).map(Reply::References),
             Request::Forget(request) => self.forget(request, exchange).map(Reply::Forgot),
@@ -122,10 +120,12 @@ impl Engine {
             Request::Usage(request) => self.usage(&request, exchange).map(Reply::Usage),
             Request::Log(request) => self.log(&request, exchange).map(Reply::History),
             Request::List(request) => self.list(&request, exchange).map(Reply::Listed),
-            Request::Diff(request) => self.diff(&request, exchange).map(Reply::Compared),
             Request::Merge(request) => self.merge(request, exchange).map(Reply::Merged),
-            Request::Restore(request) => self.restore(request, exchange).map(Reply::Restored),
-            Request::Materialize(request) => self.materialize(request, exchange).map(Reply::Materialized),
+            Request::Commit(_)
+            | Request::Status(_)
+            | Request::Diff(_)
+            | Request::Restore(_)
+            | Request::Materialize(_) => self.desk().run(request, exchange),
         }
     }
 }

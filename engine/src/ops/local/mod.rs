@@ -7,6 +7,7 @@
 mod check;
 mod commit;
 mod content;
+mod desk;
 mod diff;
 mod directory;
 mod forget;
@@ -34,8 +35,9 @@ use super::{Client, Exchange, Failure, Reply, Request, Stage, Step};
 use crate::device::Backend;
 use crate::error::Result;
 use crate::reactor::Polling;
+pub use desk::Desk;
 pub use host::{Host, owner_socket};
-use open::{Access, Engine};
+use open::{Engine, Rights};
 
 /// Which store, and how it is opened.
 #[derive(Debug, Clone, Default)]
@@ -88,15 +90,15 @@ impl Local {
             }
             return Ok(Reply::Created(open::create(&self.options, request)?));
         }
-        let access = access(&request);
+        let rights = rights(&request);
         let engine = match slot.take() {
-            Some(engine) if engine.access >= access => slot.insert(engine),
+            Some(engine) if engine.rights >= rights => slot.insert(engine),
             older => {
                 if let Some(engine) = older {
                     engine.close()?;
                 }
                 (exchange.reporter())(Step::begin(Stage::Opening));
-                slot.insert(Engine::open(&self.options, access)?)
+                slot.insert(Engine::open(&self.options, rights)?)
             }
         };
         engine.run(request, exchange)
@@ -128,11 +130,11 @@ fn names_no_branch(revision: &[u8]) -> bool {
 }
 
 /// What a request needs.
-fn access(request: &Request) -> Access {
+fn rights(request: &Request) -> Rights {
     let reads = match request {
         // A directory made from a branch follows it, which is a record in the store.
         Request::Materialize(request) => names_no_branch(request.revision.as_bytes()),
         _ => request.only_looks(),
     };
-    if reads { Access::Read } else { Access::Write }
+    if reads { Rights::Read } else { Rights::Write }
 }

@@ -7,23 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::StoreOptions;
+use super::desk::Desk;
 use crate::device::{self, Address};
 use crate::error::{Error, Result};
-use crate::format::Domain;
 use crate::limits::{STORE_BYTES_DEFAULT, UNIT_BYTES};
-use crate::objects::Objects;
 use crate::ops::failure::OPEN_STORE;
 use crate::ops::{Created, InitRequest};
 use crate::reactor::Nanos;
 use crate::store::{self, CreateOptions, OpenOptions, Store, owner};
-use crate::trees::{TreeTrace, Trees};
+use crate::trees::TreeTrace;
 
 /// Time in which a process that keeps a store open verifies everything in it.
 const PATROL_ROUND: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What may be done with an open store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Access {
+pub(super) enum Rights {
     /// Reading only; others may read too.
     Read,
     /// Everything, alone.
@@ -33,18 +32,24 @@ pub(super) enum Access {
 /// An open store and the layers on it.
 pub(super) struct Engine {
     pub store: Store,
-    pub objects: Objects,
-    pub trees: Trees,
-    pub access: Access,
+    /// Contents, trees, and what is done with directories.
+    desk: Desk,
+    pub rights: Rights,
     /// When it was opened.
     pub opened: Nanos,
-    /// Where the store is.
-    pub address: Address,
+}
+
+impl std::ops::Deref for Engine {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.desk
+    }
 }
 
 impl Engine {
     /// Opens the store.
-    pub fn open(options: &StoreOptions, access: Access) -> Result<Engine> {
+    pub fn open(options: &StoreOptions, rights: Rights) -> Result<Engine> {
         let address = parse(&options.address)?;
         if let Some(path) = address.path()
             && let Err(error) = std::fs::metadata(path)
@@ -52,7 +57,7 @@ impl Engine {
             return Err(Error::path(OPEN_STORE, path, error));
         }
         let mut wanted = OpenOptions {
-            read_only: access == Access::Read,
+            read_only: rights == Rights::Read,
             device: device_options(options),
             patrol: Some(PATROL_ROUND),
             ..OpenOptions::default()
@@ -67,13 +72,16 @@ impl Engine {
         let store = Store::open(&address, &wanted)?;
         store.set_trace(Arc::new(TreeTrace));
         Ok(Engine {
-            objects: Objects::new(store.clone()),
-            trees: Trees::new(store.clone(), Domain::default()),
+            desk: Desk::new(store.clone().into(), address),
             opened: store.runtime().clock().now(),
             store,
-            access,
-            address,
+            rights,
         })
+    }
+
+    /// What requests about directories work with.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Makes everything durable and writes a checkpoint.
@@ -93,7 +101,7 @@ pub(super) fn create(options: &StoreOptions, request: &InitRequest) -> Result<Cr
         ..CreateOptions::default()
     };
     Store::create(&address, &wanted)?;
-    let engine = Engine::open(options, Access::Read)?;
+    let engine = Engine::open(options, Rights::Read)?;
     let space = engine.store.space();
     engine.close()?;
     Ok(Created {
@@ -129,6 +137,6 @@ fn device_options(options: &StoreOptions) -> device::OpenOptions {
     }
 }
 
-fn parse(address: &OsStr) -> Result<Address> {
+pub(super) fn parse(address: &OsStr) -> Result<Address> {
     Address::parse(address).map_err(|error| Error::invalid("store address", error.to_string()))
 }

@@ -2,11 +2,11 @@
 
 use super::open::Engine;
 use super::revision::name_text;
+use crate::access::Ack;
 use crate::error::Result;
 use crate::format::ContentId;
 use crate::limits::BRANCHES_AT_ONCE_MAX;
 use crate::ops::{BranchRequest, ByteString, Reference, References, TagRequest};
-use crate::store::Ack;
 use crate::trees::{self, ExpectHead};
 
 impl Engine {

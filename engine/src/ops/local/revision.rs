@@ -1,6 +1,6 @@
 //! What a request means by a revision, a branch or a path.
 
-use super::open::Engine;
+use super::desk::Desk;
 use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::ops::ByteString;
@@ -9,7 +9,7 @@ use crate::trees::{Entry, EntryKind, Resolved, TreePath};
 /// The branch of directories that follow none.
 pub(super) const DEFAULT_BRANCH: &str = "main";
 
-impl Engine {
+impl Desk {
     /// The commit and path that a revision names.
     pub(super) fn resolve(&self, revision: &ByteString) -> Result<Resolved> {
         self.store.block_on(self.trees.resolve(revision.as_bytes()))

@@ -1,6 +1,6 @@
 //! `info` and `stats`.
 
-use super::open::{Access, Engine};
+use super::open::{Engine, Rights};
 use crate::error::Result;
 use crate::ops::{CacheStats, Info, Latency, Stats, Totals};
 use crate::store::RootKind;
@@ -22,7 +22,7 @@ impl Engine {
             })
             .collect();
         // Opened for reading it takes no writes by design; that says nothing about the store.
-        let read_only = health.read_only.filter(|_| self.access == Access::Write);
+        let read_only = health.read_only.filter(|_| self.rights == Rights::Write);
         let word = match (&read_only, health.damage.is_empty()) {
             (_, false) => "damaged",
             (Some(_), true) => "read-only",

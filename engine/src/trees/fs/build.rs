@@ -8,9 +8,10 @@ use super::parallel;
 use super::scan::entry_of;
 use super::stat_cache::{Form, StatCache, Writer};
 use super::stat_record::Record;
+use crate::access::{Access, Batch};
 use crate::error::Result;
 use crate::format::{ContentId, Domain, Kind};
-use crate::store::{Batch, Key, Store};
+use crate::store::Key;
 use crate::trees::{EntryKind, PendingDirectory, build_many};
 /// Directories with nothing changed in or below them are the nodes that they were.
 pub(super) fn keep_clean_nodes(listing: &mut Listing) {
@@ -31,7 +32,7 @@ pub(super) fn keep_clean_nodes(listing: &mut Listing) {
 
 /// Holds the topmost of these nodes (below a node that the store has, it has everything); a directory whose node it
 /// lacks is built again.
-pub(super) fn hold_nodes(listing: &mut Listing, domain: Domain, batch: &mut Batch) {
+pub(super) fn hold_nodes(listing: &mut Listing, domain: Domain, batch: &mut Batch) -> Result<()> {
     let mut level: Vec<usize> = vec![0];
     while !level.is_empty() {
         let clean: Vec<(usize, ContentId)> = level
@@ -46,7 +47,7 @@ pub(super) fn hold_nodes(listing: &mut Listing, domain: Domain, batch: &mut Batc
                 id,
             })
             .collect();
-        let held = batch.hold(&keys);
+        let held = batch.hold(&keys)?;
         for ((index, _), held) in clean.into_iter().zip(held) {
             if !held {
                 listing.directories[index].node = None;
@@ -60,11 +61,12 @@ pub(super) fn hold_nodes(listing: &mut Listing, domain: Domain, batch: &mut Batc
             .map(|item| item.child)
             .collect();
     }
+    Ok(())
 }
 
 /// Builds all directories without a node, the deepest level first; how many there were.
 pub(super) fn build(
-    store: &Store,
+    store: &Access,
     listing: &mut Listing,
     form: Form,
     batch: &mut Batch,

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use super::control::Control;
 use super::ignore_rules::Rules;
 use super::scan::Scan;
+use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::format::ContentId;
-use crate::store::Store;
 use crate::trees::{Change, Changed, Difference, Entry, EntryKind, TreePath, diff, entries_many};
 
 /// A directory that at least one side has.
@@ -75,7 +75,7 @@ impl Scope<'_> {
 
 /// Compares a scan with the tree under `root`.
 pub(super) fn compare(
-    store: &Store,
+    store: &Access,
     scan: &Scan,
     root: &Entry,
     scope: &Scope<'_>,

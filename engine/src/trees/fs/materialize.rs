@@ -32,11 +32,12 @@ use super::pending::{Job, Node, Task};
 use super::platform;
 use super::site::Site;
 use super::writer::{Keep, Spot, Writer};
+use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::format::{Domain, Kind};
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::objects::Objects;
-use crate::store::{Key, Store};
+use crate::store::Key;
 use crate::trees::{Entry, EntryKind, entries_many};
 
 /// Directories listed as one piece of work.
@@ -96,7 +97,7 @@ pub struct Materialized {
 /// `Exists` if `target` is there and not an empty directory; `Path` with what the system said; `Invalid` for a bad
 /// pattern or a tree that no file system can hold; `Cancelled`; the store's errors. Then nothing is left behind.
 pub fn materialize(
-    store: &Store,
+    store: &Access,
     root: &Entry,
     target: &Path,
     options: &MaterializeOptions,
@@ -137,7 +138,7 @@ fn parse_includes(patterns: &[String]) -> Result<Option<Gitignore>> {
 }
 
 struct Fill<'a> {
-    store: &'a Store,
+    store: &'a Access,
     options: &'a MaterializeOptions,
     includes: Option<&'a Gitignore>,
     writer: Writer<'a>,
@@ -152,7 +153,7 @@ struct Fill<'a> {
 }
 
 fn fill(
-    store: &Store,
+    store: &Access,
     root: &Entry,
     folder: &Arc<Folder>,
     includes: Option<&Gitignore>,

@@ -2,9 +2,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
+use crate::access::Access;
 use crate::format::ContentId;
-use crate::store::testing::store;
 use crate::trees::fs::remove;
+use crate::trees::fs::testing::store;
 use crate::trees::fs::testing::{commit, commit_all, control, everything, is_root, see, write};
 use crate::trees::fs::{Cancel, Phase, ScanOptions};
 use crate::trees::{Attributes, PendingDirectory, build_many};
@@ -230,7 +231,7 @@ fn missing(name: &str) -> (Entry, Bytes) {
 }
 
 /// A tree made by hand; contents of entries that have some are stored.
-fn tree_of(store: &Store, entries: Vec<(Entry, Bytes)>) -> Entry {
+fn tree_of(store: &Access, entries: Vec<(Entry, Bytes)>) -> Entry {
     let mut extents = Vec::new();
     for (entry, content) in &entries {
         if entry.size == content.len() as u64 && entry.size > 0 {

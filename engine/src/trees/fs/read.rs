@@ -25,12 +25,13 @@ use super::platform::{self, Found, Stat};
 use super::stat_cache::is_settled;
 use super::stream;
 use super::xattr::{self, XattrPlace};
+use crate::access::Batch;
 use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::hash;
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::objects::Objects;
-use crate::store::{Batch, Extent};
+use crate::store::Extent;
 use crate::trees::{EntryKind, Xattr};
 
 /// Bytes and files of one group at most.

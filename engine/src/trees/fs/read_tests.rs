@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::Error;
 use crate::hash::content_id;
-use crate::store::testing::store;
+use crate::trees::fs::testing::store;
 use crate::trees::fs::testing::{commit, commit_all, control, everything, is_root, set_xattr, settle, write};
 use crate::trees::fs::{Cancel, Control, Doubt, Phase, ScanOptions, scan};
 
@@ -199,7 +199,7 @@ fn a_cancelled_commit_can_be_repeated() {
     everything(directory.path());
     let whole = commit_all(&store, directory.path(), None);
     for at in 0..12u64 {
-        let other = crate::store::testing::store();
+        let other = crate::trees::fs::testing::store();
         let (cancel, count) = (Cancel::default(), AtomicU64::new(0));
         let flag = cancel.clone();
         let stopping = Control {

@@ -20,9 +20,9 @@ use super::control::{Control, Doubt, Phase, SharedWarnings, Warnings};
 use super::platform;
 use super::scan::Scan;
 use super::writer::{Keep, Writer};
+use crate::access::Access;
 use crate::error::Result;
 use crate::objects::Objects;
-use crate::store::Store;
 use crate::trees::{Changed, Entry, EntryKind, TreePath};
 
 /// What of a tree is restored, and how.
@@ -79,7 +79,7 @@ pub struct Restored {
 
 /// A planned restore of one scanned directory.
 pub struct Restore<'a> {
-    pub(super) store: &'a Store,
+    pub(super) store: &'a Access,
     pub(super) scan: &'a Scan,
     options: RestoreOptions,
     pub(super) comparison: Comparison,
@@ -94,7 +94,7 @@ impl<'a> Restore<'a> {
     /// `Invalid` if `root` is not a directory; `Unreadable` never (the scan has said so); whatever reading the tree
     /// answers; `Cancelled`.
     pub fn plan(
-        store: &'a Store,
+        store: &'a Access,
         scan: &'a Scan,
         root: &Entry,
         options: &RestoreOptions,

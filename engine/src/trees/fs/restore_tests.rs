@@ -7,18 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::*;
+use crate::access::Access;
 use crate::error::Error;
-use crate::store::testing::store;
 use crate::trees::Change;
+use crate::trees::fs::testing::store;
 use crate::trees::fs::testing::{Committed, commit, commit_all, control, everything, see, settle, write};
 use crate::trees::fs::{Cancel, ScanOptions, inspect, status};
 
-fn look(store: &Store, directory: &Path, options: &ScanOptions) -> Scan {
+fn look(store: &Access, directory: &Path, options: &ScanOptions) -> Scan {
     inspect(store, directory, options, None, &control()).expect("readable")
 }
 
 fn restore_with(
-    store: &Store,
+    store: &Access,
     directory: &Path,
     to: &Committed,
     options: &RestoreOptions,
@@ -28,11 +29,11 @@ fn restore_with(
 }
 
 /// What restoring by default would do to the directory that was looked at.
-fn plan<'a>(store: &'a Store, scan: &'a Scan, to: &Committed) -> Restore<'a> {
+fn plan<'a>(store: &'a Access, scan: &'a Scan, to: &Committed) -> Restore<'a> {
     Restore::plan(store, scan, to.root(), &RestoreOptions::default(), &control()).expect("readable")
 }
 
-fn restore(store: &Store, directory: &Path, to: &Committed) -> Restored {
+fn restore(store: &Access, directory: &Path, to: &Committed) -> Restored {
     let options = RestoreOptions {
         devices: true,
         ..RestoreOptions::default()

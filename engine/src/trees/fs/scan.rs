@@ -25,10 +25,11 @@ use super::platform::{self, FileId};
 use super::read::{self, Sink};
 use super::stat_cache::{Form, StatCache};
 use super::walk::{self, WalkOptions};
+use crate::access::{Access, Batch};
 use crate::error::{Error, Result};
 use crate::format::{ContentId, Domain};
 use crate::objects::Objects;
-use crate::store::{Batch, Key, Store};
+use crate::store::Key;
 use crate::trees::{Attributes, Entry, EntryKind, content_kind};
 
 /// What of a directory is committed, and how. The default is everything.
@@ -185,7 +186,7 @@ fn make_entry(listing: &Listing, form: Form, item: &Item, name: Bytes) -> Entry 
 /// `Refused` for `/` and the home directory unless forced; `Unreadable` with the paths that can't be read; `Path`
 /// if the directory itself can't be; `Invalid` for a bad exclude pattern; `Cancelled`; the store's errors.
 pub fn scan(
-    store: &Store,
+    store: &Access,
     directory: &Path,
     options: &ScanOptions,
     cache: Option<Bytes>,
@@ -200,7 +201,7 @@ pub fn scan(
 /// # Errors
 /// As [`scan`].
 pub fn inspect(
-    store: &Store,
+    store: &Access,
     directory: &Path,
     options: &ScanOptions,
     cache: Option<Bytes>,
@@ -210,7 +211,7 @@ pub fn inspect(
 }
 
 fn run(
-    store: &Store,
+    store: &Access,
     directory: &Path,
     options: &ScanOptions,
     cache: Option<Bytes>,
@@ -246,7 +247,7 @@ fn run(
             .for_each(|directory| directory.dirty = true);
     }
     if let Some(batch) = batch.as_deref_mut() {
-        hold_known(&mut listing, options.domain, batch);
+        hold_known(&mut listing, options.domain, batch)?;
     }
     let groups = links::group(&mut listing);
     let objects = Objects::new(store.clone()).in_domain(options.domain);
@@ -280,7 +281,7 @@ fn run(
         warnings: Warnings::default(),
     };
     if let Some(batch) = batch {
-        build::hold_nodes(&mut scan.listing, options.domain, batch);
+        build::hold_nodes(&mut scan.listing, options.domain, batch)?;
         scan.counts.built_directories = build::build(store, &mut scan.listing, form, batch, control)?;
         let own = scan.listing.root.as_ref();
         scan.root = own.map(|item| make_entry(&scan.listing, form, item, Bytes::new()));
@@ -317,14 +318,14 @@ fn open_root(directory: &Path, force: bool) -> Result<std::sync::Arc<Folder>> {
 }
 
 /// Holds the contents that the cache vouches for; those that the store lacks are to be read again.
-fn hold_known(listing: &mut Listing, domain: Domain, batch: &mut Batch) {
+fn hold_known(listing: &mut Listing, domain: Domain, batch: &mut Batch) -> Result<()> {
     /// Probed at once: enough for look-ups to overlap, little enough to stay in the CPU's cache.
     const PROBES: usize = 1024;
     let mut keys: Vec<Key> = Vec::with_capacity(PROBES);
     let mut places: Vec<(usize, usize)> = Vec::with_capacity(PROBES);
     let mut missing: Vec<(usize, usize)> = Vec::new();
-    let mut probe = |keys: &mut Vec<Key>, places: &mut Vec<(usize, usize)>| {
-        let held = batch.hold(keys);
+    let mut probe = |keys: &mut Vec<Key>, places: &mut Vec<(usize, usize)>| -> Result<()> {
+        let held = batch.hold(keys)?;
         missing.extend(
             places
                 .iter()
@@ -334,6 +335,7 @@ fn hold_known(listing: &mut Listing, domain: Domain, batch: &mut Batch) {
         );
         keys.clear();
         places.clear();
+        Ok(())
     };
     for (index, directory) in listing.directories.iter().enumerate() {
         for (position, item) in directory.items.iter().enumerate() {
@@ -347,15 +349,16 @@ fn hold_known(listing: &mut Listing, domain: Domain, batch: &mut Batch) {
             });
             places.push((index, position));
             if keys.len() == PROBES {
-                probe(&mut keys, &mut places);
+                probe(&mut keys, &mut places)?;
             }
         }
     }
-    probe(&mut keys, &mut places);
+    probe(&mut keys, &mut places)?;
     for (index, position) in missing {
         listing.directories[index].items[position].known = false;
         listing.directories[index].dirty = true;
     }
+    Ok(())
 }
 
 /// Removes items whose file was deleted while the scan ran; whether there were any.

@@ -3,8 +3,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use super::*;
-use crate::store::testing::store;
 use crate::trees::fs::Cancel;
+use crate::trees::fs::testing::store;
 use crate::trees::fs::testing::{commit, commit_all, control, settle, write};
 
 fn sample(directory: &Path) {

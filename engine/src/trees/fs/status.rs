@@ -3,8 +3,8 @@
 use super::compare::{self, Scope};
 use super::control::Control;
 use super::scan::Scan;
+use crate::access::Access;
 use crate::error::Result;
-use crate::store::Store;
 use crate::trees::{Difference, Entry, TreePath};
 
 /// How to get from the tree under `root` to the scanned directory, in the order of paths; with `paths`, only what is
@@ -14,7 +14,7 @@ use crate::trees::{Difference, Entry, TreePath};
 /// # Errors
 /// `Invalid` if `root` is not a directory; whatever reading the tree answers; `Cancelled`.
 pub fn status(
-    store: &Store,
+    store: &Access,
     scan: &Scan,
     root: &Entry,
     paths: &[TreePath],

@@ -73,7 +73,7 @@ pub(super) fn read(
             let put = objects.store().block_on(stream.finish())?;
             if let Sink::Batch { batch, .. } = sink {
                 // Held while its own lease still is; the batch also notes what it depends on.
-                batch.lock().hold(&[objects.key(put.id, put.length)]);
+                batch.lock().hold(&[objects.key(put.id, put.length)])?;
             }
             put.id
         }

@@ -12,9 +12,14 @@ use bytes::Bytes;
 
 use super::control::Control;
 use super::scan::{Scan, ScanOptions, scan};
+use crate::access::Access;
 use crate::error::Result;
-use crate::store::Store;
 use crate::trees::Entry;
+
+/// An empty store in memory.
+pub(super) fn store() -> Access {
+    crate::store::testing::store().into()
+}
 
 pub(super) fn control() -> Control {
     Control {
@@ -36,7 +41,7 @@ impl Committed {
 }
 
 pub(super) fn commit(
-    store: &Store,
+    store: &Access,
     directory: &Path,
     options: &ScanOptions,
     cache: Option<Bytes>,
@@ -48,7 +53,7 @@ pub(super) fn commit(
     Ok(Committed { scan, cache })
 }
 
-pub(super) fn commit_all(store: &Store, directory: &Path, cache: Option<Bytes>) -> Committed {
+pub(super) fn commit_all(store: &Access, directory: &Path, cache: Option<Bytes>) -> Committed {
     commit(store, directory, &ScanOptions::default(), cache).expect("a readable directory")
 }
 

@@ -23,10 +23,11 @@ use bytes::Bytes;
 
 use super::platform::{self, FileId};
 use super::scan::ScanOptions;
+use crate::access::{Access, Batch};
 use crate::error::{Error, Result};
 use crate::limits::{ROOT_DATA_BYTES_MAX, ROOT_NAME_BYTES_MAX};
 use crate::objects::Objects;
-use crate::store::{Batch, Expect, Root, RootChange, RootKind, RootUpdate, Store, Target};
+use crate::store::{Expect, Root, RootChange, RootKind, RootUpdate, Target};
 use crate::trees::FileTime;
 
 const VERSION: u8 = 1;
@@ -96,17 +97,17 @@ impl Workspace {
     ///
     /// # Errors
     /// `Path` if it can't be opened. A record that can't be understood counts as none.
-    pub fn find(store: &Store, path: &Path) -> Result<Known> {
+    pub fn find(store: &Access, path: &Path) -> Result<Known> {
         let identity = Identity::of(path)?;
         if let Some(workspace) = store
-            .root(RootKind::Workspace, &identity.name())
+            .root(RootKind::Workspace, &identity.name())?
             .and_then(|root| Workspace::decode(&root))
         {
             return Ok(Known::Here(workspace));
         }
         let place = shorten(path);
         let before = store
-            .roots(RootKind::Workspace)
+            .roots(RootKind::Workspace)?
             .iter()
             .filter(|root| root.name.len() <= ROOT_NAME_BYTES_MAX)
             .max_by_key(|root| {
@@ -119,16 +120,19 @@ impl Workspace {
     }
 
     /// All directories with a record.
-    pub fn list(store: &Store) -> Vec<Workspace> {
-        let roots = store.roots(RootKind::Workspace);
-        roots.iter().filter_map(Workspace::decode).collect()
+    ///
+    /// # Errors
+    /// The link's, if the store is behind one.
+    pub fn list(store: &Access) -> Result<Vec<Workspace>> {
+        let roots = store.roots(RootKind::Workspace)?;
+        Ok(roots.iter().filter_map(Workspace::decode).collect())
     }
 
     /// The stat cache; `None` if there is none or the store does not have it any more.
     ///
     /// # Errors
     /// The store's, other than that the content is missing or damaged: without a cache everything is read again.
-    pub fn stat_cache(&self, store: &Store) -> Result<Option<Bytes>> {
+    pub fn stat_cache(&self, store: &Access) -> Result<Option<Bytes>> {
         let Some(target) = self.cache else {
             return Ok(None);
         };
@@ -148,7 +152,7 @@ impl Workspace {
     /// `Path` if the directory can't be opened; `Invalid` if the exclude patterns are too long for a record; the
     /// store's.
     pub fn record(
-        store: &Store,
+        store: &Access,
         batch: &mut Batch,
         path: &Path,
         branch: &str,

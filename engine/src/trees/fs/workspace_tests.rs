@@ -1,10 +1,11 @@
 use std::fs;
 
 use super::*;
-use crate::store::testing::store;
+use crate::access::Access;
+use crate::trees::fs::testing::store;
 use crate::trees::fs::testing::{commit, settle, write};
 
-fn follow(store: &Store, directory: &Path, options: &ScanOptions) -> (u64, Known) {
+fn follow(store: &Access, directory: &Path, options: &ScanOptions) -> (u64, Known) {
     let known = Workspace::find(store, directory).expect("is there");
     let cache = match &known {
         Known::Here(workspace) => workspace.stat_cache(store).expect("the store works"),
@@ -80,7 +81,7 @@ fn records_follow_directories() {
         "{known:?}"
     );
     assert_eq!(read, 1);
-    assert_eq!(Workspace::list(&store).len(), 3);
+    assert_eq!(Workspace::list(&store).expect("the store is here").len(), 3);
 }
 
 /// Goal: a record can be removed, and one that is too long is refused with the way out.

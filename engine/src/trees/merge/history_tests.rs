@@ -188,7 +188,7 @@ fn forgotten_bases_are_refused() {
         block_on(trees.forget(branch, &mut Forgetting::new(keep).unwrap(), false)).unwrap();
     }
     block_on(trees.store.flush()).unwrap();
-    block_on(trees.store.collect(Arc::new(TreeTrace), false)).unwrap();
+    block_on(trees.store.own().unwrap().collect(Arc::new(TreeTrace), false)).unwrap();
     assert!(block_on(trees.read_commit(base)).is_err(), "collected");
     let refused = merge(&trees, theirs, &MergeOptions::default()).unwrap_err();
     assert!(
@@ -417,7 +417,7 @@ fn a_full_store_refuses_the_whole_merge() {
         block_on(trees.delete_branch(&format!("filler-{filler}"), ExpectHead::Any)).unwrap();
     }
     block_on(trees.store.flush()).unwrap();
-    block_on(trees.store.collect(Arc::new(TreeTrace), false)).unwrap();
+    block_on(trees.store.own().unwrap().collect(Arc::new(TreeTrace), false)).unwrap();
     merge(&trees, theirs, &MergeOptions::default()).unwrap();
     assert_eq!(
         head(&trees).root,
@@ -430,7 +430,7 @@ fn a_full_store_refuses_the_whole_merge() {
 #[test]
 fn collections_leave_what_is_being_merged() {
     let trees = trees();
-    trees.store.set_trace(Arc::new(TreeTrace));
+    trees.store.own().unwrap().set_trace(Arc::new(TreeTrace));
     let wide = |number: usize| -> Vec<(String, String)> {
         (0..40)
             .map(|n| (format!("d{number}/f{n}"), format!("{number} {n}")))
@@ -443,7 +443,7 @@ fn collections_leave_what_is_being_merged() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                block_on(trees.store.collect(Arc::new(TreeTrace), false)).unwrap();
+                block_on(trees.store.own().unwrap().collect(Arc::new(TreeTrace), false)).unwrap();
             }
         });
         for number in 0..40 {
@@ -471,7 +471,7 @@ fn collections_leave_what_is_being_merged() {
         done.store(true, Ordering::Relaxed);
     });
     block_on(trees.store.flush()).unwrap();
-    block_on(trees.store.collect(Arc::new(TreeTrace), false)).unwrap();
+    block_on(trees.store.own().unwrap().collect(Arc::new(TreeTrace), false)).unwrap();
     let top = head(&trees);
     let mut files = 0;
     block_on(async {

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::access::Access;
 use crate::format::{Domain, Kind};
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::reactor::block_on;
-use crate::store::{Extent, Key, Store};
+use crate::store::{Extent, Key};
 use crate::trees::testing::{Plan, commit, tick, trees};
 use crate::trees::{CommitOptions, FileTime, TreePath, ids};
 
@@ -414,7 +415,7 @@ fn large_directories_load_their_leaves_lazily() {
 }
 
 #[derive(Default)]
-struct Large(Mutex<Vec<(ContentId, Bytes)>>, Option<Store>);
+struct Large(Mutex<Vec<(ContentId, Bytes)>>, Option<Access>);
 
 impl LargeContents for Large {
     fn put(&self, bytes: Bytes) -> LargeFuture<'_, (ContentId, Lease)> {
@@ -476,11 +477,14 @@ fn waiting_contents_are_bounded() {
         }
         let id = ids::content_ids(&[&[0; 300]])[0];
         assert!(
-            trees.store.contains(&[Key {
-                domain: Domain(0),
-                kind: Kind::Data,
-                id
-            }])[0]
+            trees
+                .store
+                .contains(&[Key {
+                    domain: Domain(0),
+                    kind: Kind::Data,
+                    id
+                }])
+                .unwrap()[0]
         );
         tree.rename("f0", "f100").await.unwrap();
         assert_eq!(tree.read("f100").await.unwrap(), vec![0; 300]);

@@ -1,0 +1,531 @@
+//! What clients ask of the store extent by extent, and the batches that are kept for them.
+//!
+//! A client that reads and writes directories itself (`attach`) asks which extents are here, sends those that are not, and moves
+//! roots. All of it runs on the reactor of the connection.
+//! Invariants: nothing a client sends is kept before it is checked (`trees::check_offered`): ids against bytes, form, and that
+//! what it refers to is here; a turn of the reactor checks at most [`CHECKED_AT_ONCE`] bytes, or one extent. A batch ends with
+//! its connection, and counts as a call under way until then, so that an owner that ends lets a command come to its end.
+//! What a batch was told to be here stays until the batch ends.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use helios_engine::access::{KEYS_AT_ONCE_MAX, PUT_BYTES_MAX};
+use helios_engine::format::{ContentId, Domain, Kind as ExtentKind};
+use helios_engine::ops::files::Room;
+use helios_engine::ops::{Class, Failure};
+use helios_engine::store::{Ack, Batch, Extent, Key, RootChange, RootKind, RootUpdate};
+use helios_engine::{Error, trees};
+
+use super::RETRY_AFTER_MS;
+use super::admission::Lane;
+use super::connection::{Connection, Counted};
+use super::counters::Timed;
+use super::memory::Held;
+use crate::wire::extents::{
+    Ask, NO_LENGTH, Refused, RootMove, RootTold, Told, put_piece, read_extents, read_keys,
+};
+use crate::wire::frame::{BODY_BYTES_MAX, Frame, Kind};
+use crate::wire::message::Answer;
+
+/// Batches of one connection.
+const BATCHES_MAX: usize = 64;
+/// References that the batches of one connection keep, and what each takes.
+const HELD_MAX: usize = 8 << 20;
+const REFERENCE_BYTES: usize = 40;
+/// What a batch takes besides: a part that is not full yet.
+const BATCH_BYTES: usize = 256 << 10;
+/// Root changes of one batch.
+const ROOTS_MAX: usize = 64;
+/// Bytes that one turn of the reactor hashes.
+const CHECKED_AT_ONCE: usize = 256 << 10;
+/// Keys that one turn of the reactor looks up, or extents that it checks.
+const LOOKED_UP_AT_ONCE: usize = 1024;
+/// Bytes of extents that are read, and sent, together.
+const GOT_AT_ONCE: usize = 2 << 20;
+
+/// What stands for a batch.
+enum State {
+    /// More may be put into it.
+    Open(Box<Opened>),
+    /// It is visible.
+    Submitted(Ack),
+}
+
+struct Opened {
+    batch: Batch,
+    /// Parents of the commits in it, which nobody can read yet.
+    parents: HashMap<ContentId, Vec<ContentId>>,
+}
+
+struct Slot {
+    /// Absent while a call works with it.
+    state: Option<State>,
+    held: usize,
+    memory: Held,
+    _counted: Counted,
+}
+
+/// The batches of one connection, by the number of the call that began them.
+#[derive(Default)]
+pub struct OpenBatches {
+    slots: RefCell<HashMap<u64, Slot>>,
+    held: Cell<usize>,
+}
+
+impl OpenBatches {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.borrow().is_empty()
+    }
+
+    /// Abandons all of them.
+    pub fn clear(&self) {
+        // What a call works with goes when that notices.
+        let slots = std::mem::take(&mut *self.slots.borrow_mut());
+        drop(slots);
+    }
+
+    fn insert(&self, number: u64, opened: Opened, memory: Held, counted: Counted) -> Result<(), Failure> {
+        let mut slots = self.slots.borrow_mut();
+        if slots.len() >= BATCHES_MAX {
+            return Err(Failure::busy(
+                format!("{BATCHES_MAX} batches of this connection are open"),
+                RETRY_AFTER_MS,
+            ));
+        }
+        if slots.contains_key(&number) {
+            return Err(Failure::new(
+                Class::Invalid,
+                format!("batch {number} is open already; numbers of calls that begin one are not used again"),
+            ));
+        }
+        let slot = Slot {
+            state: Some(State::Open(Box::new(opened))),
+            held: 0,
+            memory,
+            _counted: counted,
+        };
+        slots.insert(number, slot);
+        Ok(())
+    }
+
+    fn end(&self, number: u64) {
+        if let Some(slot) = self.slots.borrow_mut().remove(&number) {
+            self.held.set(self.held.get().saturating_sub(slot.held));
+        }
+    }
+
+    /// Takes a batch to work with it alone, which is to keep so many references more.
+    fn take(&self, number: u64, references: usize) -> Result<State, Failure> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.get_mut(&number).ok_or_else(|| not_open(number))?;
+        if self.held.get() + references > HELD_MAX {
+            return Err(too_many());
+        }
+        let state = slot.state.take().ok_or_else(|| {
+            let what = format!("batch {number} is at work for another call; wait for its answer");
+            Failure::new(Class::Invalid, what)
+        })?;
+        if let Err(busy) = slot.memory.take((references * REFERENCE_BYTES) as u64) {
+            slot.state = Some(state);
+            return Err(busy);
+        }
+        slot.held += references;
+        self.held.set(self.held.get() + references);
+        Ok(state)
+    }
+
+    /// Counts references that a batch taken by the caller keeps besides.
+    fn hold_more(&self, number: u64, references: usize) -> Result<(), Failure> {
+        if self.held.get() + references > HELD_MAX {
+            return Err(too_many());
+        }
+        if let Some(slot) = self.slots.borrow_mut().get_mut(&number) {
+            // Nobody is refused in the middle of something.
+            slot.held += references;
+            slot.memory.resize(BATCH_BYTES + slot.held * REFERENCE_BYTES);
+            self.held.set(self.held.get() + references);
+        }
+        Ok(())
+    }
+
+    fn take_open(&self, number: u64, references: usize) -> Result<Box<Opened>, Failure> {
+        match self.take(number, references)? {
+            State::Open(opened) => Ok(opened),
+            submitted @ State::Submitted(_) => {
+                self.give_back(number, submitted);
+                Err(Failure::new(
+                    Class::Invalid,
+                    format!("batch {number} was submitted; begin another one"),
+                ))
+            }
+        }
+    }
+
+    fn give_back(&self, number: u64, state: State) {
+        // Without its place it was ended meanwhile, or the client is gone.
+        if let Some(slot) = self.slots.borrow_mut().get_mut(&number) {
+            slot.state = Some(state);
+        }
+    }
+
+    fn acknowledgement(&self, number: u64) -> Result<Ack, Failure> {
+        match self.slots.borrow().get(&number).map(|slot| &slot.state) {
+            Some(Some(State::Submitted(ack))) => Ok(ack.clone()),
+            Some(_) => Err(Failure::new(
+                Class::Invalid,
+                format!("batch {number} was not submitted"),
+            )),
+            None => Err(not_open(number)),
+        }
+    }
+}
+
+fn too_many() -> Failure {
+    let what = format!("the batches of this connection keep {HELD_MAX} extents");
+    Failure::new(Class::Full, what).with_hint("do less at once, or open the store alone")
+}
+
+fn not_open(number: u64) -> Failure {
+    Failure::new(
+        Class::NotFound,
+        format!("batch {number} is not open on this connection"),
+    )
+}
+
+fn nonsense(reason: impl Into<String>) -> Failure {
+    Failure::new(Class::Invalid, reason)
+}
+
+/// The lane in which a question waits for its turn; none for what only begins, ends or waits for the device.
+fn lane_of(ask: &Ask) -> Option<Lane> {
+    match ask {
+        Ask::Lengths | Ask::Get | Ask::Hold { .. } | Ask::Root { .. } | Ask::Roots { .. } => {
+            Some(Lane::Looks)
+        }
+        Ask::Put { .. } | Ask::Submit { .. } => Some(Lane::Changes),
+        Ask::Begin | Ask::Durable { .. } | Ask::End { .. } | Ask::Flush => None,
+    }
+}
+
+/// Answers a question, or does what is to be done. What is refused as `Busy` has not begun and can be asked again.
+pub fn ask(
+    connection: &Rc<Connection>,
+    call: u64,
+    timed: Timed,
+    ask: Ask,
+    body: Bytes,
+) -> Result<(), Failure> {
+    // Questions take little; what is put is in memory until a part of it is full.
+    let held = match ask {
+        Ask::Put { .. } => connection.share.claim(2 * body.len())?,
+        _ => connection.share.hold(body.len()),
+    };
+    if matches!(ask, Ask::Begin) {
+        let opened = Opened {
+            batch: connection.server.host.store().batch(),
+            parents: HashMap::new(),
+        };
+        let counted = Counted::new(&connection.server);
+        let memory = connection.share.claim(BATCH_BYTES)?;
+        connection.batches.insert(call, opened, memory, counted)?;
+    }
+    let task = Rc::clone(connection);
+    connection.spawn_call(call, timed, async move {
+        task.gate.has_turn(timed.began);
+        let mut pass = None;
+        if let Some(lane) = lane_of(&ask) {
+            pass = match task.gate.enter(task.number, lane).await {
+                Ok(pass) => Some(pass),
+                Err(busy) => return task.fail(call, &busy),
+            };
+        }
+        if !task.is_wanted(call) {
+            return;
+        }
+        let outcome = work(&task, call, ask, body).await;
+        drop((pass, held));
+        match outcome {
+            Ok(told) => task.answer(call, &Answer::Store(told)),
+            Err(failure) => task.fail(call, &failure),
+        }
+    });
+    Ok(())
+}
+
+async fn work(connection: &Connection, call: u64, ask: Ask, body: Bytes) -> Result<Told, Failure> {
+    let store = connection.server.host.store();
+    let batches = &connection.batches;
+    match ask {
+        Ask::Begin => {
+            return Ok(Told {
+                batch: Some(call),
+                ..Told::default()
+            });
+        }
+        Ask::Lengths => {
+            let mut answer = BytesMut::new();
+            for keys in keys_of(&body)?.chunks(LOOKED_UP_AT_ONCE) {
+                let lengths = keys.iter().map(|key| store.length(*key).unwrap_or(NO_LENGTH));
+                lengths.for_each(|length| answer.put_u32_le(length));
+                connection.local.yield_now().await;
+            }
+            output(connection, call, answer).await?;
+        }
+        Ask::Get => return get(connection, call, &keys_of(&body)?).await,
+        Ask::Hold { batch } => {
+            let keys = keys_of(&body)?;
+            let mut opened = match batches.take(batch, keys.len())? {
+                State::Open(opened) => opened,
+                State::Submitted(ack) => {
+                    // What is visible is held as a lease holds it: for whoever has just been told of it.
+                    ack.lease.hold_many(keys.iter().copied());
+                    let found = store.contains(&keys);
+                    batches.give_back(batch, State::Submitted(ack));
+                    let answer: BytesMut = found.into_iter().map(u8::from).collect();
+                    output(connection, call, answer).await?;
+                    return Ok(Told::default());
+                }
+            };
+            let mut answer = BytesMut::with_capacity(keys.len());
+            for keys in keys.chunks(LOOKED_UP_AT_ONCE) {
+                answer.extend(opened.batch.hold(keys).into_iter().map(u8::from));
+                connection.local.yield_now().await;
+            }
+            batches.give_back(batch, State::Open(opened));
+            output(connection, call, answer).await?;
+        }
+        Ask::Put { batch } => put(connection, batch, body).await?,
+        Ask::Submit { batch, domain, roots } => {
+            return submit(connection, batch, Domain(domain), roots).await;
+        }
+        Ask::Durable { batch } => batches.acknowledgement(batch)?.durable().await?,
+        Ask::End { batch } => batches.end(batch),
+        Ask::Root { kind, name } => {
+            let root = store.root(kind, name.as_bytes());
+            return Ok(Told {
+                roots: root.iter().map(RootTold::from).collect(),
+                ..Told::default()
+            });
+        }
+        Ask::Roots { kind } => {
+            return Ok(Told {
+                roots: store.roots(kind).iter().map(RootTold::from).collect(),
+                ..Told::default()
+            });
+        }
+        Ask::Flush => store.flush().await?,
+    }
+    Ok(Told::default())
+}
+
+fn keys_of(body: &[u8]) -> Result<Vec<Key>, Failure> {
+    let keys = read_keys(body).map_err(nonsense)?;
+    if keys.len() > KEYS_AT_ONCE_MAX {
+        return Err(nonsense(format!(
+            "{} keys; at most {KEYS_AT_ONCE_MAX} at once",
+            keys.len()
+        )));
+    }
+    Ok(keys)
+}
+
+/// Sends bytes before the answer.
+async fn output(connection: &Connection, call: u64, bytes: BytesMut) -> Result<(), Failure> {
+    if !connection.outbox.room().await {
+        return Err(Failure::new(Class::Cancelled, "the client is gone"));
+    }
+    if !bytes.is_empty() {
+        let frame = Frame::new(Kind::Output, call, Bytes::new()).with_body(bytes.freeze());
+        connection.outbox.push([frame]);
+    }
+    Ok(())
+}
+
+/// Reads extents, as many at once as one frame takes.
+async fn get(connection: &Connection, call: u64, keys: &[Key]) -> Result<Told, Failure> {
+    let store = connection.server.host.store();
+    let mut refused = Vec::new();
+    let mut start = 0;
+    while start < keys.len() {
+        let (mut end, mut expected) = (start, 0);
+        while end < keys.len() && end - start < LOOKED_UP_AT_ONCE {
+            let length = store.length(keys[end]).unwrap_or(0) as usize;
+            if end > start && expected + length > GOT_AT_ONCE {
+                break;
+            }
+            expected += length;
+            end += 1;
+        }
+        let answers = store.get_many(&keys[start..end]).await;
+        let mut body = BytesMut::with_capacity(expected + 4 * answers.len());
+        for (at, answer) in (start..).zip(answers) {
+            match answer {
+                Ok(bytes) => {
+                    if body.len() + 4 + bytes.len() > BODY_BYTES_MAX {
+                        output(connection, call, std::mem::take(&mut body)).await?;
+                    }
+                    put_piece(&bytes, &mut body);
+                }
+                Err(error) => {
+                    body.put_u32_le(NO_LENGTH);
+                    refused.push(Refused::new(at as u64, error));
+                }
+            }
+        }
+        output(connection, call, body).await?;
+        start = end;
+    }
+    Ok(Told {
+        refused,
+        ..Told::default()
+    })
+}
+
+/// Takes extents into a batch, once they have proved to be what they say.
+async fn put(connection: &Connection, number: u64, body: Bytes) -> Result<(), Failure> {
+    let extents = read_extents(body).map_err(nonsense)?;
+    let bytes: usize = extents.iter().map(|extent| extent.bytes.len()).sum();
+    if extents.len() > KEYS_AT_ONCE_MAX || bytes > PUT_BYTES_MAX {
+        return Err(nonsense(format!(
+            "{} extents of {bytes} bytes; at most {KEYS_AT_ONCE_MAX} of {PUT_BYTES_MAX} bytes at once",
+            extents.len()
+        )));
+    }
+    let batches = &connection.batches;
+    let mut opened = batches.take_open(number, extents.len())?;
+    match take_in(connection, number, &mut opened, extents).await {
+        Ok(()) => {
+            batches.give_back(number, State::Open(opened));
+            Ok(())
+        }
+        Err(failure) => {
+            // What is in it already may be refused, or half of a part.
+            batches.end(number);
+            Err(failure)
+        }
+    }
+}
+
+async fn take_in(
+    connection: &Connection,
+    number: u64,
+    opened: &mut Opened,
+    extents: Vec<Extent>,
+) -> Result<(), Failure> {
+    let mut references = Vec::new();
+    let mut rest = &extents[..];
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let within = rest.iter().take(LOOKED_UP_AT_ONCE).take_while(|extent| {
+            bytes += extent.bytes.len();
+            bytes <= CHECKED_AT_ONCE
+        });
+        let (now, later) = rest.split_at(within.count().max(1));
+        trees::check_offered(now, &mut references)?;
+        rest = later;
+        connection.local.yield_now().await;
+    }
+    let own: HashSet<Key> = extents.iter().map(|extent| extent.key).collect();
+    references.retain(|key| !own.contains(key));
+    let unique: HashSet<Key> = references.drain(..).collect();
+    references.extend(unique);
+    // Counted like what is asked for.
+    let more = references.len();
+    connection.batches.hold_more(number, more)?;
+    for keys in references.chunks(LOOKED_UP_AT_ONCE) {
+        let held = opened.batch.hold(keys);
+        if let Some((key, _)) = keys.iter().zip(held).find(|(_, held)| !held) {
+            let what = format!(
+                "something offered refers to {} {}, which is not here",
+                key.kind, key.id
+            );
+            return Err(nonsense(what));
+        }
+        connection.local.yield_now().await;
+    }
+    for extent in extents
+        .iter()
+        .filter(|extent| extent.key.kind == ExtentKind::Commit)
+    {
+        let parents = trees::commit_parents(&extent.bytes, 0)?;
+        opened.parents.insert(extent.key.id, parents);
+    }
+    Ok(opened.batch.put(extents).await?)
+}
+
+/// Makes a batch visible.
+async fn submit(
+    connection: &Connection,
+    number: u64,
+    domain: Domain,
+    roots: Vec<RootMove>,
+) -> Result<Told, Failure> {
+    let updates: Vec<RootUpdate> = roots
+        .into_iter()
+        .map(RootMove::into_update)
+        .collect::<Result<_, _>>()
+        .map_err(nonsense)?;
+    let host = &connection.server.host;
+    if updates.len() > ROOTS_MAX || domain != host.trees().domain() {
+        return Err(nonsense(format!(
+            "{} root changes in domain {domain}; at most {ROOTS_MAX}, in domain {}",
+            updates.len(),
+            host.trees().domain()
+        )));
+    }
+    let batches = &connection.batches;
+    let opened = batches.take_open(number, updates.len())?;
+    let moves_branch = updates.iter().any(|update| update.kind == RootKind::Branch);
+    match make_visible(connection, *opened, domain, updates).await {
+        Ok(ack) => {
+            if moves_branch {
+                // Quotas add up what goes through the owner's own handle.
+                host.trees().forget_sums();
+            }
+            batches.give_back(number, State::Submitted(ack));
+            Ok(Told::default())
+        }
+        Err(error) => {
+            batches.end(number);
+            Ok(Told {
+                refused: vec![Refused::new(0, error)],
+                ..Told::default()
+            })
+        }
+    }
+}
+
+async fn make_visible(
+    connection: &Connection,
+    opened: Opened,
+    domain: Domain,
+    updates: Vec<RootUpdate>,
+) -> Result<Ack, Error> {
+    let trees = connection.server.host.trees();
+    let Opened { batch, parents } = opened;
+    let mut batch = batch.in_domain(domain);
+    for update in updates {
+        let commit = match &update.change {
+            RootChange::Set {
+                target: Some(target), ..
+            } if target.kind == ExtentKind::Commit => Some(target.id),
+            _ => None,
+        };
+        let parents = match commit.map(|id| (id, parents.get(&id))) {
+            Some((_, Some(known))) => known.clone(),
+            Some((id, None)) => trees.read_commit(id).await?.parents,
+            None => Vec::new(),
+        };
+        let named = trees.check_offered_root(&update, domain, &parents).await?;
+        let held = batch.hold(&named);
+        if let Some((key, _)) = named.iter().zip(held).find(|(_, held)| !held) {
+            return Err(Error::not_found(format!("{} {}", key.kind, key.id)));
+        }
+        batch.set_root(update);
+    }
+    batch.submit().await
+}
