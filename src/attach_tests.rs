@@ -42,6 +42,8 @@ impl Owner {
             control: Some(directory.path().join("socket")),
             inherited: None,
             allow_uids: Vec::new(),
+            memory: None,
+            observer: crate::observe::observer(),
         };
         Owner {
             serving: Some(Serving::start(host, options).expect("it listens")),
@@ -196,7 +198,7 @@ fn only_lacking_contents_travel() {
         durability: Durability::Visible,
         pin: false,
     };
-    let mut put = |contents: &[Bytes]| {
+    let put = |contents: &[Bytes]| {
         let before = owner.received();
         let puts = far.put_batch(contents, visible).expect("room");
         (owner.received() - before, puts)
