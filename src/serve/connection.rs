@@ -23,7 +23,7 @@ use helios_engine::reactor::{Local, Receiver, Watched, mailbox, oneshot};
 use super::counters::{CallKind, Outcome, Tally, Timed};
 use super::exchange::{Outgoing, Remote};
 use super::files::{self, OpenTrees};
-use super::memory::{Holder, Share};
+use super::memory::{Held, Holder, Share};
 use super::outbox::Outbox;
 use super::{CALLS_MAX, HELLO_PATIENCE, STALL_PATIENCE, Server};
 use crate::wire::frame::{Frame, Kind};
@@ -76,6 +76,7 @@ pub(super) struct Connection {
     calls: RefCell<HashMap<u64, Running>>,
     /// A call that takes several frames, which follow each other.
     long: RefCell<Option<(u64, Joined)>>,
+    long_held: Held,
 }
 
 /// Longest call, in bytes of its heads.
@@ -157,6 +158,7 @@ pub(super) async fn attend(local: Local, socket: UnixStream, peer: Peer, server:
         server,
         outbox: Rc::clone(&outbox),
         trees: OpenTrees::default(),
+        long_held: share.hold(0),
         share,
         tally,
         peer,
@@ -268,9 +270,11 @@ impl Connection {
             return Err(format!("a call is longer than {CALL_BYTES_MAX} bytes"));
         }
         let Some(head) = joined.take(frame) else {
+            self.long_held.resize(joined.len());
             *self.long.borrow_mut() = Some((number, joined));
             return Ok(());
         };
+        self.long_held.resize(0);
         if self.calls.borrow().contains_key(&frame.call) {
             return Err(format!("call {} is under way already", frame.call));
         }

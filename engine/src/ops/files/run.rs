@@ -21,7 +21,7 @@ const PENDING_BYTES_MAX: usize = 4 << 20;
 /// Most bytes of a file that are read or changed in one step: all of them are in memory then.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of loaded directories that a tree keeps; beyond, those not used lately go. Ten edits at random places of 28,000
-/// files touch about 100 KiB of directories, all of them are 4 MiB: what an agent is at stays, and a thousand agents that have
+/// files touch about 90 KiB of directories, all of them are 3.4 MiB: what an agent is at stays, and a thousand agents that have
 /// been everywhere take half a gigabyte.
 const LOADED_BYTES_MAX: usize = 512 << 10;
 /// What is left of them then, so that not every step has to look for more.
