@@ -114,7 +114,8 @@ impl Memory {
 
     /// What is held, and how often something was refused for it.
     pub fn figures(&self) -> Figures {
-        let sum = |read: fn(&Part) -> &AtomicU64| self.parts.iter().map(|part| read(part).load(Relaxed)).sum();
+        let sum =
+            |read: fn(&Part) -> &AtomicU64| self.parts.iter().map(|part| read(part).load(Relaxed)).sum();
         Figures {
             limit: self.limit,
             held: sum(|part| &part.held),
@@ -245,7 +246,9 @@ impl Account {
         if held > self.set_aside.get() {
             let wanted = held - self.set_aside.get();
             // A whole piece if there is one.
-            let more = wanted.checked_next_multiple_of(self.memory.piece).unwrap_or(wanted);
+            let more = wanted
+                .checked_next_multiple_of(self.memory.piece)
+                .unwrap_or(wanted);
             let Some((before, more)) = [more, wanted].into_iter().find_map(|more| {
                 let fits = |set_aside: u64| set_aside.checked_add(more).filter(|sum| *sum <= limit);
                 let before = self.memory.set_aside.fetch_update(Relaxed, Relaxed, fits).ok()?;

@@ -68,7 +68,10 @@ fn the_limit_holds() {
         }
         assert!(granted.len() < 1000);
     };
-    assert_eq!((failure.class, failure.retry_after_ms), (Class::Busy, Some(RETRY_AFTER_MS)));
+    assert_eq!(
+        (failure.class, failure.retry_after_ms),
+        (Class::Busy, Some(RETRY_AFTER_MS))
+    );
     assert!(failure.message.contains("16 MiB"), "{}", failure.message);
     assert!(failure.hint.expect("advice").contains("--memory"));
     let held = memory.figures().held;
@@ -119,7 +122,10 @@ fn a_connection_has_its_part() {
     let (_other, others) = connection(&memory, 20 << 20, 0);
     let (share, tree) = connection(&memory, 100 << 20, 90 << 20);
     let held = share.claim(30 << 20).expect("its tree goes down");
-    assert_eq!((tree.held.bytes.get(), others.held.bytes.get()), (90 << 20, 20 << 20));
+    assert_eq!(
+        (tree.held.bytes.get(), others.held.bytes.get()),
+        (90 << 20, 20 << 20)
+    );
     let failure = refusal(share.claim(10 << 20));
     assert_eq!(failure.class, Class::Busy);
     assert!(failure.message.contains("this connection"), "{}", failure.message);
@@ -139,7 +145,12 @@ fn reactors_share_the_limit() {
     let there = |bytes: usize| {
         let memory = Arc::clone(&memory);
         std::thread::scope(|scope| {
-            let claim = scope.spawn(move || Share::on(&memory, 1).claim(bytes).map(drop).map_err(|failure| failure.class));
+            let claim = scope.spawn(move || {
+                Share::on(&memory, 1)
+                    .claim(bytes)
+                    .map(drop)
+                    .map_err(|failure| failure.class)
+            });
             claim.join().expect("no panic")
         })
     };
@@ -181,7 +192,10 @@ fn random_clients_stay_within_the_limit() {
         let sum: u64 = claims.iter().map(|claim| claim.bytes.get()).sum();
         let set_aside = memory.set_aside.load(Relaxed);
         assert_eq!(memory.figures().held, sum);
-        assert!(sum <= set_aside && set_aside <= memory.work_limit(), "{sum} {set_aside}");
+        assert!(
+            sum <= set_aside && set_aside <= memory.work_limit(),
+            "{sum} {set_aside}"
+        );
     }
     assert!(memory.figures().refused > 0);
 }
@@ -189,7 +203,10 @@ fn random_clients_stay_within_the_limit() {
 /// Goal: what the kernel says of its memory is understood, and without it there is a limit all the same.
 #[test]
 fn the_default_fits_the_machine() {
-    assert_eq!(memory_of_host("MemTotal:       24632148 kB\nMemFree: 1 kB\n"), Some(24_632_148 << 10));
+    assert_eq!(
+        memory_of_host("MemTotal:       24632148 kB\nMemFree: 1 kB\n"),
+        Some(24_632_148 << 10)
+    );
     assert_eq!(memory_of_host("MemFree: 1 kB\n"), None);
     assert!(default_limit() >= DEFAULT_MIN);
 }

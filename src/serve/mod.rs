@@ -31,8 +31,8 @@ use connection::within;
 use counters::{Counters, Observed};
 use listener::Control;
 pub(crate) use listener::remove_stale;
-use memory::Memory;
 pub use memory::LIMIT_MIN as MEMORY_MIN;
+use memory::Memory;
 use workers::Workers;
 
 /// Calls of one connection that may be under way at once.

@@ -74,7 +74,9 @@ fn populate(client: &mut Client, files: usize) {
     let tree = client.open_files(request).expect("a tree");
     for first in (0..files).step_by(500) {
         let numbers = first..files.min(first + 500);
-        let steps = numbers.clone().map(|number| write(&path(number), path(number).len()));
+        let steps = numbers
+            .clone()
+            .map(|number| write(&path(number), path(number).len()));
         let steps = steps.chain([commit()]).collect();
         let body: String = numbers.map(path).collect();
         done(client, tree, steps, body.as_bytes());
@@ -140,9 +142,16 @@ fn clients_beyond_the_bound_are_refused_and_come_again() {
     assert!(failure.hint.expect("advice").contains("--memory"));
     assert!(server.metrics().sum("helios_client_memory_refusals_total", &[]) >= 1.0);
     // Looking works for everybody, and commits are how there comes to be room again.
-    for (client, tree) in clients.iter_mut().map(|(client, tree)| (client, *tree)).chain([(&mut refused, tree)]) {
+    for (client, tree) in clients
+        .iter_mut()
+        .map(|(client, tree)| (client, *tree))
+        .chain([(&mut refused, tree)])
+    {
         for number in (0..1000).step_by(111) {
-            assert_eq!(done(client, tree, vec![read(&path(number))], b""), path(number).as_bytes());
+            assert_eq!(
+                done(client, tree, vec![read(&path(number))], b""),
+                path(number).as_bytes()
+            );
         }
     }
     let first = &mut clients[0];
@@ -162,7 +171,12 @@ fn clients_beyond_the_bound_are_refused_and_come_again() {
     wait_for(&server, 0);
     let mut client = server.client();
     let tree = fork(&mut client, "after").expect("a tree");
-    done(&mut client, tree, vec![write("large", large.len()), commit()], &large);
+    done(
+        &mut client,
+        tree,
+        vec![write("large", large.len()), commit()],
+        &large,
+    );
     server.end();
 }
 
@@ -178,7 +192,11 @@ fn what_never_fits_is_refused_for_good() {
     let tree = fork(&mut client, "agent").expect("a tree");
     let (results, _) = client.files(tree, vec![read("large")], "").expect("an answer");
     let failure = results.failed.expect("too large");
-    assert_eq!((failure.class, failure.retry_after_ms), (Class::Invalid, None), "{failure:?}");
+    assert_eq!(
+        (failure.class, failure.retry_after_ms),
+        (Class::Invalid, None),
+        "{failure:?}"
+    );
     assert!(failure.hint.expect("advice").contains("in parts"));
     let part = FileStep::Read {
         path: "large".into(),
@@ -200,7 +218,11 @@ fn what_never_fits_is_refused_for_good() {
     assert_eq!(results.failed.expect("too large").class, Class::Invalid);
     drop(client);
     wait_for(&server, 0);
-    assert!(sandbox.fails(2, ["serve", "--memory", "512K"]).contains("1.00 MiB"));
+    assert!(
+        sandbox
+            .fails(2, ["serve", "--memory", "512K"])
+            .contains("1.00 MiB")
+    );
     assert!(sandbox.fails(2, ["serve", "--memory", "much"]).contains("size"));
     server.end();
 }
@@ -242,9 +264,15 @@ fn memory_is_flat_however_long_clients_work() {
     let after_many = held(&server);
     println!("{new} bytes when new, {after_some} after some rounds, {after_many} after many");
     assert!(after_some > 2 * new, "they have loaded what they keep");
-    assert!(after_many < after_some + after_some / 4, "{after_some}, then {after_many}");
+    assert!(
+        after_many < after_some + after_some / 4,
+        "{after_some}, then {after_many}"
+    );
     assert!(after_many < (CLIENTS as u64) * (600 << 10), "{after_many}");
-    assert_eq!(server.metrics().sum("helios_client_memory_refusals_total", &[]), 0.0);
+    assert_eq!(
+        server.metrics().sum("helios_client_memory_refusals_total", &[]),
+        0.0
+    );
     for (client, tree) in &mut clients {
         for number in (0..FILES).step_by(1001) {
             done(client, *tree, vec![read(&path(number))], b"");
@@ -268,17 +296,26 @@ fn trees_that_have_read_much_make_way() {
         let mut client = server.client();
         let tree = fork(&mut client, &format!("agent-{number}")).expect("somebody makes way");
         for number in (0..FILES).step_by(50) {
-            assert_eq!(done(&mut client, tree, vec![read(&path(number))], b""), path(number).as_bytes());
+            assert_eq!(
+                done(&mut client, tree, vec![read(&path(number))], b""),
+                path(number).as_bytes()
+            );
         }
         clients.push((client, tree));
     }
     assert!(held(&server) <= 3 << 20);
-    assert_eq!(server.metrics().sum("helios_client_memory_refusals_total", &[]), 0.0);
+    assert_eq!(
+        server.metrics().sum("helios_client_memory_refusals_total", &[]),
+        0.0
+    );
     for (client, tree) in &mut clients {
         let text = b"small";
         done(client, *tree, vec![write(&path(77), text.len()), commit()], text);
         assert_eq!(done(client, *tree, vec![read(&path(77))], b""), text);
-        assert_eq!(done(client, *tree, vec![read(&path(78))], b""), path(78).as_bytes());
+        assert_eq!(
+            done(client, *tree, vec![read(&path(78))], b""),
+            path(78).as_bytes()
+        );
     }
     server.end();
 }

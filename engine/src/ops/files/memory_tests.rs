@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use bytes::Bytes;
+
 use super::tests::{Bench, commit, replace, whole, write};
 use super::*;
 use crate::ops::Class;
@@ -47,10 +49,17 @@ fn a_tree_keeps_a_part_of_what_it_has_read() {
     }
     bench.step(&mut files, commit(), b"");
     assert!(files.memory_bytes() < 600 << 10, "{}", files.memory_bytes());
-    let steps: Vec<FileStep> = (0..20_000).step_by(50).map(|number| whole(&path(number))).collect();
+    let steps: Vec<FileStep> = (0..20_000)
+        .step_by(50)
+        .map(|number| whole(&path(number)))
+        .collect();
     let (results, read) = bench.run(&mut files, &steps, b"");
     assert_eq!((results.failed, read.len()), (None, 400));
-    assert!((100 << 10..600 << 10).contains(&files.memory_bytes()), "{}", files.memory_bytes());
+    assert!(
+        (100 << 10..600 << 10).contains(&files.memory_bytes()),
+        "{}",
+        files.memory_bytes()
+    );
     for number in (0..20_000).step_by(50) {
         bench.step(&mut files, write(&path(number), 3, None), b"new");
         if number % 1_000 == 0 {
@@ -60,7 +69,10 @@ fn a_tree_keeps_a_part_of_what_it_has_read() {
     }
     files.release();
     assert_eq!(bench.read(&mut files, &path(150)).expect("a file"), b"new");
-    assert_eq!(bench.read(&mut files, &path(151)).expect("a file"), path(151).as_bytes());
+    assert_eq!(
+        bench.read(&mut files, &path(151)).expect("a file"),
+        path(151).as_bytes()
+    );
 }
 
 /// Goal: a small content that waits for the commit does not keep the large body that it came with. Method: many calls, each with a
@@ -72,7 +84,10 @@ fn what_waits_does_not_keep_whole_bodies() {
     for number in 0..200u64 {
         let mut body = vec![number as u8; 300_000];
         body.extend(number.to_le_bytes());
-        let steps = [write("large", 300_000, None), write(&format!("small/{number}"), 8, None)];
+        let steps = [
+            write("large", 300_000, None),
+            write(&format!("small/{number}"), 8, None),
+        ];
         let (results, _) = bench.run(&mut files, &steps, &body);
         assert_eq!(results.failed, None);
         assert!(files.memory_bytes() < 6 << 20, "{}", files.memory_bytes());
@@ -101,7 +116,12 @@ fn steps_ask_for_what_they_take() {
     let mut left = |step: FileStep, body: &'static [u8]| {
         let room = Unbounded::default();
         let mut read = Vec::new();
-        let run = files.run(std::slice::from_ref(&step), Bytes::from_static(body), &mut read, &room);
+        let run = files.run(
+            std::slice::from_ref(&step),
+            Bytes::from_static(body),
+            &mut read,
+            &room,
+        );
         assert_eq!(bench.store.block_on(run).failed, None, "{step:?}");
         room.taken()
     };
@@ -125,7 +145,16 @@ fn steps_ask_for_what_they_take() {
         assert_eq!(left(FileStep::Truncate { path: path(), size }, b""), 0);
         assert_eq!(left(write("small", 1, Some(5)), b"y"), 0);
         let steps = vec![replace("y", "zz", false), replace("zz", "\u{7}", false)];
-        assert_eq!(left(FileStep::Patch { path: path(), replace: steps }, b""), 0);
+        assert_eq!(
+            left(
+                FileStep::Patch {
+                    path: path(),
+                    replace: steps
+                },
+                b""
+            ),
+            0
+        );
         if !committed {
             left(commit(), b"");
         }
@@ -145,18 +174,34 @@ fn steps_without_room_change_nothing() {
     let steps = [
         whole("f"),
         write("f", 1, Some(3)),
-        FileStep::Truncate { path: path(), size: 5 },
+        FileStep::Truncate {
+            path: path(),
+            size: 5,
+        },
         FileStep::Patch {
             path: path(),
             replace: vec![replace("a", "b", true)],
         },
     ];
     for step in &steps {
-        for (room, is_enough) in [(100_000, false), (1_000_000, matches!(step, FileStep::Read { .. })), (4_000_000, true)] {
+        for (room, is_enough) in [
+            (100_000, false),
+            (1_000_000, matches!(step, FileStep::Read { .. })),
+            (4_000_000, true),
+        ] {
             let room = Bounded(Cell::new(room));
-            let body = if matches!(step, FileStep::Write { .. }) { &b"x"[..] } else { b"" };
+            let body = if matches!(step, FileStep::Write { .. }) {
+                &b"x"[..]
+            } else {
+                b""
+            };
             let mut read = Vec::new();
-            let run = files.run(std::slice::from_ref(step), Bytes::copy_from_slice(body), &mut read, &room);
+            let run = files.run(
+                std::slice::from_ref(step),
+                Bytes::copy_from_slice(body),
+                &mut read,
+                &room,
+            );
             let results = bench.store.block_on(run);
             let before = room.0.get();
             match results.failed {

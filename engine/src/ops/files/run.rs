@@ -466,7 +466,9 @@ fn patched(
     }
     // Before it is made: a short text may be there very often, and what replaces it long.
     let kept = content.len() - found * old.len();
-    let size = (found as u64).saturating_mul(new.len() as u64).saturating_add(kept as u64);
+    let size = (found as u64)
+        .saturating_mul(new.len() as u64)
+        .saturating_add(kept as u64);
     check_size(path, size)?;
     taken.more(size)?;
     let mut patched = Vec::with_capacity(usize::try_from(size).expect("checked above"));

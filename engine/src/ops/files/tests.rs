@@ -52,10 +52,17 @@ impl Bench {
         self.open(&request).expect("a fork")
     }
 
-    pub(super) fn run(&self, files: &mut Files, steps: &[FileStep], bytes: &[u8]) -> (FileResults, Vec<Bytes>) {
+    pub(super) fn run(
+        &self,
+        files: &mut Files,
+        steps: &[FileStep],
+        bytes: &[u8],
+    ) -> (FileResults, Vec<Bytes>) {
         let mut read = Vec::new();
         let bytes = Bytes::copy_from_slice(bytes);
-        let results = self.store.block_on(files.run(steps, bytes, &mut read, &Unbounded::default()));
+        let results = self
+            .store
+            .block_on(files.run(steps, bytes, &mut read, &Unbounded::default()));
         (results, read)
     }
 

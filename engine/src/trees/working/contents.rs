@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::format::ContentId;
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::store::{Extent, Lease};
-use crate::trees::content_kind;
 use crate::trees::commit::commit_key;
+use crate::trees::content_kind;
 use crate::trees::{ids, node};
 
 /// Contents that a lease may hold besides those that are still wanted, or as many as those.

@@ -18,10 +18,10 @@
 
 use std::sync::Arc;
 
+use super::WorkingTree;
 use super::edit::{Content, Directory, DirectoryIndex, Edit, Pending, Place, ROOT};
 use super::locate::PathMap;
 use super::nodes::{Node, Nodes};
-use super::WorkingTree;
 
 /// What an allocation takes besides what was asked for.
 const ALLOCATION_BYTES: usize = 16;
@@ -64,7 +64,10 @@ fn frame_bytes(node: &Node) -> usize {
 pub(super) fn nodes_bytes(nodes: &Nodes) -> usize {
     let node = |node: &Node| frame_bytes(node) + node.bytes.len();
     let levels = nodes.levels.iter().flatten();
-    let separators = nodes.levels.first().map_or(0, |leaves| leaves.len() * size_of::<u64>());
+    let separators = nodes
+        .levels
+        .first()
+        .map_or(0, |leaves| leaves.len() * size_of::<u64>());
     DIRECTORY_BYTES + separators + levels.map(node).sum::<usize>()
 }
 
@@ -206,10 +209,13 @@ impl WorkingTree {
             if self.loaded_bytes() <= keep_bytes {
                 return;
             }
-            let has_some = self.directories[index].directory.as_ref().is_some_and(|directory| {
-                let leaves = &directory.nodes.levels[0];
-                directory.stored && leaves.len() > 1 && leaves.iter().any(is_spare)
-            });
+            let has_some = self.directories[index]
+                .directory
+                .as_ref()
+                .is_some_and(|directory| {
+                    let leaves = &directory.nodes.levels[0];
+                    directory.stored && leaves.len() > 1 && leaves.iter().any(is_spare)
+                });
             if !has_some {
                 continue;
             }
@@ -227,7 +233,11 @@ impl WorkingTree {
 
     /// Gives room in the lists of places back if there is much of it.
     fn give_places_back(&mut self) {
-        while self.directories.last().is_some_and(|slot| slot.directory.is_none()) {
+        while self
+            .directories
+            .last()
+            .is_some_and(|slot| slot.directory.is_none())
+        {
             self.directories.pop();
         }
         let count = self.directories.len();

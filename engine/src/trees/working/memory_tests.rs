@@ -57,10 +57,13 @@ fn remembered_paths_do_not_lead_elsewhere() {
     block_on(async {
         let mut tree = trees.open_branch("main", plain()).await.unwrap();
         assert_eq!(read(&mut tree, "a/x/f").await, "of a");
+        assert!(tree.exists("b/x").await.unwrap());
         let place = tree.by_path[&b"a/x"[..]];
-        tree.release(0);
-        tree.check_memory();
-        assert_eq!(loaded(&tree), 1);
+        // One directory goes, and nothing else.
+        let before = loaded(&tree);
+        tree.release(tree.loaded_bytes() - 1);
+        assert_eq!(loaded(&tree), before - 1);
+        assert!(tree.unused.contains(&place));
         assert_eq!(read(&mut tree, "b/x/f").await, "of b");
         assert_eq!(tree.by_path[&b"b/x"[..]], place, "the place is used again");
         assert_eq!(read(&mut tree, "a/x/f").await, "of a");
@@ -88,7 +91,11 @@ fn changes_outlast_a_release() {
         };
         tree.release(0);
         tree.check_memory();
-        assert!(tree.memory_bytes() * 20 < whole, "{} of {whole}", tree.memory_bytes());
+        assert!(
+            tree.memory_bytes() * 20 < whole,
+            "{} of {whole}",
+            tree.memory_bytes()
+        );
         tree.write(path(7), "seven").await.unwrap();
         tree.release(0);
         tree.rename("p0/d1", "p1/moved").await.unwrap();
@@ -269,7 +276,10 @@ fn a_lease_does_not_grow_with_its_tree() {
     let held = |tree: &WorkingTree| tree.lease.keys().len();
     for round in 0..400 {
         for edit in 0..5 {
-            let (at, content) = (path((round * 7 + edit) % 20), format!("{round} {edit} {}", "x".repeat(60)));
+            let (at, content) = (
+                path((round * 7 + edit) % 20),
+                format!("{round} {edit} {}", "x".repeat(60)),
+            );
             block_on(tree.write(&at, content.clone())).unwrap();
             expected.insert(at, content);
             // Twenty files at most are stored ahead.
@@ -315,7 +325,11 @@ fn leaves_of_what_stays_go_too() {
         tree.write("f02500", "2").await.unwrap();
         tree.release(0);
         tree.check_memory();
-        assert!(tree.loaded_bytes() * 2 < whole, "{} of {whole}", tree.loaded_bytes());
+        assert!(
+            tree.loaded_bytes() * 2 < whole,
+            "{} of {whole}",
+            tree.loaded_bytes()
+        );
         for step in 0..40 {
             tree.remove(format!("f{:05}", step * 101)).await.unwrap();
             tree.write(format!("f{:05}x", step * 97), "new").await.unwrap();
@@ -326,7 +340,12 @@ fn leaves_of_what_stays_go_too() {
         tree.commit("names").await.unwrap();
         tree.check_memory();
         let mut again = trees.open_branch("main", plain()).await.unwrap();
-        let names = |listed: &[Stat]| listed.iter().map(|stat| stat.entry.name.clone()).collect::<Vec<_>>();
+        let names = |listed: &[Stat]| {
+            listed
+                .iter()
+                .map(|stat| stat.entry.name.clone())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(&listed), names(&again.list("").await.unwrap()));
         assert_eq!(again.read("f02500").await.unwrap(), "2");
     });
