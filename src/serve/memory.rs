@@ -464,6 +464,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// How much it is.
+    pub fn bytes(&self) -> usize {
+        usize::try_from(self.bytes.get()).unwrap_or(usize::MAX)
+    }
+
     /// It is this much now, whatever there is left.
     pub fn resize(&self, bytes: usize) {
         let (before, bytes) = (self.bytes.replace(bytes as u64), bytes as u64);

@@ -28,8 +28,8 @@ const LOADED_BYTES_MAX: usize = 512 << 10;
 const LOADED_BYTES_LEFT: usize = LOADED_BYTES_MAX / 4 * 3;
 /// Bodies of calls up to this length lie in buffers that may be larger than they are.
 const BUFFER_BYTES: usize = 256 << 10;
-/// What an entry of a listing takes until it is sent, its name not counted.
-const LISTED_BYTES: usize = 512;
+/// What an entry takes from when it is listed until it is sent.
+const LISTED_BYTES: u64 = 512;
 
 /// An open working tree.
 pub struct Files {
@@ -265,9 +265,10 @@ impl Files {
             }
             FileStep::Stat { path } => Ok(FileResult::Stat(stat(self.tree.stat(path.as_bytes()).await?))),
             FileStep::List { path } => {
+                let count = self.tree.count_entries(path.as_bytes()).await?;
+                let taken = Taken::of(room, count.saturating_mul(LISTED_BYTES))?;
                 let entries = self.tree.list(path.as_bytes()).await?;
-                let bytes = entries.iter().map(|stat| LISTED_BYTES + stat.entry.name.len());
-                room.take(bytes.sum::<usize>() as u64)?;
+                taken.keep();
                 Ok(FileResult::Listed {
                     entries: entries.into_iter().map(stat).collect(),
                 })
