@@ -25,7 +25,7 @@ use super::counters::{CallKind, Outcome, Tally, Timed};
 use super::exchange::{Outgoing, Remote};
 use super::extents::{self, OpenBatches};
 use super::files::{self, OpenTrees};
-use super::memory::{Holder, Share};
+use super::memory::{Held, Holder, Share};
 use super::observe::observe;
 use super::outbox::Outbox;
 use super::{CALLS_MAX, HELLO_PATIENCE, RETRY_AFTER_MS, STALL_PATIENCE, Server};
@@ -81,6 +81,7 @@ pub(super) struct Connection {
     calls: RefCell<HashMap<u64, Running>>,
     /// A call that takes several frames, which follow each other.
     long: RefCell<Option<(u64, Joined)>>,
+    long_held: Held,
 }
 
 /// Longest call, in bytes of its heads.
@@ -170,6 +171,7 @@ pub(super) async fn attend(
         server,
         outbox: Rc::clone(&outbox),
         trees: OpenTrees::default(),
+        long_held: share.hold(0),
         share,
         batches: OpenBatches::default(),
         tally,
@@ -282,9 +284,11 @@ impl Connection {
             return Err(format!("a call is longer than {CALL_BYTES_MAX} bytes"));
         }
         let Some(head) = joined.take(frame) else {
+            self.long_held.resize(joined.len());
             *self.long.borrow_mut() = Some((number, joined));
             return Ok(());
         };
+        self.long_held.resize(0);
         if self.calls.borrow().contains_key(&frame.call) {
             return Err(format!("call {} is under way already", frame.call));
         }

@@ -92,6 +92,13 @@ impl OpenTrees {
         }
     }
 
+    /// What a tree holds.
+    fn bytes(&self, number: u64) -> usize {
+        let trees = self.0.borrow();
+        let held = trees.get(&number).and_then(|tree| tree.held.as_ref());
+        held.map_or(0, Held::bytes)
+    }
+
     /// A call has changed what a tree holds.
     fn count(&self, number: u64, files: &Files) {
         let trees = self.0.borrow();
@@ -244,7 +251,9 @@ pub fn fork(
     number: u64,
     branch: ByteString,
 ) -> Result<(), Failure> {
-    let held = connection.share.claim(TREE_BYTES)?;
+    let held = connection
+        .share
+        .claim(connection.trees.bytes(number).max(TREE_BYTES))?;
     connection.trees.claim(call, &connection.tally)?;
     let queued = enqueue(connection, call, timed, number, Job::Fork(branch), held);
     if queued.is_err() {

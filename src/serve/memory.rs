@@ -3,8 +3,8 @@
 //! Counted are working trees with what they have loaded and changed (what forks share counts for each), bodies and steps of calls
 //! that wait for their tree, what steps read or work on, and answers that wait to be sent. Three bounds apply: a tree keeps a
 //! bounded part of its directories (`ops::files`), a connection may hold [`Memory::connection_limit`], and all of them together
-//! [`Memory::limit`]. Not counted, and bounded by numbers alone: the frame that a connection receives (5 MiB at most; two for a
-//! call in several frames), and whole requests, of which a fixed number of threads run.
+//! [`Memory::limit`]. Not counted, and bounded by numbers alone: the frame that each connection is sending (5 MiB at most), and whole
+//! requests, of which a fixed number of threads run.
 //!
 //! A reactor has an [`Account`] of its own. It sets bytes aside from the limit a piece at a time, so that most changes touch no
 //! line that other reactors write, and no lock is taken. When the server nears its limit every reactor lets its idle trees go down
@@ -375,7 +375,7 @@ impl Share {
         self.account.memory.is_short()
     }
 
-    /// Memory for something new.
+    /// Memory for something new, which is refused if it would be the last.
     ///
     /// # Errors
     /// Class `Busy` if there is none now; `Invalid` if a connection may never have as much.
@@ -464,6 +464,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// How much it is.
+    pub fn bytes(&self) -> usize {
+        usize::try_from(self.bytes.get()).unwrap_or(usize::MAX)
+    }
+
     /// It is this much now, whatever there is left.
     pub fn resize(&self, bytes: usize) {
         let (before, bytes) = (self.bytes.replace(bytes as u64), bytes as u64);

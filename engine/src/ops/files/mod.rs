@@ -278,4 +278,6 @@ fn mtime_ns(time: FileTime) -> i64 {
 }
 
 #[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
 mod tests;

@@ -11,14 +11,14 @@ use crate::ops::Class;
 use crate::store::{Store, testing};
 use crate::trees::Trees;
 
-struct Bench {
-    store: Store,
+pub(super) struct Bench {
+    pub(super) store: Store,
     trees: Trees,
     objects: Objects,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(super) fn new() -> Bench {
         let store = testing::store();
         Bench {
             trees: Trees::new(store.clone(), Domain::default()),
@@ -34,7 +34,7 @@ impl Bench {
         opened.map_err(Failure::from)
     }
 
-    fn new_branch(&self, branch: &str) -> Files {
+    pub(super) fn new_branch(&self, branch: &str) -> Files {
         let request = OpenFiles {
             branch: branch.into(),
             create: true,
@@ -52,7 +52,12 @@ impl Bench {
         self.open(&request).expect("a fork")
     }
 
-    fn run(&self, files: &mut Files, steps: &[FileStep], bytes: &[u8]) -> (FileResults, Vec<Bytes>) {
+    pub(super) fn run(
+        &self,
+        files: &mut Files,
+        steps: &[FileStep],
+        bytes: &[u8],
+    ) -> (FileResults, Vec<Bytes>) {
         let mut read = Vec::new();
         let bytes = Bytes::copy_from_slice(bytes);
         let results = self
@@ -62,13 +67,13 @@ impl Bench {
     }
 
     /// One step that must succeed.
-    fn step(&self, files: &mut Files, step: FileStep, bytes: &[u8]) -> FileResult {
+    pub(super) fn step(&self, files: &mut Files, step: FileStep, bytes: &[u8]) -> FileResult {
         let (results, _) = self.run(files, &[step], bytes);
         assert_eq!(results.failed, None);
         results.results.into_iter().next().expect("one result")
     }
 
-    fn read(&self, files: &mut Files, path: &str) -> Result<Vec<u8>, Failure> {
+    pub(super) fn read(&self, files: &mut Files, path: &str) -> Result<Vec<u8>, Failure> {
         let (results, read) = self.run(files, &[whole(path)], b"");
         match results.failed {
             Some(failure) => Err(failure),
@@ -77,7 +82,7 @@ impl Bench {
     }
 }
 
-fn whole(path: &str) -> FileStep {
+pub(super) fn whole(path: &str) -> FileStep {
     FileStep::Read {
         path: path.into(),
         offset: 0,
@@ -85,7 +90,7 @@ fn whole(path: &str) -> FileStep {
     }
 }
 
-fn write(path: &str, bytes: usize, offset: Option<u64>) -> FileStep {
+pub(super) fn write(path: &str, bytes: usize, offset: Option<u64>) -> FileStep {
     FileStep::Write {
         path: path.into(),
         bytes: bytes as u64,
@@ -95,7 +100,7 @@ fn write(path: &str, bytes: usize, offset: Option<u64>) -> FileStep {
     }
 }
 
-fn commit() -> FileStep {
+pub(super) fn commit() -> FileStep {
     FileStep::Commit {
         message: "a step".into(),
         durability: Durability::Visible,
@@ -103,7 +108,7 @@ fn commit() -> FileStep {
     }
 }
 
-fn replace(old: &str, new: &str, all: bool) -> Replacement {
+pub(super) fn replace(old: &str, new: &str, all: bool) -> Replacement {
     Replacement {
         old: old.into(),
         new: new.into(),
@@ -168,6 +173,7 @@ fn steps_do_what_they_say() {
             }
             6 => {
                 bench.step(&mut files, commit(), b"");
+                files.release();
             }
             7 if below(4) == 0 => {
                 bench.step(&mut files, commit(), b"");

@@ -7,6 +7,7 @@
 //!
 //! Operations that find everything loaded never wait. The ones that don't are tried, told what to load, and tried
 //! again ([`Stop`]), so that there is one way to change a tree and it never sees half of it.
+//! What it can load again it lets go of when asked ([`release`](WorkingTree::release)).
 //! Invariant: a failed operation, commits included, leaves the tree as it was.
 //! Rejected: decoding directories into maps when they are loaded (ten times the memory, and a commit would have to
 //! encode again what did not change).

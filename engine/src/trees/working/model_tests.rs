@@ -203,6 +203,7 @@ async fn everything(tree: &mut WorkingTree) -> BTreeMap<TreePath, Thing> {
     while let Some(directory) = waiting.pop() {
         let listed = tree.list(&directory).await.unwrap();
         assert!(listed.is_sorted_by(|a, b| a.entry.name < b.entry.name));
+        assert_eq!(tree.count_entries(&directory).await.unwrap(), listed.len() as u64);
         for Stat { entry, .. } in listed {
             let path = directory.join(&entry.name);
             let thing = match entry.kind {

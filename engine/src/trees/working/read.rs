@@ -115,18 +115,32 @@ impl WorkingTree {
         }
     }
 
+    /// How many entries a directory has; the top directory with an empty path. Costs no look at them.
+    ///
+    /// # Errors
+    /// As [`WorkingTree::list`].
+    pub async fn count_entries(&mut self, path: impl AsRef<[u8]>) -> Result<u64> {
+        let directory = self.directory_of(path.as_ref()).await?;
+        let within = self.directory(directory);
+        let known = within.nodes.levels.last().map_or(0, |top| top[0].entries);
+        Ok(known + within.added.len() as u64 - u64::from(within.removed))
+    }
+
+    async fn directory_of(&mut self, path: &[u8]) -> Result<DirectoryIndex> {
+        loop {
+            match self.directory_at(path.strip_suffix(b"/").unwrap_or(path)) {
+                Ok(directory) => return Ok(directory),
+                Err(stop) => self.load(stop).await?,
+            }
+        }
+    }
+
     /// Everything in a directory, in order of names; in the top directory with an empty path.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` if it is not a directory, or the path is malformed; whatever reading nodes answers.
     pub async fn list(&mut self, path: impl AsRef<[u8]>) -> Result<Vec<Stat>> {
-        let path = path.as_ref();
-        let directory = loop {
-            match self.directory_at(path.strip_suffix(b"/").unwrap_or(path)) {
-                Ok(directory) => break directory,
-                Err(stop) => self.load(stop).await?,
-            }
-        };
+        let directory = self.directory_of(path.as_ref()).await?;
         self.load_leaves(directory).await?;
         let everything = self.everything_in(directory);
         self.stats(everything).await
