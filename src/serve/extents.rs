@@ -12,12 +12,14 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use helios_engine::Error;
 use helios_engine::access::{KEYS_AT_ONCE_MAX, PUT_BYTES_MAX};
 use helios_engine::format::{ContentId, Domain, Kind as ExtentKind};
 use helios_engine::ops::files::Room;
 use helios_engine::ops::{Class, Failure};
+use helios_engine::reactor::oneshot;
 use helios_engine::store::{Ack, Batch, Extent, Key, RootChange, RootKind, RootUpdate};
-use helios_engine::{Error, trees};
+use helios_engine::trees::{self, Trees};
 
 use super::RETRY_AFTER_MS;
 use super::admission::Lane;
@@ -56,9 +58,11 @@ enum State {
 
 struct Opened {
     batch: Batch,
-    /// Parents of the commits in it, which nobody can read yet.
-    parents: HashMap<ContentId, Vec<ContentId>>,
+    parents: Parents,
 }
+
+/// Parents of the commits in a batch, which nobody can read yet.
+type Parents = HashMap<ContentId, Vec<ContentId>>;
 
 struct Slot {
     /// Absent while a call works with it.
@@ -480,7 +484,13 @@ async fn submit(
     let batches = &connection.batches;
     let opened = batches.take_open(number, updates.len())?;
     let moves_branch = updates.iter().any(|update| update.kind == RootKind::Branch);
-    match make_visible(connection, *opened, domain, updates).await {
+    let Opened { batch, parents } = *opened;
+    let checked = check_roots(connection, updates, parents).await;
+    let outcome = match checked.inspect_err(|_| batches.end(number))? {
+        Ok((updates, named)) => make_visible(batch.in_domain(domain), updates, &named).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
         Ok(ack) => {
             if moves_branch {
                 // Quotas add up what goes through the owner's own handle.
@@ -499,16 +509,36 @@ async fn submit(
     }
 }
 
-async fn make_visible(
+/// Checks root changes; answers them and what they name. Once histories have been cut that may take a walk through them, which is
+/// nothing for a reactor.
+async fn check_roots(
     connection: &Connection,
-    opened: Opened,
-    domain: Domain,
     updates: Vec<RootUpdate>,
-) -> Result<Ack, Error> {
-    let trees = connection.server.host.trees();
-    let Opened { batch, parents } = opened;
-    let mut batch = batch.in_domain(domain);
-    for update in updates {
+    parents: Parents,
+) -> Result<Result<(Vec<RootUpdate>, Vec<Key>), Error>, Failure> {
+    let trees = connection.server.host.trees().clone();
+    match trees::has_floors(trees.store()) {
+        Ok(false) => return Ok(check_all(&trees, updates, &parents).await),
+        Ok(true) => {}
+        Err(error) => return Ok(Err(error)),
+    }
+    let (sender, receiver) = oneshot::oneshot();
+    connection.server.workers.run(move || {
+        let checked = check_all(&trees, updates, &parents);
+        // Who no longer waits needs no answer.
+        let _ = sender.send(trees.store().block_on(checked));
+    })?;
+    let lost = || Failure::new(Class::Failed, "the owner of the store lost this request");
+    receiver.await.ok_or_else(lost)
+}
+
+async fn check_all(
+    trees: &Trees,
+    updates: Vec<RootUpdate>,
+    parents: &Parents,
+) -> Result<(Vec<RootUpdate>, Vec<Key>), Error> {
+    let mut named = Vec::new();
+    for update in &updates {
         let commit = match &update.change {
             RootChange::Set {
                 target: Some(target), ..
@@ -520,12 +550,16 @@ async fn make_visible(
             Some((id, None)) => trees.read_commit(id).await?.parents,
             None => Vec::new(),
         };
-        let named = trees.check_offered_root(&update, domain, &parents).await?;
-        let held = batch.hold(&named);
-        if let Some((key, _)) = named.iter().zip(held).find(|(_, held)| !held) {
-            return Err(Error::not_found(format!("{} {}", key.kind, key.id)));
-        }
-        batch.set_root(update);
+        named.extend(trees.check_offered_root(update, trees.domain(), &parents).await?);
     }
+    Ok((updates, named))
+}
+
+async fn make_visible(mut batch: Batch, updates: Vec<RootUpdate>, named: &[Key]) -> Result<Ack, Error> {
+    let held = batch.hold(named);
+    if let Some((key, _)) = named.iter().zip(held).find(|(_, held)| !held) {
+        return Err(Error::not_found(format!("{} {}", key.kind, key.id)));
+    }
+    updates.into_iter().for_each(|update| batch.set_root(update));
     batch.submit().await
 }

@@ -1,6 +1,7 @@
 //! Commands about directories while another process owns the store: they read and write files themselves, and send what the
 //! owner lacks.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -113,7 +114,8 @@ fn directory_commands_are_the_same_with_an_owner() {
     let change = |step: usize| match step {
         1 => sandbox.write("README.md", "one\n2\nthree\n"),
         2 => sandbox.write("src/new.rs", "// new\n"),
-        _ => fs::remove_file(sandbox.work().join("src/empty")).expect("it was there"),
+        3 => fs::remove_file(sandbox.work().join("src/empty")).expect("it was there"),
+        _ => sandbox.write("src/main.rs", format!("fn main() {{ {step} }}\n")),
     };
     let commands: &[(usize, &[&str])] = &[
         (0, &["status", "--json"]),
@@ -146,10 +148,19 @@ fn directory_commands_are_the_same_with_an_owner() {
         (0, &["commit", "absent", "--json"]),
         (0, &["commit", "-b", "a..b", "--json"]),
         (0, &["diff", "main", "work", "--stat"]),
+        (0, &["forget", "work", "--keep-last", "1"]),
+        (4, &["commit", "-m", "after", "-b", "work", "--json"]),
+        (5, &["restore", "main", "--json"]),
+        (5, &["status", "--json"]),
+        (5, &["commit", "-m", "back", "--json"]),
+        (5, &["quota", "work", "1000"]),
+        (6, &["commit", "-m", "too much", "-b", "work", "--json"]),
+        (6, &["commit", "-m", "elsewhere", "-b", "free", "--json"]),
         (0, &["check", "--read-data", "--json"]),
     ];
     // What a command does to the directory is undone before the other store has its turn.
     let saved = sandbox.path("saved");
+    let mut codes = BTreeSet::new();
     let (mut here, mut there, mut changes) = (Vec::new(), Vec::new(), 0);
     for (step, command) in commands {
         if *step > changes {
@@ -178,9 +189,12 @@ fn directory_commands_are_the_same_with_an_owner() {
         }
         let with = common(&run(&sandbox, &sandbox.store(), &words), &mut there);
         assert_eq!(without, with, "{command:?}");
+        codes.extend(with.0);
         assert_eq!(written, tree(&sandbox.work()), "{command:?}");
         assert_eq!(made, tree(&sandbox.path("made")), "{command:?}");
     }
+    // Done, malformed, not found, not as expected, over quota.
+    assert_eq!(codes.into_iter().collect::<Vec<_>>(), [0, 2, 3, 4, 9]);
     owner.end();
     for store in [&alone, &sandbox.store()] {
         let checked = run(&sandbox, store, &["check", "--read-data"]);
