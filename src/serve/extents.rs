@@ -523,11 +523,17 @@ async fn check_roots(
         Err(error) => return Ok(Err(error)),
     }
     let (sender, receiver) = oneshot::oneshot();
-    connection.server.workers.run(move || {
+    let check = move || {
         let checked = check_all(&trees, updates, &parents);
         // Who no longer waits needs no answer.
         let _ = sender.send(trees.store().block_on(checked));
-    })?;
+    };
+    let taken = connection
+        .server
+        .workers
+        .run(connection.number, Lane::Looks, check);
+    // The batch is spent, so the question cannot be asked again as it is.
+    taken.map_err(|busy| Failure::new(Class::Failed, busy.message).with_hint("run the command again"))?;
     let lost = || Failure::new(Class::Failed, "the owner of the store lost this request");
     receiver.await.ok_or_else(lost)
 }
