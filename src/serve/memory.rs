@@ -7,10 +7,11 @@
 //! requests, of which a fixed number of threads run.
 //!
 //! A reactor has an [`Account`] of its own. It sets bytes aside from the limit a piece at a time, so that most changes touch no
-//! line that other reactors write, and no lock is taken. When the server nears its limit every reactor lets its idle trees go down
-//! to what cannot be loaded again, those of the connection that has been quiet longest first. What is new and needs memory is
-//! refused (class `Busy`, with a time to come again) when that is not enough; an eighth of the limit is left for reads.
-//! What a tree has to load is never refused: it could not even commit.
+//! line that other reactors write, and no lock is taken. When the server nears its limit every reactor lets its idle trees go down,
+//! those of the connection that has been quiet longest first: those that keep more than an equal share of directories to that
+//! share, and only then all to what cannot be loaded again, so that trees that work in turns do not take each other's top
+//! directories. What is new and needs memory is refused (class `Busy`, with a time to come again) when that is not enough; an eighth
+//! of the limit is left for reads. What a tree has to load is never refused: it could not even commit.
 //!
 //! Invariants: what reactors have set aside is at least what is held on them, and exceeds the limit only by what cannot be refused;
 //! whatever is counted is given back when its [`Held`] goes; an account, its connections and what they hold stay on one thread.
@@ -22,7 +23,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use helios_engine::ops::files::Room;
 use helios_engine::ops::{Class, Failure};
@@ -59,6 +60,8 @@ pub(super) struct Memory {
     piece: u64,
     /// What all reactors have set aside.
     set_aside: AtomicU64,
+    /// Trees that are open.
+    trees: AtomicUsize,
     parts: Box<[Part]>,
     handles: Box<[Handle]>,
 }
@@ -83,6 +86,7 @@ impl Memory {
             limit,
             piece: piece.clamp(PIECE_MIN, PIECE_MAX),
             set_aside: AtomicU64::new(0),
+            trees: AtomicUsize::new(0),
             parts: (0..reactors).map(|_| Part::default()).collect(),
             handles: handles.into(),
         })
@@ -107,9 +111,10 @@ impl Memory {
         self.limit - self.limit / 3
     }
 
-    /// Whether trees should keep no more than they need.
-    pub fn is_short(&self) -> bool {
-        self.set_aside.load(Relaxed) > self.high()
+    /// How much each tree may keep of what it can load again while memory is short.
+    fn fair(&self) -> usize {
+        let share = self.low() / self.trees.load(Relaxed).max(1) as u64;
+        usize::try_from(share).unwrap_or(usize::MAX)
     }
 
     /// What is held, and how often something was refused for it.
@@ -168,8 +173,8 @@ fn shown(bytes: u64) -> String {
 
 /// Has trees that can go down.
 pub(super) trait Holder {
-    /// Lets those that nobody works with go down to what they cannot load again.
-    fn release_idle(&self);
+    /// Lets those that nobody works with keep that much of what they can load again.
+    fn release_idle(&self, keep_bytes: usize);
 }
 
 thread_local! {
@@ -295,11 +300,14 @@ impl Account {
             return enough();
         }
         let before = self.held.get();
-        for share in self.quiet_first() {
-            share.release_idle();
-            if enough() {
-                self.has_grown.set(true);
-                return true;
+        let shares = self.quiet_first();
+        for keep_bytes in [self.memory.fair(), 0] {
+            for share in &shares {
+                share.release_idle(keep_bytes);
+                if enough() {
+                    self.has_grown.set(true);
+                    return true;
+                }
             }
         }
         // Giving some up may let more go next time; if nothing went, nothing will before something grows.
@@ -309,13 +317,15 @@ impl Account {
 
     /// The same between other work, until the server is far enough below its limit.
     async fn relieve(self: Rc<Self>, local: &Local) {
-        for share in self.quiet_first() {
-            if self.memory.set_aside.load(Relaxed) <= self.memory.low() {
-                return;
+        for keep_bytes in [self.memory.fair(), 0] {
+            for share in self.quiet_first() {
+                if self.memory.set_aside.load(Relaxed) <= self.memory.low() {
+                    return;
+                }
+                share.release_idle(keep_bytes);
+                drop(share);
+                local.yield_now().await;
             }
-            share.release_idle();
-            drop(share);
-            local.yield_now().await;
         }
     }
 }
@@ -370,9 +380,17 @@ impl Share {
         self.called.set(calls.get());
     }
 
-    /// Whether trees should keep no more than they need.
-    pub fn is_short(&self) -> bool {
-        self.account.memory.is_short()
+    /// How much a tree may keep of what it can load again, if memory is short.
+    pub fn shortage(&self) -> Option<usize> {
+        let memory = &self.account.memory;
+        let is_short = memory.set_aside.load(Relaxed) > memory.high();
+        is_short.then(|| memory.fair())
+    }
+
+    /// Counts a tree while it is open.
+    pub fn tree(&self) -> OneTree {
+        self.account.memory.trees.fetch_add(1, Relaxed);
+        OneTree(Arc::clone(&self.account.memory))
     }
 
     /// Memory for something new, which is refused if it would be the last.
@@ -414,7 +432,7 @@ impl Share {
             return refused(Failure::new(Class::Invalid, message).with_hint(hint));
         }
         if self.held.get() + bytes > own {
-            self.release_idle();
+            self.release_idle(0);
         }
         if self.held.get() + bytes > own {
             let message = format!(
@@ -449,11 +467,20 @@ impl Share {
         self.account.give_back(bytes);
     }
 
-    fn release_idle(&self) {
+    fn release_idle(&self, keep_bytes: usize) {
         let holder = self.holder.borrow().as_ref().and_then(Weak::upgrade);
         if let Some(holder) = holder {
-            holder.release_idle();
+            holder.release_idle(keep_bytes);
         }
+    }
+}
+
+/// A tree that is open: what is there for all is shared by one more.
+pub(super) struct OneTree(Arc<Memory>);
+
+impl Drop for OneTree {
+    fn drop(&mut self) {
+        self.0.trees.fetch_sub(1, Relaxed);
     }
 }
 
@@ -464,6 +491,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Whose it is.
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+
     /// How much it is.
     pub fn bytes(&self) -> usize {
         usize::try_from(self.bytes.get()).unwrap_or(usize::MAX)

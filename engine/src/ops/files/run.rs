@@ -115,10 +115,12 @@ impl Files {
         size_of::<Files>() + self.tree.memory_bytes() + self.bodies
     }
 
-    /// Lets go of everything that it can load again.
-    pub fn release(&mut self) {
-        self.tree.release(0);
-        self.loaded_max = LOADED_BYTES_MAX.max(self.tree.loaded_bytes() * 2);
+    /// Lets go of what it can load again, if that is more than `keep_bytes`.
+    pub fn release(&mut self, keep_bytes: usize) {
+        if self.tree.loaded_bytes() > keep_bytes {
+            self.tree.release(keep_bytes / 4 * 3);
+            self.loaded_max = LOADED_BYTES_MAX.max(self.tree.loaded_bytes() * 2);
+        }
     }
 
     /// Lets go of directories if many are loaded.
