@@ -1,3 +1,9 @@
+use std::rc::Rc;
+
+use helios_engine::ops::files::Room;
+use helios_engine::ops::{Class, Failure};
+
+use super::share::RETRY_AFTER_MS;
 use super::*;
 
 /// A tree that can go down to a part of what it holds.
