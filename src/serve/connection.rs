@@ -461,8 +461,8 @@ impl Connection {
 }
 
 impl Holder for Connection {
-    fn release_idle(&self) {
-        self.trees.release_idle();
+    fn release_idle(&self, keep_bytes: usize) {
+        self.trees.release_idle(keep_bytes);
     }
 }
 

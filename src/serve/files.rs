@@ -15,7 +15,7 @@ use helios_engine::ops::{ByteString, Class, Failure};
 use super::admission::Lane;
 use super::connection::Connection;
 use super::counters::{OpenTree, Tally, Timed};
-use super::memory::{Held, Share};
+use super::memory::{Held, OneTree, Share};
 use crate::wire::frame::{BODY_BYTES_MAX, Frame, Kind};
 use crate::wire::message::Answer;
 
@@ -53,6 +53,7 @@ struct Tree {
     files: Option<Files>,
     /// What it holds; absent before it is open.
     held: Option<Held>,
+    _among: Option<OneTree>,
     waiting: VecDeque<(u64, Job, Held)>,
     _counted: Option<OpenTree>,
 }
@@ -88,6 +89,7 @@ impl OpenTrees {
         if let Some(tree) = self.0.borrow_mut().get_mut(&number) {
             held.resize(files.memory_bytes());
             tree.files = Some(files);
+            tree._among = Some(held.share().tree());
             tree.held = Some(held);
         }
     }
@@ -107,15 +109,15 @@ impl OpenTrees {
         }
     }
 
-    /// Lets trees that nobody works with go down to what they cannot load again.
-    pub fn release_idle(&self) {
+    /// Lets trees that nobody works with keep that much of what they can load again.
+    pub fn release_idle(&self, keep_bytes: usize) {
         // Whoever changes the list now is not idle.
         let Ok(mut trees) = self.0.try_borrow_mut() else {
             return;
         };
         for tree in trees.values_mut() {
             if let (Some(files), Some(held)) = (&mut tree.files, &tree.held) {
-                files.release();
+                files.release(keep_bytes);
                 held.resize(files.memory_bytes());
             }
         }
@@ -326,8 +328,8 @@ async fn work(connection: Rc<Connection>, number: u64, mut files: Files) {
                 drop(pass);
                 // It is the tree's now.
                 held.give_back(written);
-                if connection.share.is_short() {
-                    files.release();
+                if let Some(keep_bytes) = connection.share.shortage() {
+                    files.release(keep_bytes);
                 }
                 connection.trees.count(number, &files);
                 for mut piece in read {

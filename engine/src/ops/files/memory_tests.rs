@@ -67,7 +67,7 @@ fn a_tree_keeps_a_part_of_what_it_has_read() {
             assert!(files.memory_bytes() < 700 << 10, "{}", files.memory_bytes());
         }
     }
-    files.release();
+    files.release(0);
     assert_eq!(bench.read(&mut files, &path(150)).expect("a file"), b"new");
     assert_eq!(
         bench.read(&mut files, &path(151)).expect("a file"),

@@ -9,6 +9,7 @@
 //! read, and what else steps want in memory they ask for ([`Room`]).
 
 mod large;
+mod patch;
 mod room;
 mod run;
 

@@ -7,10 +7,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::large::Large;
+use super::patch::patched;
 use super::room::{Room, Taken};
-use super::{
-    FileResult, FileResults, FileStat, FileStep, FilesOpened, OpenFiles, Replacement, STEPS_MAX, mtime_ns,
-};
+use super::{FileResult, FileResults, FileStat, FileStep, FilesOpened, OpenFiles, STEPS_MAX, mtime_ns};
 use crate::error::{Error, Result};
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::objects::Objects;
@@ -141,10 +140,12 @@ impl Files {
         size_of::<Files>() + self.tree.memory_bytes() + self.bodies
     }
 
-    /// Lets go of everything that it can load again.
-    pub fn release(&mut self) {
-        self.tree.release(0);
-        self.loaded_max = LOADED_BYTES_MAX.max(self.tree.loaded_bytes() * 2);
+    /// Lets go of what it can load again, if that is more than `keep_bytes`.
+    pub fn release(&mut self, keep_bytes: usize) {
+        if self.tree.loaded_bytes() > keep_bytes {
+            self.tree.release(keep_bytes / 4 * 3);
+            self.loaded_max = LOADED_BYTES_MAX.max(self.tree.loaded_bytes() * 2);
+        }
     }
 
     /// Lets go of directories if many are loaded.
@@ -455,7 +456,7 @@ fn check(steps: &[FileStep], bytes: &Bytes) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_size(path: &ByteString, size: u64) -> Result<()> {
+pub(super) fn check_size(path: &ByteString, size: u64) -> Result<()> {
     if size <= FILE_BYTES_MAX {
         return Ok(());
     }
@@ -470,45 +471,6 @@ fn check_size(path: &ByteString, size: u64) -> Result<()> {
 fn parent(path: &[u8]) -> Option<&[u8]> {
     let slash = path.iter().rposition(|byte| *byte == b'/')?;
     Some(&path[..slash])
-}
-
-/// `content` with one text replaced; memory for the result is taken as well.
-fn patched(
-    path: &ByteString,
-    content: &[u8],
-    replacement: &Replacement,
-    taken: &mut Taken<'_>,
-) -> Result<Vec<u8>, Failure> {
-    let (old, new) = (replacement.old.as_bytes(), replacement.new.as_bytes());
-    let refused = |reason: String| Err(Error::invalid(format!("patch of `{path}`"), reason).into());
-    if old.is_empty() {
-        return refused("the text to be replaced is empty".into());
-    }
-    let wanted = if replacement.all { usize::MAX } else { 2 };
-    let found = memchr::memmem::find_iter(content, old).take(wanted).count();
-    match found {
-        0 => return refused(format!("`{}` is not there", replacement.old)),
-        2.. if !replacement.all => {
-            return refused(format!("`{}` is there more than once", replacement.old));
-        }
-        _ => {}
-    }
-    // Before it is made: a short text may be there very often, and what replaces it long.
-    let kept = content.len() - found * old.len();
-    let size = (found as u64)
-        .saturating_mul(new.len() as u64)
-        .saturating_add(kept as u64);
-    check_size(path, size)?;
-    taken.more(size)?;
-    let mut patched = Vec::with_capacity(usize::try_from(size).expect("checked above"));
-    let mut from = 0;
-    for at in memchr::memmem::find_iter(content, old).take(found) {
-        patched.extend_from_slice(&content[from..at]);
-        patched.extend_from_slice(new);
-        from = at + old.len();
-    }
-    patched.extend_from_slice(&content[from..]);
-    Ok(patched)
 }
 
 fn stat(stat: Stat) -> FileStat {

@@ -173,7 +173,7 @@ fn steps_do_what_they_say() {
             }
             6 => {
                 bench.step(&mut files, commit(), b"");
-                files.release();
+                files.release(0);
             }
             7 if below(4) == 0 => {
                 bench.step(&mut files, commit(), b"");

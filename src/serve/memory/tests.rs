@@ -1,14 +1,23 @@
+use std::rc::Rc;
+
+use helios_engine::ops::files::Room;
+use helios_engine::ops::{Class, Failure};
+
+use super::share::RETRY_AFTER_MS;
 use super::*;
 
 /// A tree that can go down to a part of what it holds.
 struct Tree {
     held: Held,
     least: usize,
+    _counted: OneTree,
 }
 
 impl Holder for Tree {
-    fn release_idle(&self) {
-        self.held.resize(self.least);
+    fn release_idle(&self, keep_bytes: usize) {
+        if self.held.bytes() > keep_bytes {
+            self.held.resize(keep_bytes.max(self.least));
+        }
     }
 }
 
@@ -18,6 +27,7 @@ fn connection(memory: &Arc<Memory>, bytes: usize, least: usize) -> (Rc<Share>, R
     let tree = Rc::new(Tree {
         held: share.hold(bytes),
         least,
+        _counted: share.tree(),
     });
     let weak = Rc::downgrade(&tree);
     share.belongs_to(weak);
@@ -92,8 +102,8 @@ fn the_limit_holds() {
     assert_eq!(memory.figures().held, 0);
 }
 
-/// Goal: idle trees go down before anything is refused, those of the quietest connection first, and no more than needed.
-/// Method: three connections that fill the limit; one calls again.
+/// Goal: idle trees go down before anything is refused, those of the quietest connection first, to an equal share before any goes
+/// further, and no more than needed. Method: three connections that fill the limit; one calls again.
 #[test]
 fn idle_trees_go_down_first() {
     let memory = Memory::of(32 << 20, &[], 1);
@@ -102,13 +112,15 @@ fn idle_trees_go_down_first() {
     let newcomer = Share::on(&memory, 0);
     let sizes = || -> Vec<u64> { all.iter().map(|(_, tree)| tree.held.bytes.get() >> 20).collect() };
     let one = newcomer.claim(4 << 20).expect("somebody makes room");
-    assert_eq!(sizes(), [9, 1, 9]);
+    assert_eq!(memory.fair() >> 20, 7);
+    assert_eq!(sizes(), [9, 7, 7]);
     let two = newcomer.claim(8 << 20).expect("somebody makes room");
-    assert_eq!(sizes(), [9, 1, 1]);
+    assert_eq!(sizes(), [7, 1, 7]);
     let three = newcomer.claim(6 << 20).expect("somebody makes room");
-    assert_eq!(sizes(), [1, 1, 1]);
+    assert_eq!(sizes(), [7, 1, 1]);
     assert_eq!(memory.figures().refused, 0);
     assert_eq!(refusal(newcomer.claim(9 << 20)).class, Class::Busy);
+    assert_eq!(sizes(), [1, 1, 1]);
     drop((one, two, three));
     assert!(newcomer.claim(9 << 20).is_ok());
 }
