@@ -196,7 +196,7 @@ fn only_lacking_contents_travel() {
         durability: Durability::Visible,
         pin: false,
     };
-    let mut put = |contents: &[Bytes]| {
+    let put = |contents: &[Bytes]| {
         let before = owner.received();
         let puts = far.put_batch(contents, visible).expect("room");
         (owner.received() - before, puts)
@@ -343,7 +343,7 @@ fn lies_are_refused_and_leave_nothing() {
         assert_eq!(gone.class, Class::NotFound);
     }
     let batch = begin(&mut caller);
-    let body = write_extents(&[honest.clone()]);
+    let body = write_extents(std::slice::from_ref(&honest));
     for length in [1, 39, 43, 44, body.len() - 1] {
         let batch = begin(&mut caller);
         let failure = refusal(&mut caller, Ask::Put { batch }, body.slice(..length));
