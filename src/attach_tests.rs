@@ -345,7 +345,7 @@ fn lies_are_refused_and_leave_nothing() {
         assert_eq!(gone.class, Class::NotFound);
     }
     let batch = begin(&mut caller);
-    let body = write_extents(&[honest.clone()]);
+    let body = write_extents(std::slice::from_ref(&honest));
     for length in [1, 39, 43, 44, body.len() - 1] {
         let batch = begin(&mut caller);
         let failure = refusal(&mut caller, Ask::Put { batch }, body.slice(..length));

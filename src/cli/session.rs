@@ -46,7 +46,7 @@ impl From<io::Error> for Stop {
 /// Whoever does the work.
 enum Opened {
     /// This process.
-    Here(Local),
+    Here(Box<Local>),
     /// The process that owns the store.
     There(Attached),
 }
@@ -54,7 +54,7 @@ enum Opened {
 impl Opened {
     fn client(&self) -> &dyn Client {
         match self {
-            Opened::Here(client) => client,
+            Opened::Here(client) => &**client,
             Opened::There(client) => client,
         }
     }
@@ -154,7 +154,7 @@ impl Session {
                 if place.default && !Path::new(&place.address).exists() {
                     self.first_use(&place, &client)?;
                 }
-                self.client = Some(Opened::Here(client));
+                self.client = Some(Opened::Here(Box::new(client)));
             }
         }
         match &self.client {

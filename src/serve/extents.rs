@@ -369,7 +369,8 @@ async fn get(connection: &Connection, call: u64, keys: &[Key]) -> Result<Told, F
         for (at, answer) in (start..).zip(answers) {
             match answer {
                 Ok(bytes) => {
-                    if body.len() + 4 + bytes.len() > BODY_BYTES_MAX {
+                    // What came in between may be longer than it was.
+                    if body.len() + bytes.len() > BODY_BYTES_MAX - 4 * LOOKED_UP_AT_ONCE {
                         output(connection, call, std::mem::take(&mut body)).await?;
                     }
                     put_piece(&bytes, &mut body);
