@@ -105,7 +105,11 @@ pub fn connect(socket: &Path) -> Result<(Conversation, Welcome), CallError> {
         versions: VERSIONS.to_vec(),
         program: format!("helios {}", env!("CARGO_PKG_VERSION")),
     };
-    conversation.send(hello.frame(0))?;
+    match conversation.send(hello.frame(0)) {
+        // An owner that does not let this process in may have closed already; its word is there all the same.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
     let Some(frame) = conversation.receive()? else {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     };
@@ -128,7 +132,14 @@ pub(crate) fn read<M: Message>(head: &[u8]) -> Result<M, CallError> {
 
 /// What a goodbye says.
 pub(crate) fn refused(head: &[u8]) -> CallError {
-    CallError::Refused(Goodbye::read(head).map_or_else(|_| "goodbye".to_owned(), |goodbye| goodbye.reason))
+    match Goodbye::read(head) {
+        Ok(Goodbye {
+            reason,
+            retry_after_ms: Some(after),
+        }) => CallError::Failed(Failure::busy(reason, after)),
+        Ok(Goodbye { reason, .. }) => CallError::Refused(reason),
+        Err(_) => CallError::Refused("goodbye".to_owned()),
+    }
 }
 
 /// A connection on which calls are answered one by one, or in the order in which they were asked.
@@ -154,7 +165,7 @@ impl Client {
     }
 
     /// Connects to the owner that listens at a path, and waits for one that is about to: attempts are repeated, at growing
-    /// distances that take `patience` together, while nobody listens or whoever does is ending.
+    /// distances that take `patience` together, while nobody listens, or whoever does is ending or has no place.
     ///
     /// # Errors
     /// As [`connect`]; of the last attempt.
@@ -162,7 +173,7 @@ impl Client {
         let mut pauses = pauses(patience);
         loop {
             match Client::connect(socket) {
-                Err(error) if error.advice() == Advice::Reconnect => match pauses.next() {
+                Err(error) if error.advice() != Advice::GiveUp => match pauses.next() {
                     Some(pause) => wait(pause),
                     None => return Err(error),
                 },
@@ -307,7 +318,8 @@ mod tests {
     }
 
     /// Goal: a client waits for an owner that is not there, is not yet there, or is ending, and for no other. Method: no socket;
-    /// one that nobody answers any more; one whose owner goes without a word twice, then refuses.
+    /// one that nobody answers any more; one whose owner goes without a word twice, has no
+    /// place, then refuses.
     #[test]
     fn a_client_waits_for_its_owner() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -329,14 +341,17 @@ mod tests {
                 for _ in 0..2 {
                     drop(listener.accept().expect("a client"));
                 }
-                let (client, _) = listener.accept().expect("a client");
-                let goodbye = Goodbye {
-                    reason: "not you".into(),
+                let full = Goodbye {
+                    retry_after_ms: Some(1),
+                    ..Goodbye::new("no place")
                 };
-                let mut conversation = Conversation::new(client);
-                conversation.send(goodbye.frame(0)).expect("it listens");
-                // The client's hello, or it would lose our word.
-                let _ = conversation.receive();
+                for goodbye in [full, Goodbye::new("not you")] {
+                    let (client, _) = listener.accept().expect("a client");
+                    let mut conversation = Conversation::new(client);
+                    // First the client's hello, or it could lose our word.
+                    conversation.receive().expect("a hello");
+                    conversation.send(goodbye.frame(0)).expect("it listens");
+                }
             });
             Client::connect_within(&socket, Duration::from_secs(60))
         });

@@ -77,6 +77,13 @@ RECONNECT = "reconnect"
 GIVE_UP = "give up"
 
 
+def refusal(goodbye):
+    """What the last word of an owner means."""
+    if goodbye.get("retry_after_ms") is None:
+        return Refused(goodbye["reason"])
+    return Failure({"class": "busy", "message": goodbye["reason"], "retry_after_ms": goodbye["retry_after_ms"]})
+
+
 def advice(error):
     """Whether, and how, it is worth trying again after an error of this module."""
     if isinstance(error, Failure):
@@ -140,16 +147,16 @@ def owner(store):
 def connect(store=None, control=None, timeout=60.0, patience=0.0):
     """A connection to the owner of the store in a file, or to the one that listens at `control`.
 
-    While nobody does, or whoever does is ending, attempts are repeated for `patience` seconds.
+    While nobody does, or whoever does is ending or has no place, attempts are repeated for `patience` seconds.
     """
     end = time.monotonic() + patience
     pause = 0.002
     while True:
         try:
             return Client(control or owner(store or os.environ["HELIOS_STORE"]), timeout)
-        except OSError as error:
+        except (Failure, OSError) as error:
             left = end - time.monotonic()
-            if advice(error) != RECONNECT or left <= 0:
+            if advice(error) == GIVE_UP or left <= 0:
                 raise
         time.sleep(min(pause, left))
         pause = min(2 * pause, 0.25)
@@ -166,10 +173,14 @@ class Client:
         try:
             self._socket.connect(path)
             hello = {"protocol": "helios", "versions": VERSIONS, "program": "helios_client.py"}
-            self._socket.sendall(encode(HELLO, 0, json.dumps(hello).encode()))
+            try:
+                self._socket.sendall(encode(HELLO, 0, json.dumps(hello).encode()))
+            except BrokenPipeError:
+                # An owner that does not let this process in may have closed already; its word is there all the same.
+                pass
             kind, _, _, head, _ = self._receive()
             if kind == GOODBYE:
-                raise Refused(json.loads(head)["reason"])
+                raise refusal(json.loads(head))
             if kind != WELCOME:
                 raise Odd(f"a frame of kind {kind} in place of a welcome")
             self.welcome = json.loads(head)
@@ -202,7 +213,7 @@ class Client:
         while True:
             kind, flags, of, head, body = self._receive()
             if kind == GOODBYE:
-                raise Refused(json.loads(head)["reason"])
+                raise refusal(json.loads(head))
             if of != number:
                 raise Odd(f"an answer to call {of}, which was not made")
             if kind == OUTPUT:

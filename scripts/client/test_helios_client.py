@@ -239,6 +239,8 @@ class Served(unittest.TestCase):
         with self.assertRaises(helios_client.Refused) as refused:
             client.call({"call": "fly"})
         self.assertEqual(helios_client.advice(refused.exception), helios_client.GIVE_UP)
+        crowded = helios_client.refusal({"reason": "4096 clients are here already", "retry_after_ms": 500})
+        self.assertEqual(helios_client.advice(crowded), helios_client.AGAIN)
         with self.assertRaises(helios_client.Failure) as missing:
             self.connect().open("missing")
         self.assertEqual(helios_client.advice(missing.exception), helios_client.GIVE_UP)

@@ -188,7 +188,7 @@ pub(super) async fn attend(
     connection.abandon_all();
     if let Err(reason) = ended {
         tracing::debug!("a connection ends: {reason}");
-        outbox.push([Goodbye { reason }.frame(0)]);
+        outbox.push([Goodbye::new(reason).frame(0)]);
         let _ = within(&local, GOODBYE_PATIENCE, outbox.sent()).await;
     }
     outbox.close();

@@ -23,6 +23,8 @@ use crate::wire::message::{Goodbye, Message};
 
 /// Longest path of a socket, in bytes: `sun_path` of unix(7) with its end.
 const PATH_BYTES_MAX: usize = 107;
+/// When a client for which there is no place may come again, in milliseconds.
+const TOO_MANY_RETRY_MS: u64 = 500;
 /// Pause after the system refused to accept, for example for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -171,7 +173,11 @@ async fn accept_all(local: Local, listener: &Watched<UnixListener>, server: &Arc
                 server.counters.turned_away(why);
                 tracing::warn!("a client was sent away: {reason}");
                 // It is a few bytes into an empty socket.
-                let _ = crate::wire::stream::Departing::new(Goodbye { reason }.frame(0)).send(&socket);
+                let goodbye = Goodbye {
+                    reason,
+                    retry_after_ms: (why == TurnedAway::TooMany).then_some(TOO_MANY_RETRY_MS),
+                };
+                let _ = crate::wire::stream::Departing::new(goodbye.frame(0)).send(&socket);
                 continue;
             }
         };
@@ -199,7 +205,7 @@ fn admit(server: &Server, socket: &UnixStream) -> Result<Peer, (TurnedAway, Stri
         return Err((TurnedAway::NotAllowed, reason));
     }
     if server.connections.load(Ordering::Acquire) >= CONNECTIONS_MAX {
-        let reason = format!("{CONNECTIONS_MAX} clients are here already; try again later");
+        let reason = format!("{CONNECTIONS_MAX} clients are here already");
         return Err((TurnedAway::TooMany, reason));
     }
     let prepared = socket.set_nonblocking(true);

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use helios::client::{Advice, CallError, Client};
+use helios::engine::format::ContentId;
 use helios::ops::files::{FileResult, FileStep};
 use helios::ops::{Class, Durability, Failure};
+use helios::wire::message::{Answer, Call};
 
 use crate::crash::pause;
 use crate::owner::{Owner, PATIENCE, opening, read, write};
@@ -15,6 +17,12 @@ use crate::sandbox::Sandbox;
 const CLIENTS: usize = 4;
 /// Commits that are acknowledged between two restarts, by all clients together.
 const BETWEEN: u32 = 20;
+
+/// A tree that is open.
+struct Tree {
+    number: u64,
+    head: Option<ContentId>,
+}
 
 /// One client, which counts on a branch of its own.
 struct Worker<'a> {
@@ -27,23 +35,30 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// A connection, and a tree on the branch: its number, the commit it began with, and the number in it.
-    fn begin(&self) -> Result<(Client, u64, u32), CallError> {
+    /// A connection, a tree on the branch with the commit it began with, and the number in it.
+    fn begin(&self) -> Result<(Client, Tree, u32), CallError> {
         let mut client = Client::connect_within(self.socket, PATIENCE)?;
         let socket = client.conversation().socket();
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let tree = client.open_files(opening(&self.branch, None))?;
+        let open = Call::OpenFiles(opening(&self.branch, None));
+        let (Answer::Opened { tree, opened }, _) = client.call(&open, "")? else {
+            panic!("another answer");
+        };
         let (results, bytes) = client.files(tree, vec![read("n")], "")?;
         let number = match results.failed {
             None => u32::from_le_bytes(bytes.try_into().expect("four bytes")),
             Some(failure) if failure.class == Class::NotFound => 0,
             Some(failure) => return Err(failure.into()),
         };
+        let tree = Tree {
+            number: tree,
+            head: opened.commit,
+        };
         Ok((client, tree, number))
     }
 
     /// Writes a number, puts it behind all before it, and commits both.
-    fn step(client: &mut Client, tree: u64, number: u32) -> Result<(), CallError> {
+    fn step(client: &mut Client, tree: &mut Tree, number: u32) -> Result<(), CallError> {
         let append = FileStep::Append {
             path: "log".into(),
             bytes: 4,
@@ -51,12 +66,15 @@ impl Worker<'_> {
         let commit = FileStep::Commit {
             message: number.to_string(),
             durability: Durability::Durable,
-            expect: None,
+            expect: tree.head,
         };
         let bytes = number.to_le_bytes().repeat(2);
-        let (results, _) = client.files(tree, vec![write("n", 4), append, commit], bytes)?;
+        let (results, _) = client.files(tree.number, vec![write("n", 4), append, commit], bytes)?;
         match (results.failed, results.results.last()) {
-            (None, Some(FileResult::Committed { .. })) => Ok(()),
+            (None, Some(FileResult::Committed { commit, .. })) => {
+                tree.head = Some(*commit);
+                Ok(())
+            }
             (Some(failure), _) => Err(failure.into()),
             (None, other) => panic!("{other:?}"),
         }
@@ -65,7 +83,7 @@ impl Worker<'_> {
     /// Counts until it is told to end, whatever happens to the owner.
     fn count(&mut self, is_over: &AtomicBool, total: &AtomicU32) {
         while !is_over.load(SeqCst) {
-            let (mut client, tree, found) = match self.begin() {
+            let (mut client, mut tree, found) = match self.begin() {
                 Ok(begun) => begun,
                 Err(error) => {
                     advised(&error);
@@ -80,7 +98,7 @@ impl Worker<'_> {
             // What was not acknowledged, and is there, was done.
             self.acknowledged = found;
             while !is_over.load(SeqCst) {
-                match Worker::step(&mut client, tree, self.acknowledged + 1) {
+                match Worker::step(&mut client, &mut tree, self.acknowledged + 1) {
                     Ok(()) => {
                         self.acknowledged += 1;
                         total.fetch_add(1, SeqCst);

@@ -1,6 +1,6 @@
 //! `helios top` against a real server.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 
 use serde_json::Value;
 
@@ -121,6 +121,14 @@ read_until(lambda: sent.count(b"\x1b[H") > 2)
 resize(10, 30)
 begin = len(sent)
 read_until(lambda: sent[begin:].count(b"\x1b[H") > 2)
+print("shown", flush=True)
+sys.stdin.readline()
+read_until(lambda: b"no server owns" in sent)
+print("missed", flush=True)
+sys.stdin.readline()
+begin = len(sent)
+whole = lambda: sent[begin:].split(b"\x1b[H")[1:-1]
+read_until(lambda: any(b"no server owns" not in frame for frame in whole()))
 os.write(master, sys.argv[2].encode())
 read_until(lambda: child.poll() is not None)
 time.sleep(0.1)
@@ -139,18 +147,19 @@ print("colour", b"\x1b[1m" in sent)
 print("title", plain[0].startswith(b"helios "))
 "#;
 
-/// Goal: on a terminal the view fills it and no more, follows its size, and leaves it as it was, by `q` and by ctrl-C alike.
+/// Goal: on a terminal the view fills it and no more, follows its size, waits for an owner that goes, and leaves the terminal as it
+/// was, by `q` and by ctrl-C alike.
 #[test]
 fn a_terminal_is_left_as_it_was() {
     let sandbox = Sandbox::new();
-    let owner = sandbox.serve();
     for (key, color) in [("q", true), ("\x03", false)] {
+        let owner = sandbox.serve();
         let mut python = sandbox.python();
+        python.args(["-c", IN_A_TERMINAL]);
         python
-            .arg("-")
             .arg(assert_cmd::cargo::cargo_bin!("helios"))
-            .arg(key);
-        python.env("TERM", "xterm");
+            .arg(key)
+            .env("TERM", "xterm");
         if !color {
             python.env("NO_COLOR", "1");
         }
@@ -161,16 +170,27 @@ fn a_terminal_is_left_as_it_was() {
                 return;
             }
         };
-        let mut script = python.stdin.take().expect("a pipe");
-        script.write_all(IN_A_TERMINAL.as_bytes()).expect("it reads");
-        drop(script);
-        let output = python.wait_with_output().expect("it ends");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let expected = format!(
-            "code 0\nrestored True\nrows 10\ncolumns 30\ncolour {}\ntitle True\n",
-            if color { "True" } else { "False" }
-        );
-        assert_eq!(said, expected, "{}", String::from_utf8_lossy(&output.stderr));
+        let mut stdin = python.stdin.take().expect("a pipe");
+        let mut stdout = BufReader::new(python.stdout.take().expect("a pipe"));
+        let mut says = |word: &str| {
+            let mut line = String::new();
+            stdout.read_line(&mut line).expect("it speaks");
+            assert_eq!(line.trim(), word);
+        };
+        says("shown");
+        // The rows of the terminal are few: what is above all must say it.
+        owner.kill();
+        stdin.write_all(b"\n").expect("it reads");
+        says("missed");
+        let owner = sandbox.serve();
+        stdin.write_all(b"\n").expect("it reads");
+        let color = if color { "True" } else { "False" };
+        for line in ["code 0", "restored True", "rows 10", "columns 30"] {
+            says(line);
+        }
+        says(&format!("colour {color}"));
+        says("title True");
+        assert!(python.wait().expect("it ends").success());
+        owner.end();
     }
-    owner.end();
 }

@@ -153,9 +153,7 @@ fn messages() -> Vec<(&'static str, Frame)> {
             }],
         },
     };
-    let goodbye = Goodbye {
-        reason: "a frame's checksum is wrong".into(),
-    };
+    let goodbye = Goodbye::new("a frame's checksum is wrong");
     let mut messages = vec![
         ("hello", hello.frame(0)),
         ("welcome", welcome.frame(0)),

@@ -143,6 +143,19 @@ pub struct Reason {
 pub struct Goodbye {
     /// In one line.
     pub reason: String,
+    /// When to connect again, in milliseconds from now, where that is worth it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Goodbye {
+    /// Whoever connects again hears the same.
+    pub fn new(reason: impl Into<String>) -> Goodbye {
+        Goodbye {
+            reason: reason.into(),
+            retry_after_ms: None,
+        }
+    }
 }
 
 /// A message that makes no sense.
