@@ -64,10 +64,6 @@ impl Attached {
         let conversation = match client::connect(path) {
             Ok((conversation, _)) => conversation,
             Err(error) if error.is_absent() => return Ok(None),
-            Err(CallError::Lost(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(failure(path, CallError::Refused(error.to_string()))
-                    .with_hint("a server lets other users in with --allow-uid"));
-            }
             Err(error) => return Err(failure(path, error)),
         };
         conversation

@@ -163,9 +163,9 @@ fn clients_beyond_the_bound_are_refused_and_come_again() {
 #[test]
 fn what_never_fits_is_refused_for_good() {
     let sandbox = Sandbox::new();
-    let server = server(&sandbox, "2M");
     sandbox.write("project/large", pattern(3 << 20, 7));
     sandbox.run(["commit", "project", "-m", "large", "--branch", "main"]);
+    let server = server(&sandbox, "2M");
     let mut client = server.client();
     let tree = fork(&mut client, "agent").expect("a tree");
     let (results, _) = client.files(tree, vec![read("large")], "").expect("an answer");

@@ -116,8 +116,8 @@ fn another_user_is_sent_away() {
     owner.end();
 }
 
-/// Goal: a user who is allowed in does everything but have the owner read and write files. Method: a list, a put, a get, a commit of
-/// a directory, a view of the server.
+/// Goal: a user who is allowed in does everything but have the owner read and write files. Method: a list, a put, a get, a view of
+/// the server, a scrub that is to read files; what comes of directories is in `attached`.
 #[test]
 fn a_user_who_is_allowed_may_come_in() {
     let Some(shared) = Shared::new() else { return };
@@ -131,7 +131,7 @@ fn a_user_who_is_allowed_may_come_in() {
             .run(&["top", "--once", "-i", "50ms"], b"")
             .contains("healthy")
     );
-    let message = shared.refused(2, &["commit", "."]);
+    let message = shared.refused(2, &["scrub", "--repair-from", "."]);
     assert!(
         message.contains(&format!("as user 0, not as user {UID}")),
         "{message}"
