@@ -1,6 +1,7 @@
 //! What clients hold on one reactor, and how it goes down.
 //!
-//! Invariant: an account and everything in it stay on the thread of their reactor, and `set_aside` is at least `held`.
+//! Invariants: an account and everything in it stay on the thread of their reactor; `set_aside` is at least `held`, and is given
+//! back with the account.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -109,6 +110,7 @@ impl Account {
         }
     }
 
+    /// Bytes are held no more.
     pub fn give_back(&self, bytes: u64) {
         let held = self.held.get() - bytes;
         self.set_held(held);

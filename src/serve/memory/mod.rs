@@ -2,19 +2,20 @@
 //!
 //! Counted are working trees with what they have loaded and changed (what forks share counts for each), bodies and steps of calls
 //! that wait for their tree, what steps read or work on, and answers that wait to be sent. Three bounds apply: a tree keeps a
-//! bounded part of its directories (`ops::files`), a connection may hold [`Memory::connection_limit`], and all of them together
-//! [`Memory::limit`]. Not counted, and bounded by numbers alone: the frame that each connection is sending (5 MiB at most), and whole
-//! requests, of which a fixed number of threads run.
+//! bounded part of its directories (`ops::files`), a connection may hold a quarter of the limit, and all of them together the
+//! limit. Not counted, and bounded by numbers alone: the frame that each connection is sending (5 MiB at most), what a tree loads
+//! while a call runs (counted when it ends), and whole requests, of which a fixed number of threads run.
 //!
-//! A reactor has an [`Account`] of its own. It sets bytes aside from the limit a piece at a time, so that most changes touch no
-//! line that other reactors write, and no lock is taken. When the server nears its limit every reactor lets its idle trees go down,
-//! those of the connection that has been quiet longest first: those that keep more than an equal share of directories to that
-//! share, and only then all to what cannot be loaded again, so that trees that work in turns do not take each other's top
-//! directories. What is new and needs memory is refused (class `Busy`, with a time to come again) when that is not enough; an eighth
-//! of the limit is left for reads. What a tree has to load is never refused: it could not even commit.
+//! A reactor has an account of its own (`account`), a connection a share in it (`share`). An account sets bytes aside from the limit
+//! a piece at a time, so that most changes touch no line that other reactors write, and no lock is taken. When the server nears its
+//! limit every reactor lets its idle trees go down, those of the connection that has been quiet longest first: those that keep more
+//! than an equal share of directories to that share, and only then all to what cannot be loaded again, so that trees that work in
+//! turns do not take each other's top directories. What is new and needs memory is refused (class `Busy`, with a time to come again)
+//! when that is not enough; an eighth of the limit is left for reads. What a tree has to load is never refused: it could not even
+//! commit.
 //!
 //! Invariants: what reactors have set aside is at least what is held on them, and exceeds the limit only by what cannot be refused;
-//! whatever is counted is given back when its [`Held`] goes; an account, its connections and what they hold stay on one thread.
+//! whatever is counted is given back when its `Held` goes; an account, its connections and what they hold stay on one thread.
 //! Rejected: one counter for all reactors (each call would write it several times); a queue of calls that wait for memory (it is
 //! memory too, and its clients would learn nothing); looking at the size of the process (the allocator gives it back late or never,
 //! and the cache and the index of the store have bounds of their own); ending the connections that hold most (what they have not
@@ -102,11 +103,12 @@ impl Memory {
         self.limit - self.limit / 8
     }
 
-    /// Where idle trees begin to go down, and how far.
+    /// Where idle trees begin to go down.
     fn high(&self) -> u64 {
         self.limit - self.limit / 4
     }
 
+    /// How far they go down.
     fn low(&self) -> u64 {
         self.limit - self.limit / 3
     }
@@ -136,11 +138,11 @@ impl Memory {
             }
             let memory = Arc::clone(self);
             handle.spawn(move |local| async move {
-                let account = Account::known(&memory);
-                memory.parts[number].asked.store(false, Relaxed);
-                if let Some(account) = account {
+                if let Some(account) = Account::known(&memory) {
                     account.relieve(&local).await;
                 }
+                // At most one such task runs on a reactor.
+                memory.parts[number].asked.store(false, Relaxed);
             });
         }
     }
