@@ -3,76 +3,29 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::Value;
 
-use crate::exposition::Metrics;
+use crate::owner::Owner;
 use crate::sandbox::{STORE_SIZE, Sandbox, pattern};
 
 /// Somebody else.
 const OTHER: u32 = 65534;
 
-/// A server of a sandbox's store; killed when the test ends without ending it.
-struct Owner {
-    child: Child,
-    metrics: PathBuf,
+/// Bytes that a server has received, the question for them included.
+fn received(owner: &Owner) -> u64 {
+    let bytes = owner.metrics().sum("helios_received_bytes_total", &[]);
+    bytes.expect("a counter") as u64
 }
 
-impl Owner {
-    fn start(sandbox: &Sandbox, more: &[&str]) -> Owner {
-        let metrics = sandbox.path("metrics");
-        let address = format!("unix:{}", metrics.display());
-        let arguments = ["serve", "--json", "--metrics", &address];
-        let mut child = sandbox.spawn(arguments.iter().chain(more));
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        stdout.read_line(&mut line).expect("it says where it listens");
-        assert!(!line.is_empty(), "the server did not start");
-        Owner { child, metrics }
-    }
-
-    fn received(&self) -> u64 {
-        let mut socket = UnixStream::connect(&self.metrics).expect("it listens");
-        socket
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
-            .expect("it reads");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("an answer");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let metrics = Metrics::parse(body);
-        let name = ("helios_received_bytes_total".to_owned(), Vec::new());
-        metrics.samples[&name] as u64
-    }
-
-    /// Waits until it has received so much, or the client that sends it has ended.
-    fn await_bytes(&self, client: &mut Child, bytes: u64) {
-        while self.received() < bytes && client.try_wait().expect("ours").is_none() {
-            std::thread::yield_now();
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        send(&self.child, signal);
-    }
-
-    fn end(mut self) {
-        self.signal(Signal::TERM);
-        let status = self.child.wait().expect("it ends");
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// Waits until a server has received so much, or the client that sends it has ended.
+fn await_bytes(owner: &Owner, client: &mut Child, bytes: u64) {
+    while received(owner) < bytes && client.try_wait().expect("ours").is_none() {
+        std::thread::yield_now();
     }
 }
 
@@ -138,7 +91,7 @@ fn directory_commands_are_the_same_with_an_owner() {
     let alone = sandbox.path("alone.helios");
     let made = run(&sandbox, &alone, &["init", "--size", STORE_SIZE, "-q"]);
     assert!(made.status.success());
-    let owner = Owner::start(&sandbox, &[]);
+    let owner = sandbox.serve();
     sandbox.populate();
     let change = |step: usize| match step {
         1 => sandbox.write("README.md", "one\n2\nthree\n"),
@@ -283,7 +236,7 @@ fn tree(root: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
 #[test]
 fn only_what_the_owner_lacks_is_sent() {
     let sandbox = Sandbox::new();
-    let owner = Owner::start(&sandbox, &[]);
+    let owner = sandbox.serve();
     let mut bytes = 0;
     for number in 0..2000u64 {
         let content = pattern(500 + number as usize, number);
@@ -291,9 +244,9 @@ fn only_what_the_owner_lacks_is_sent() {
         sandbox.write(format!("project/{}/{number}", number % 20), content);
     }
     let sent = |arguments: &[&str]| {
-        let before = owner.received();
+        let before = received(&owner);
         let reply = sandbox.json(arguments);
-        (owner.received() - before, reply)
+        (received(&owner) - before, reply)
     };
     let (first, reply) = sent(&["commit", "project", "-m", "first"]);
     assert!(
@@ -372,13 +325,13 @@ fn files_are_read_and_written_as_the_client() {
     sandbox.write("secret/key", "of root");
     fs::set_permissions(sandbox.work().join("secret"), fs::Permissions::from_mode(0o700)).expect("ours");
 
-    let owner = Owner::start(&sandbox, &[]);
+    let owner = sandbox.serve();
     let sent_away = as_other(&sandbox, &["commit", "own"]);
     assert_eq!(sent_away.status.code(), Some(5), "{sent_away:?}");
     assert!(String::from_utf8_lossy(&sent_away.stderr).contains("--allow-uid"));
     owner.end();
 
-    let owner = Owner::start(&sandbox, &["--allow-uid", &OTHER.to_string()]);
+    let owner = sandbox.serve_with(&["--allow-uid", &OTHER.to_string()]);
     let told = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
     let committed = as_other(&sandbox, &["commit", "own", "-b", "theirs", "--json"]);
     assert_eq!(committed.status.code(), Some(0), "{}", told(&committed));
@@ -418,11 +371,11 @@ fn an_owner_that_dies_is_told() {
             let content = pattern(20_000, round * 1000 + number);
             sandbox.write(format!("project/{number}"), content);
         }
-        let owner = Owner::start(&sandbox, &[]);
-        let before = owner.received();
+        let owner = sandbox.serve();
+        let before = received(&owner);
         let mut client = sandbox.spawn(["commit", "project", "-m", "a round"]);
         // Somewhere in the eight megabytes that the client sends.
-        owner.await_bytes(&mut client, before + round * 1_500_000);
+        await_bytes(&owner, &mut client, before + round * 1_500_000);
         owner.signal(Signal::KILL);
         let output = client.wait_with_output().expect("it ends");
         drop(owner);
@@ -444,7 +397,7 @@ fn an_owner_that_dies_is_told() {
 #[test]
 fn a_stopped_client_leaves_nothing() {
     let sandbox = Sandbox::new();
-    let owner = Owner::start(&sandbox, &[]);
+    let owner = sandbox.serve();
     let extents = || sandbox.json(["info"])["extents"].as_u64().expect("a number");
     let before = extents();
     let mut stopped = 0;
@@ -455,9 +408,9 @@ fn a_stopped_client_leaves_nothing() {
                 pattern(20_000, round * 1000 + number),
             );
         }
-        let received = owner.received();
+        let received = received(&owner);
         let mut client = sandbox.spawn(["commit", "project", "-m", "never", "-b", "never"]);
-        owner.await_bytes(&mut client, received + 500_000 + round * 1_000_000);
+        await_bytes(&owner, &mut client, received + 500_000 + round * 1_000_000);
         if client.try_wait().expect("ours").is_none() {
             send(&client, Signal::INT);
         }
