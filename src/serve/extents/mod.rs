@@ -7,38 +7,32 @@
 //! its connection, and counts as a call under way until then, so that an owner that ends lets a command come to its end.
 //! What a batch was told to be here stays until the batch ends.
 
-use std::cell::{Cell, RefCell};
+mod batches;
+
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use helios_engine::Error;
 use helios_engine::access::{KEYS_AT_ONCE_MAX, PUT_BYTES_MAX};
-use helios_engine::format::{ContentId, Domain, Kind as ExtentKind};
-use helios_engine::ops::files::Room;
+use helios_engine::format::{Domain, Kind as ExtentKind};
 use helios_engine::ops::{Class, Failure};
 use helios_engine::reactor::oneshot;
 use helios_engine::store::{Ack, Batch, Extent, Key, RootChange, RootKind, RootUpdate};
 use helios_engine::trees::{self, Trees};
 
-use super::RETRY_AFTER_MS;
+pub use batches::OpenBatches;
+use batches::{BATCH_BYTES, Opened, Parents, State};
+
 use super::admission::Lane;
 use super::connection::{Connection, Counted};
 use super::counters::Timed;
-use super::memory::Held;
 use crate::wire::extents::{
     Ask, NO_LENGTH, Refused, RootMove, RootTold, Told, put_piece, read_extents, read_keys,
 };
 use crate::wire::frame::{BODY_BYTES_MAX, Frame, Kind};
 use crate::wire::message::Answer;
 
-/// Batches of one connection.
-const BATCHES_MAX: usize = 64;
-/// References that the batches of one connection keep, and what each takes.
-const HELD_MAX: usize = 8 << 20;
-const REFERENCE_BYTES: usize = 40;
-/// What a batch takes besides: a part that is not full yet.
-const BATCH_BYTES: usize = 256 << 10;
 /// Root changes of one batch.
 const ROOTS_MAX: usize = 64;
 /// Bytes that one turn of the reactor hashes.
@@ -47,158 +41,6 @@ const CHECKED_AT_ONCE: usize = 256 << 10;
 const LOOKED_UP_AT_ONCE: usize = 1024;
 /// Bytes of extents that are read, and sent, together.
 const GOT_AT_ONCE: usize = 2 << 20;
-
-/// What stands for a batch.
-enum State {
-    /// More may be put into it.
-    Open(Box<Opened>),
-    /// It is visible.
-    Submitted(Ack),
-}
-
-struct Opened {
-    batch: Batch,
-    parents: Parents,
-}
-
-/// Parents of the commits in a batch, which nobody can read yet.
-type Parents = HashMap<ContentId, Vec<ContentId>>;
-
-struct Slot {
-    /// Absent while a call works with it.
-    state: Option<State>,
-    held: usize,
-    memory: Held,
-    _counted: Counted,
-}
-
-/// The batches of one connection, by the number of the call that began them.
-#[derive(Default)]
-pub struct OpenBatches {
-    slots: RefCell<HashMap<u64, Slot>>,
-    held: Cell<usize>,
-}
-
-impl OpenBatches {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.slots.borrow().is_empty()
-    }
-
-    /// Abandons all of them.
-    pub fn clear(&self) {
-        // What a call works with goes when that notices.
-        let slots = std::mem::take(&mut *self.slots.borrow_mut());
-        drop(slots);
-    }
-
-    fn insert(&self, number: u64, opened: Opened, memory: Held, counted: Counted) -> Result<(), Failure> {
-        let mut slots = self.slots.borrow_mut();
-        if slots.len() >= BATCHES_MAX {
-            return Err(Failure::busy(
-                format!("{BATCHES_MAX} batches of this connection are open"),
-                RETRY_AFTER_MS,
-            ));
-        }
-        if slots.contains_key(&number) {
-            return Err(Failure::new(
-                Class::Invalid,
-                format!("batch {number} is open already; numbers of calls that begin one are not used again"),
-            ));
-        }
-        let slot = Slot {
-            state: Some(State::Open(Box::new(opened))),
-            held: 0,
-            memory,
-            _counted: counted,
-        };
-        slots.insert(number, slot);
-        Ok(())
-    }
-
-    fn end(&self, number: u64) {
-        if let Some(slot) = self.slots.borrow_mut().remove(&number) {
-            self.held.set(self.held.get().saturating_sub(slot.held));
-        }
-    }
-
-    /// Takes a batch to work with it alone, which is to keep so many references more.
-    fn take(&self, number: u64, references: usize) -> Result<State, Failure> {
-        let mut slots = self.slots.borrow_mut();
-        let slot = slots.get_mut(&number).ok_or_else(|| not_open(number))?;
-        if self.held.get() + references > HELD_MAX {
-            return Err(too_many());
-        }
-        let state = slot.state.take().ok_or_else(|| {
-            let what = format!("batch {number} is at work for another call; wait for its answer");
-            Failure::new(Class::Invalid, what)
-        })?;
-        if let Err(busy) = slot.memory.take((references * REFERENCE_BYTES) as u64) {
-            slot.state = Some(state);
-            return Err(busy);
-        }
-        slot.held += references;
-        self.held.set(self.held.get() + references);
-        Ok(state)
-    }
-
-    /// Counts references that a batch taken by the caller keeps besides.
-    fn hold_more(&self, number: u64, references: usize) -> Result<(), Failure> {
-        if self.held.get() + references > HELD_MAX {
-            return Err(too_many());
-        }
-        if let Some(slot) = self.slots.borrow_mut().get_mut(&number) {
-            // Nobody is refused in the middle of something.
-            slot.held += references;
-            slot.memory.resize(BATCH_BYTES + slot.held * REFERENCE_BYTES);
-            self.held.set(self.held.get() + references);
-        }
-        Ok(())
-    }
-
-    fn take_open(&self, number: u64, references: usize) -> Result<Box<Opened>, Failure> {
-        match self.take(number, references)? {
-            State::Open(opened) => Ok(opened),
-            submitted @ State::Submitted(_) => {
-                self.give_back(number, submitted);
-                Err(Failure::new(
-                    Class::Invalid,
-                    format!("batch {number} was submitted; begin another one"),
-                ))
-            }
-        }
-    }
-
-    fn give_back(&self, number: u64, state: State) {
-        // Without its place it was ended meanwhile, or the client is gone.
-        if let Some(slot) = self.slots.borrow_mut().get_mut(&number) {
-            slot.state = Some(state);
-        }
-    }
-
-    fn acknowledgement(&self, number: u64) -> Result<Ack, Failure> {
-        match self.slots.borrow().get(&number).map(|slot| &slot.state) {
-            Some(Some(State::Submitted(ack))) => Ok(ack.clone()),
-            Some(_) => Err(Failure::new(
-                Class::Invalid,
-                format!("batch {number} was not submitted"),
-            )),
-            None => Err(not_open(number)),
-        }
-    }
-}
-
-fn too_many() -> Failure {
-    let what = format!("the batches of this connection keep {HELD_MAX} extents");
-    Failure::new(Class::Full, what).with_hint("do less at once, or open the store alone")
-}
-
-fn not_open(number: u64) -> Failure {
-    Failure::new(
-        Class::NotFound,
-        format!("batch {number} is not open on this connection"),
-    )
-}
 
 fn nonsense(reason: impl Into<String>) -> Failure {
     Failure::new(Class::Invalid, reason)
