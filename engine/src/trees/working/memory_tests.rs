@@ -6,8 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::reactor::block_on;
+use crate::store::Store;
 use crate::trees::testing::{commit, trees};
 use crate::trees::{CommitOptions, ExpectHead, TreeTrace};
+
+fn own(trees: &Trees) -> &Store {
+    trees.store.own().expect("a store of this process")
+}
 
 fn plain() -> WorkingOptions {
     WorkingOptions {
@@ -225,7 +230,7 @@ fn what_was_let_go_is_not_collected() {
     plant(&trees, "main", 1_000);
     let collect = || {
         block_on(trees.store.flush()).unwrap();
-        block_on(trees.store.collect(Arc::new(TreeTrace), false)).unwrap()
+        block_on(own(&trees).collect(Arc::new(TreeTrace), false)).unwrap()
     };
     let mut tree = block_on(trees.open_branch("main", plain())).unwrap();
     block_on(tree.write(path(3), "not committed")).unwrap();
@@ -273,8 +278,8 @@ fn collections_beside_leave_what_was_let_go() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                block_on(trees.store.collect(Arc::new(TreeTrace), false)).unwrap();
-                block_on(trees.store.collect_young(Arc::new(TreeTrace))).unwrap();
+                block_on(own(&trees).collect(Arc::new(TreeTrace), false)).unwrap();
+                block_on(own(&trees).collect_young(Arc::new(TreeTrace))).unwrap();
             }
         });
         let options = WorkingOptions {
@@ -350,13 +355,13 @@ fn a_lease_does_not_grow_with_its_tree() {
         }
         if round % 50 == 9 {
             block_on(trees.store.flush()).unwrap();
-            block_on(trees.store.collect(Arc::new(TreeTrace), false)).unwrap();
+            block_on(own(&trees).collect(Arc::new(TreeTrace), false)).unwrap();
             for (at, content) in &expected {
                 assert_eq!(&block_on(read(&mut tree, at)), content);
             }
         }
     }
-    assert_eq!(trees.store.stats().leases, 1);
+    assert_eq!(own(&trees).stats().leases, 1);
 }
 
 /// Goal: leaves of a large directory that stays go too, and come again for whatever needs them. Method: 5,000 names in the top
