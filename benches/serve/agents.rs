@@ -186,6 +186,10 @@ struct Agent {
 
 impl Agent {
     /// Closes what it had open, makes a branch, and works on it.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "branches expire by the clock on the wall"
+    )]
     fn round(&mut self, round: usize, times: &mut Times) {
         let number = self.number;
         if let Some(tree) = self.tree.take() {
