@@ -72,13 +72,18 @@ impl Outbox {
         }
     }
 
+    /// Whether there is room now.
+    pub fn has_room(&self) -> bool {
+        self.bytes.get() < OUTBOX_BYTES
+    }
+
     /// Waits until there is room; false if the client is gone.
     pub async fn room(&self) -> bool {
         poll_fn(|context| {
             if self.closed.get() {
                 return Poll::Ready(false);
             }
-            if self.bytes.get() < OUTBOX_BYTES {
+            if self.has_room() {
                 return Poll::Ready(true);
             }
             self.full.borrow_mut().push(context.waker().clone());

@@ -1,9 +1,11 @@
 //! Threads that run whole requests, which block.
 //!
 //! Invariants: the number of threads and of requests that wait for one is bounded; what does not fit is refused at once with the
-//! advice to come again, and never queued without end. Clients take turns; requests that change something leave some threads
-//! to those that only look.
+//! advice to come again, and never queued without end. Clients take turns, and none has more than a quarter of the threads;
+//! requests that change something leave some threads to those that only look.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -15,6 +17,8 @@ use super::io_failure;
 
 /// Requests of one client that wait for a thread.
 const WAITING_EACH_MAX: usize = 64;
+/// Part of the threads that run requests of one client: they may wait for it, as long as it likes.
+const CLIENT_PART: usize = 4;
 /// When to come again, in milliseconds.
 const RETRY_AFTER_MS: u64 = 100;
 
@@ -38,6 +42,10 @@ struct Queue {
     waiting: [Fair<Job>; 2],
     /// By lane.
     running: [usize; 2],
+    /// By client, of those that have any.
+    running_of: HashMap<ClientNumber, usize>,
+    /// Requests of one client, at once.
+    each_max: usize,
     /// Requests that change something, at once.
     changing_max: usize,
     ended: bool,
@@ -45,14 +53,30 @@ struct Queue {
 
 impl Queue {
     /// The next request that may run. Those that only look go first: they are short, and somebody waits for each of them.
-    fn next(&mut self) -> Option<(Lane, Job)> {
-        let lane = [Lane::Looks, Lane::Changes].into_iter().find(|lane| {
-            let allowed = *lane == Lane::Looks || self.running[Lane::Changes as usize] < self.changing_max;
-            allowed && !self.waiting[*lane as usize].is_empty()
-        })?;
-        let (_, job) = self.waiting[lane as usize].pop()?;
-        self.running[lane as usize] += 1;
-        Some((lane, job))
+    fn next(&mut self) -> Option<(Lane, ClientNumber, Job)> {
+        for lane in [Lane::Looks, Lane::Changes] {
+            if lane == Lane::Changes && self.running[lane as usize] >= self.changing_max {
+                continue;
+            }
+            let of = |client| self.running_of.get(&client).copied().unwrap_or(0);
+            let next = self.waiting[lane as usize].pop_of(|client| of(client) < self.each_max);
+            if let Some((client, job)) = next {
+                self.running[lane as usize] += 1;
+                *self.running_of.entry(client).or_default() += 1;
+                return Some((lane, client, job));
+            }
+        }
+        None
+    }
+
+    fn done(&mut self, lane: Lane, client: ClientNumber) {
+        self.running[lane as usize] -= 1;
+        if let Entry::Occupied(mut of) = self.running_of.entry(client) {
+            *of.get_mut() -= 1;
+            if *of.get() == 0 {
+                of.remove();
+            }
+        }
     }
 
     fn waiting(&self) -> usize {
@@ -80,6 +104,7 @@ impl Workers {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue {
                 changing_max: count - count / 4,
+                each_max: (count / CLIENT_PART).max(1),
                 ..Queue::default()
             }),
             rung: Condvar::new(),
@@ -149,11 +174,11 @@ impl Workers {
 fn work(shared: &Shared) {
     let mut queue = shared.queue.lock();
     loop {
-        if let Some((lane, job)) = queue.next() {
+        if let Some((lane, client, job)) = queue.next() {
             drop(queue);
             job();
             queue = shared.queue.lock();
-            queue.running[lane as usize] -= 1;
+            queue.done(lane, client);
             // What this one kept from running has no other ring to wait for.
             if queue.waiting() > 0 {
                 shared.rung.notify_one();
@@ -175,8 +200,8 @@ mod tests {
     use super::*;
 
     const THREADS: usize = 16;
-    /// Of them such that change something.
-    const CHANGING_MAX: usize = 12;
+    /// Of them for one client; three clients have all that may change something.
+    const EACH_MAX: usize = 4;
 
     /// Threads that wait until they are let go, by lane.
     fn hold(
@@ -206,14 +231,17 @@ mod tests {
     #[test]
     fn clients_and_lanes_share_the_threads() {
         let workers = Workers::start("test", THREADS, 256).expect("threads");
-        let (started, gates) = hold(&workers, 1, Lane::Changes, CHANGING_MAX + 20);
-        for _ in 0..CHANGING_MAX {
+        let (started, gates) = hold(&workers, 1, Lane::Changes, 20);
+        for _ in 0..EACH_MAX {
             started.recv().expect("they start");
         }
+        let others = [11, 12].map(|client| hold(&workers, client, Lane::Changes, EACH_MAX));
+        for (started, _) in &others {
+            (0..EACH_MAX).for_each(|_| started.recv().expect("they start"));
+        }
         let (done, looked) = channel();
-        workers
-            .run(2, Lane::Looks, move || done.send(()).expect("the test waits"))
-            .expect("it waits at most");
+        let look = move || done.send(()).expect("the test waits");
+        workers.run(2, Lane::Looks, look).expect("it waits at most");
         looked.recv().expect("it ran beside the changes");
         assert!(started.try_recv().is_err(), "more changes run than may");
         // The second client's change is behind one of the first client's at most.
@@ -232,7 +260,7 @@ mod tests {
             workers.run(3, Lane::Changes, || {}).is_ok(),
             "others are not refused"
         );
-        drop((gates, second_gates));
+        drop((gates, second_gates, others));
         workers.end();
         assert_eq!(
             workers.load(),

@@ -4,11 +4,14 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 
 use bytes::Bytes;
+use helios::engine::format::{ContentId, Domain, Kind as ExtentKind};
+use helios::engine::store::Key;
+use helios::wire::extents::{Ask, write_keys};
 use helios::wire::frame::{Frame, Kind};
 use helios::wire::message::{Answer, Call, Hello, Message, VERSIONS};
 use helios::wire::stream::Conversation;
 
-use crate::owner::{commit, open, write};
+use crate::owner::{commit, open, read, write};
 use crate::sandbox::Sandbox;
 
 /// Slow clients at once.
@@ -88,5 +91,64 @@ fn a_slow_reader_gets_everything() {
     }
     assert!(taken == content, "the content came changed");
     assert!(get.wait().expect("it ends").success());
+    owner.end();
+}
+
+/// Goal: whoever asks for much and takes none of it keeps nobody from looking: it gives its places at the gate to others while it
+/// waits for itself. Method: as many questions at once as a connection may ask, each for more than waits to be sent; clients on all
+/// reactors read and write meanwhile; then all that was asked for is taken, which proves that the connection had not been ended.
+#[test]
+fn answers_that_nobody_takes_keep_no_place() {
+    const EXTENTS: usize = 4;
+    let sandbox = Sandbox::new();
+    let owner = sandbox.serve_with(&["--reactors", "2"]);
+    let mut idle = owner.client();
+    let contents: Vec<Vec<u8>> = (0..EXTENTS)
+        .map(|number| crate::sandbox::pattern(1 << 20, u8::try_from(number).expect("few").into()))
+        .collect();
+    let mut keys = Vec::new();
+    let tree = open(&mut idle, "main", None);
+    for (number, content) in contents.iter().enumerate() {
+        let steps = vec![
+            write(&format!("f{number}"), content.len()),
+            commit(Default::default()),
+        ];
+        let (results, _) = idle.files(tree, steps, content.clone()).expect("an answer");
+        assert_eq!(results.failed, None);
+        keys.push(Key {
+            domain: Domain(0),
+            kind: ExtentKind::Data,
+            id: ContentId(*blake3::hash(content).as_bytes()),
+        });
+    }
+    let calls = idle.welcome.calls_max;
+    let asked: Vec<u64> = (0..calls)
+        .map(|_| {
+            idle.ask(&Call::Store(Ask::Get), write_keys(&keys))
+                .expect("it listens")
+        })
+        .collect();
+    for _ in 0..4 {
+        let mut other = owner.client();
+        let tree = open(&mut other, "main", None);
+        let (results, bytes) = other.files(tree, vec![read("f1")], "").expect("an answer");
+        assert_eq!(results.failed, None);
+        assert!(bytes == contents[1], "the content came changed");
+        let steps = vec![write("new", 3), commit(Default::default())];
+        let answer = other.files(tree, steps, "new").expect("an answer");
+        drop(answer);
+    }
+    // The answers come as the calls are done, so they are counted rather than waited for one by one.
+    let conversation = idle.conversation();
+    let (mut answered, mut bytes) = (0, 0);
+    while answered < asked.len() {
+        let frame = conversation.receive().expect("sound").expect("it goes on");
+        match frame.kind {
+            Kind::Output => bytes += frame.body.len(),
+            Kind::Reply => answered += 1,
+            kind => panic!("a frame of kind {kind:?}"),
+        }
+    }
+    assert_eq!(bytes, asked.len() * EXTENTS * ((1 << 20) + 4));
     owner.end();
 }

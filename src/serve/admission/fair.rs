@@ -38,7 +38,13 @@ impl<T> Fair<T> {
 
     /// The next item, and whose it is.
     pub fn pop(&mut self) -> Option<(ClientNumber, T)> {
-        let client = self.round.pop_front()?;
+        self.pop_of(|_| true)
+    }
+
+    /// The same, of those clients that may have a turn; the others keep their place in the round.
+    pub fn pop_of(&mut self, may: impl Fn(ClientNumber) -> bool) -> Option<(ClientNumber, T)> {
+        let next = self.round.iter().position(|client| may(*client))?;
+        let client = self.round.remove(next)?;
         let line = self.lines.get_mut(&client)?;
         let item = line.pop_front();
         if line.is_empty() {

@@ -17,7 +17,7 @@ mod limit;
 
 pub(super) use fair::Fair;
 pub use gate::GateState;
-pub(super) use gate::{Gate, Lane};
+pub(super) use gate::{Gate, Lane, Pass};
 
 /// Names a client: the number of its connection.
 pub(super) type ClientNumber = u64;

@@ -24,7 +24,7 @@ use helios_engine::trees::{self, Trees};
 pub use batches::OpenBatches;
 use batches::{BATCH_BYTES, Opened, Parents, State};
 
-use super::admission::Lane;
+use super::admission::{Lane, Pass};
 use super::connection::{Connection, Counted};
 use super::counters::Timed;
 use crate::wire::extents::{
@@ -92,7 +92,7 @@ pub fn ask(
         if !task.is_wanted(call) {
             return;
         }
-        let outcome = work(&task, call, ask, body).await;
+        let outcome = work(&task, call, ask, body, &mut pass).await;
         drop((pass, held));
         match outcome {
             Ok(told) => task.answer(call, &Answer::Store(told)),
@@ -102,7 +102,14 @@ pub fn ask(
     Ok(())
 }
 
-async fn work(connection: &Connection, call: u64, ask: Ask, body: Bytes) -> Result<Told, Failure> {
+/// Whoever waits for a client, or for a thread, gives its place at the gate (`pass`) to others.
+async fn work(
+    connection: &Connection,
+    call: u64,
+    ask: Ask,
+    body: Bytes,
+    pass: &mut Option<Pass>,
+) -> Result<Told, Failure> {
     let store = connection.server.host.store();
     let batches = &connection.batches;
     match ask {
@@ -119,9 +126,9 @@ async fn work(connection: &Connection, call: u64, ask: Ask, body: Bytes) -> Resu
                 lengths.for_each(|length| answer.put_u32_le(length));
                 connection.local.yield_now().await;
             }
-            output(connection, call, answer).await?;
+            output(connection, call, answer, pass).await?;
         }
-        Ask::Get => return get(connection, call, &keys_of(&body)?).await,
+        Ask::Get => return get(connection, call, &keys_of(&body)?, pass).await,
         Ask::Hold { batch } => {
             let keys = keys_of(&body)?;
             let mut opened = match batches.take(batch, keys.len())? {
@@ -132,7 +139,7 @@ async fn work(connection: &Connection, call: u64, ask: Ask, body: Bytes) -> Resu
                     let found = store.contains(&keys);
                     batches.give_back(batch, State::Submitted(ack));
                     let answer: BytesMut = found.into_iter().map(u8::from).collect();
-                    output(connection, call, answer).await?;
+                    output(connection, call, answer, pass).await?;
                     return Ok(Told::default());
                 }
             };
@@ -142,11 +149,11 @@ async fn work(connection: &Connection, call: u64, ask: Ask, body: Bytes) -> Resu
                 connection.local.yield_now().await;
             }
             batches.give_back(batch, State::Open(opened));
-            output(connection, call, answer).await?;
+            output(connection, call, answer, pass).await?;
         }
         Ask::Put { batch } => put(connection, batch, body).await?,
         Ask::Submit { batch, domain, roots } => {
-            return submit(connection, batch, Domain(domain), roots).await;
+            return submit(connection, batch, Domain(domain), roots, pass).await;
         }
         Ask::Durable { batch } => batches.acknowledgement(batch)?.durable().await?,
         Ask::End { batch } => batches.end(batch),
@@ -180,7 +187,15 @@ fn keys_of(body: &[u8]) -> Result<Vec<Key>, Failure> {
 }
 
 /// Sends bytes before the answer.
-async fn output(connection: &Connection, call: u64, bytes: BytesMut) -> Result<(), Failure> {
+async fn output(
+    connection: &Connection,
+    call: u64,
+    bytes: BytesMut,
+    pass: &mut Option<Pass>,
+) -> Result<(), Failure> {
+    if !connection.outbox.has_room() {
+        drop(pass.take());
+    }
     if !connection.outbox.room().await {
         return Err(Failure::new(Class::Cancelled, "the client is gone"));
     }
@@ -192,7 +207,12 @@ async fn output(connection: &Connection, call: u64, bytes: BytesMut) -> Result<(
 }
 
 /// Reads extents, as many at once as one frame takes.
-async fn get(connection: &Connection, call: u64, keys: &[Key]) -> Result<Told, Failure> {
+async fn get(
+    connection: &Connection,
+    call: u64,
+    keys: &[Key],
+    pass: &mut Option<Pass>,
+) -> Result<Told, Failure> {
     let store = connection.server.host.store();
     let mut refused = Vec::new();
     let mut start = 0;
@@ -213,7 +233,7 @@ async fn get(connection: &Connection, call: u64, keys: &[Key]) -> Result<Told, F
                 Ok(bytes) => {
                     // What came in between may be longer than it was.
                     if body.len() + bytes.len() > BODY_BYTES_MAX - 4 * LOOKED_UP_AT_ONCE {
-                        output(connection, call, std::mem::take(&mut body)).await?;
+                        output(connection, call, std::mem::take(&mut body), pass).await?;
                     }
                     put_piece(&bytes, &mut body);
                 }
@@ -223,7 +243,7 @@ async fn get(connection: &Connection, call: u64, keys: &[Key]) -> Result<Told, F
                 }
             }
         }
-        output(connection, call, body).await?;
+        output(connection, call, body, pass).await?;
         start = end;
     }
     Ok(Told {
@@ -310,6 +330,7 @@ async fn submit(
     number: u64,
     domain: Domain,
     roots: Vec<RootMove>,
+    pass: &mut Option<Pass>,
 ) -> Result<Told, Failure> {
     let updates: Vec<RootUpdate> = roots
         .into_iter()
@@ -328,7 +349,7 @@ async fn submit(
     let opened = batches.take_open(number, updates.len())?;
     let moves_branch = updates.iter().any(|update| update.kind == RootKind::Branch);
     let Opened { batch, parents } = *opened;
-    let checked = check_roots(connection, updates, parents).await;
+    let checked = check_roots(connection, updates, parents, pass).await;
     let outcome = match checked.inspect_err(|_| batches.end(number))? {
         Ok((updates, named)) => make_visible(batch.in_domain(domain), updates, &named).await,
         Err(error) => Err(error),
@@ -358,6 +379,7 @@ async fn check_roots(
     connection: &Connection,
     updates: Vec<RootUpdate>,
     parents: Parents,
+    pass: &mut Option<Pass>,
 ) -> Result<Result<(Vec<RootUpdate>, Vec<Key>), Error>, Failure> {
     let trees = connection.server.host.trees().clone();
     match trees::has_floors(trees.store()) {
@@ -365,6 +387,7 @@ async fn check_roots(
         Ok(true) => {}
         Err(error) => return Ok(Err(error)),
     }
+    drop(pass.take());
     let (sender, receiver) = oneshot::oneshot();
     let check = move || {
         let checked = check_all(&trees, updates, &parents);
