@@ -264,7 +264,8 @@ fn only_what_the_owner_lacks_is_sent() {
     }
     let (changed, reply) = sent(&["commit", "project", "-m", "second"]);
     assert!(changed < bytes / 5, "{changed} for three files");
-    assert!(reply["files_read"].as_u64() < Some(100), "{reply}");
+    // Those written in the moment before the first commit are read again: their times prove nothing.
+    assert!(reply["files_read"].as_u64() < Some(1000), "{reply}");
     owner.end();
 }
 

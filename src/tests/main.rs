@@ -1,12 +1,13 @@
 //! The program as its users see it: arguments in, output and exit codes out, on real files.
 //!
-//! Every test has a home, a store and a working directory of its own. Nothing here looks at wall-clock time.
+//! Every test has a home, a store and a working directory of its own. No test asserts how long something takes.
 
 mod attached;
 mod config;
 mod content;
 mod conversations;
 mod crash;
+mod crowd;
 mod device;
 mod errors;
 mod exposition;
