@@ -172,7 +172,7 @@ impl Questions {
                 return Err(failure);
             }
             left -= pause;
-            wait(pause);
+            client::wait(pause);
         }
     }
 
@@ -489,12 +489,6 @@ pub(crate) fn failure(path: &Path, error: CallError) -> Failure {
         CallError::Odd(what) => say(Class::Failed, &format!("it makes no sense: {what}"))
             .with_hint("it may be another version of helios; restart it"),
     }
-}
-
-/// A thread of this process that waits for another process has nothing else to do.
-#[allow(clippy::disallowed_methods, reason = "a command that was told to come again")]
-fn wait(time: Duration) {
-    std::thread::sleep(time);
 }
 
 fn lost(path: &Path, error: &io::Error) -> Failure {

@@ -277,12 +277,12 @@ impl Client {
     }
 }
 
-/// Waits between two attempts to connect.
+/// Waits between two attempts.
 #[allow(
     clippy::disallowed_methods,
-    reason = "a thread of the client, which has nothing to do while nobody listens"
+    reason = "a thread of the client, which has nothing to do until its owner has time for it"
 )]
-fn wait(time: Duration) {
+pub(crate) fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 

@@ -4,16 +4,15 @@
 //! by themselves after a while, so that a long run measures a store of constant size.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use helios::client::Client;
 use helios::engine::ops::Durability;
-use helios::engine::ops::files::OpenFiles;
 use helios::engine::ops::{ExpireRequest, Request};
 use helios::wire::message::Call;
 
 use crate::echo::Echo;
-use crate::owner::{self, Owner, commit, open, path, populate, read, write};
+use crate::owner::{self, Owner, commit, open, passing_fork, path, populate, read, write};
 use crate::report;
 use crate::sandbox::{Sandbox, pause, time};
 
@@ -186,24 +185,13 @@ struct Agent {
 
 impl Agent {
     /// Closes what it had open, makes a branch, and works on it.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "branches expire by the clock on the wall"
-    )]
     fn round(&mut self, round: usize, times: &mut Times) {
         let number = self.number;
         if let Some(tree) = self.tree.take() {
             let closed = self.client.call(&Call::CloseFiles { tree }, "");
             closed.expect("it was open");
         }
-        let gone = SystemTime::now() + BRANCHES_STAY;
-        let gone = gone.duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
-        let request = OpenFiles {
-            branch: "main".into(),
-            fork: Some(format!("agent-{number}-{round}").as_str().into()),
-            expires_ns: u64::try_from(gone).ok(),
-            ..OpenFiles::default()
-        };
+        let request = passing_fork("main", &format!("agent-{number}-{round}"), BRANCHES_STAY);
         let (ns, tree) = time(|| self.client.open_files(request));
         times.forks.record(ns).expect("a time");
         let tree = tree.expect("a fork");

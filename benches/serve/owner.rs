@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use helios::client::Client;
 use helios::engine::ops::Durability;
 
-pub use crate::server::{Owner, commit, open, read, write};
+pub use crate::server::{Owner, commit, open, passing_fork, read, write};
 
 /// The program.
 pub const HELIOS: &str = env!("CARGO_BIN_EXE_helios");

@@ -3,14 +3,13 @@
 //! `HELIOS_CROWD_SECONDS` (60) says how long; an hour is the long run. `cargo bench --bench serve -- agents` measures the same.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use helios::client::Client;
-use helios::ops::files::OpenFiles;
 use helios::ops::{Durability, ExpireRequest, Request};
 use helios::wire::message::Call;
 
-use crate::owner::{Owner, commit, open, read, write};
+use crate::owner::{Owner, commit, open, passing_fork, read, write};
 use crate::sandbox::Sandbox;
 
 const CLIENTS: usize = 850;
@@ -66,23 +65,14 @@ struct Agent {
 
 impl Agent {
     /// Leaves the branch of the last round, makes one, and works on it.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "branches expire by the clock on the wall"
-    )]
     fn work(&mut self) {
         if let Some(tree) = self.tree.take() {
             let closed = self.client.call(&Call::CloseFiles { tree }, "");
             closed.expect("it was open");
         }
         self.round += 1;
-        let gone = (SystemTime::now() + STAYS).duration_since(UNIX_EPOCH);
-        let request = OpenFiles {
-            branch: "main".into(),
-            fork: Some(format!("agent-{}-{}", self.number, self.round).as_str().into()),
-            expires_ns: u64::try_from(gone.expect("after 1970").as_nanos()).ok(),
-            ..OpenFiles::default()
-        };
+        let fork = format!("agent-{}-{}", self.number, self.round);
+        let request = passing_fork("main", &fork, STAYS);
         let tree = self.client.open_files(request).expect("a fork");
         self.tree = Some(tree);
         let texts: Vec<(usize, String)> = edited(self.number, self.round)

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use helios::client::Client;
 use helios::observe::reading::Metrics;
@@ -156,6 +156,19 @@ pub fn opening(branch: &str, fork: Option<&str>) -> OpenFiles {
         fork: fork.map(Into::into),
         create: fork.is_none(),
         ..OpenFiles::default()
+    }
+}
+
+/// A fork that goes by itself after a while.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "branches expire by the clock on the wall"
+)]
+pub fn passing_fork(branch: &str, fork: &str, stays: Duration) -> OpenFiles {
+    let gone = (SystemTime::now() + stays).duration_since(UNIX_EPOCH);
+    OpenFiles {
+        expires_ns: u64::try_from(gone.expect("after 1970").as_nanos()).ok(),
+        ..opening(branch, Some(fork))
     }
 }
 
