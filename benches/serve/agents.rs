@@ -28,8 +28,8 @@ const ROUND: Duration = Duration::from_secs(1);
 const BRANCHES_STAY: Duration = Duration::from_secs(10);
 /// What an agent does in a round: the tree of the last one is closed, a fork opened, files written, a commit made.
 const OPERATIONS: u64 = 1 + 1 + EDITS as u64 + 1;
-/// Looks between two that are printed.
-const LOOKS_PRINTED: usize = 10;
+/// Looks at memory that are printed, about.
+const ROWS_PRINTED: usize = 30;
 
 fn asked(name: &str, otherwise: usize) -> usize {
     let asked = std::env::var(name).ok().and_then(|number| number.parse().ok());
@@ -101,7 +101,7 @@ pub fn run() {
             let reading = scope.spawn(move || reads(&mut reader, tree, || !stop.load(Ordering::Relaxed)));
             while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
                 pause(LOOK_EVERY);
-                memory.push(owner.resident_mib());
+                memory.push(Memory::of(&owner));
                 sweep(&mut first);
             }
             for worker in workers {
@@ -127,20 +127,53 @@ pub fn run() {
         done as f64 * 1e9 / took as f64,
         clients as u64 * OPERATIONS
     );
-    let every: Vec<String> = memory.iter().step_by(LOOKS_PRINTED).map(u64::to_string).collect();
-    println!(
-        "  memory of the server in MiB, every {} s: {}; {} at the end, {} at most",
-        LOOK_EVERY.as_secs() * LOOKS_PRINTED as u64,
-        every.join(", "),
-        memory.last().unwrap_or(&0),
-        memory.iter().max().unwrap_or(&0)
-    );
+    report_memory(&memory);
+}
+
+/// What the server says of its memory, in bytes.
+struct Memory([f64; Memory::PARTS.len()]);
+
+impl Memory {
+    /// What is printed of it: all that is resident, then parts.
+    const PARTS: [(&str, &str); 5] = [
+        ("resident", "helios_resident_bytes"),
+        ("index", "helios_index_bytes"),
+        ("cache", "helios_cache_bytes"),
+        ("pending", "helios_pending_bytes"),
+        ("clients", "helios_client_memory_bytes"),
+    ];
+
+    fn of(owner: &Owner) -> Memory {
+        let metrics = owner.metrics();
+        Memory(Memory::PARTS.map(|(_, name)| metrics.sum(name, &[]).expect("a gauge")))
+    }
+
+    /// Whatever has no part of its own: code, stacks, roots, and what the allocator keeps.
+    fn rest(&self) -> f64 {
+        self.0[0] - self.0[1..].iter().sum::<f64>()
+    }
+}
+
+fn report_memory(memory: &[Memory]) {
+    const MIB: f64 = (1 << 20) as f64;
+    let step = (memory.len() / ROWS_PRINTED).max(1);
+    let heads = Memory::PARTS.map(|(part, _)| format!("{part:>9}"));
+    println!("  memory of the server, MiB");
+    println!("  {:>9} {} {:>9}", "second", heads.concat(), "rest");
+    for (look, now) in memory.iter().enumerate().step_by(step) {
+        let parts = now.0.map(|bytes| format!("{:>9.0}", bytes / MIB));
+        let second = look as u64 * LOOK_EVERY.as_secs();
+        println!("  {second:>9} {} {:>9.0}", parts.concat(), now.rest() / MIB);
+    }
+    let most = |looks: &[Memory]| looks.iter().map(|now| now.0[0] / MIB).fold(0.0, f64::max);
     let minute = usize::try_from(60 / LOOK_EVERY.as_secs()).expect("few");
-    if let (Some(after), Some(last)) = (memory.get(minute), memory.last()) {
+    if memory.len() > 2 * minute {
+        let (first, later) = memory.split_at(memory.len() / 2);
         println!(
-            "  {} MiB since the first minute: {:.0} KiB a client",
-            *last as i64 - *after as i64,
-            (*last as f64 - *after as f64) * 1024.0 / clients as f64
+            "  at most {:.0} in the first minute, {:.0} in the first half, {:.0} in the second",
+            most(&memory[..minute]),
+            most(first),
+            most(later)
         );
     }
 }

@@ -10,7 +10,7 @@ use helios_engine::reactor::ReactorId;
 
 use super::http::Page;
 use super::pulse::Pulse;
-use crate::serve::counters::Observed;
+use crate::serve::served::Observed;
 use crate::wire::message::{self, Health as Told};
 
 /// A reactor that has said nothing for so long hangs. Its longest turn is some milliseconds.

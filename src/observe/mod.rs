@@ -23,7 +23,7 @@ pub mod reading;
 use helios_engine::ops::Failure;
 
 use crate::serve::Observer;
-use crate::serve::counters::Observed;
+use crate::serve::served::Observed;
 use health::Health;
 use http::{Endpoint, Listener, Page};
 use parking_lot::Mutex;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use helios_engine::ops::Failure;
 
 use super::pulse::Pulse;
-use crate::serve::counters::Observed;
+use crate::serve::served::Observed;
 
 /// Speaks to the service manager, if there is one that listens.
 #[derive(Debug, Clone, Default)]

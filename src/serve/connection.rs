@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,24 +16,22 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use helios_engine::ops::{Cancel, Class, Failure, Request};
-use helios_engine::reactor::{Local, Receiver, Watched, mailbox, oneshot};
+use helios_engine::ops::{Cancel, Failure};
+use helios_engine::reactor::{Local, Watched, oneshot};
 
-use super::admission::{ClientNumber, Gate, Lane};
+use super::admission::{ClientNumber, Gate};
 use super::counters::{CallKind, Outcome, Tally, Timed};
-use super::exchange::{Outgoing, Remote};
 use super::extents::{self, OpenBatches};
 use super::files::{self, OpenTrees};
 use super::memory::{Held, Holder, Share};
 use super::observe::observe;
 use super::outbox::Outbox;
+use super::requests;
 use super::{CALLS_MAX, HELLO_PATIENCE, RETRY_AFTER_MS, STALL_PATIENCE, Server};
 use crate::wire::frame::{Frame, Kind};
-use crate::wire::message::{Answer, Call, Goodbye, Hello, Joined, Message, VERSIONS, Want, Welcome};
+use crate::wire::message::{Answer, Call, Goodbye, Hello, Joined, Message, VERSIONS, Welcome};
 use crate::wire::stream::Arrived;
 
-/// Messages of one request that wait between its thread and the connection.
-const OUTGOING_MAX: usize = 4;
 /// A last word is given this long to be taken.
 const GOODBYE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -50,13 +47,13 @@ pub(super) async fn within<T>(local: &Local, time: Duration, future: impl Future
 }
 
 /// A call under way.
-struct Running {
-    cancel: Cancel,
+pub(super) struct Running {
+    pub(super) cancel: Cancel,
     /// Who waits for input, if somebody does.
-    input: Option<oneshot::Sender<Bytes>>,
-    timed: Timed,
+    pub(super) input: Option<oneshot::Sender<Bytes>>,
+    pub(super) timed: Timed,
     /// Of calls that are done here; a worker counts its own.
-    _counted: Option<Counted>,
+    pub(super) _counted: Option<Counted>,
 }
 
 /// Whose process a client is.
@@ -77,8 +74,8 @@ pub(super) struct Connection {
     /// Of its reactor.
     pub(super) gate: Arc<Gate>,
     pub(super) number: ClientNumber,
-    peer: Peer,
-    calls: RefCell<HashMap<u64, Running>>,
+    pub(super) peer: Peer,
+    pub(super) calls: RefCell<HashMap<u64, Running>>,
     /// A call that takes several frames, which follow each other.
     long: RefCell<Option<(u64, Joined)>>,
     long_held: Held,
@@ -88,7 +85,7 @@ pub(super) struct Connection {
 const CALL_BYTES_MAX: usize = 16 << 20;
 
 /// Counts a call of the server while it lives.
-pub(super) struct Counted(Arc<Server>);
+pub(super) struct Counted(pub(super) Arc<Server>);
 
 impl Counted {
     pub(super) fn new(server: &Arc<Server>) -> Counted {
@@ -318,7 +315,7 @@ impl Connection {
                 self.over(timed, Outcome::OK);
                 self.outbox.push(Answer::Pong.frames(frame.call));
             }
-            Call::Run { request } => self.run(frame.call, timed, request),
+            Call::Run { request } => requests::run(self, frame.call, timed, request),
             call => {
                 if let Err(failure) = self.work(frame.call, timed, call, frame.body.clone(), head.len()) {
                     self.refuse(frame.call, timed, &failure);
@@ -329,7 +326,7 @@ impl Connection {
     }
 
     /// A call fails before it is under way.
-    fn refuse(&self, call: u64, timed: Timed, failure: &Failure) {
+    pub(super) fn refuse(&self, call: u64, timed: Timed, failure: &Failure) {
         self.over(timed, Outcome::of(failure));
         self.outbox.push(failure.frames(call));
     }
@@ -402,53 +399,6 @@ impl Connection {
         self.outbox.push(failure.frames(call));
     }
 
-    /// Gives a request to a worker, and what it says to the client.
-    fn run(self: &Rc<Self>, call: u64, timed: Timed, request: Request) {
-        let own = rustix::process::geteuid().as_raw();
-        if self.peer.uid != own && uses_files(&request) {
-            let failure = Failure::new(
-                Class::Invalid,
-                format!(
-                    "the owner of the store reads and writes files as user {own}, not as user {}",
-                    self.peer.uid
-                ),
-            )
-            .with_hint("commands about directories do that themselves; run others as that user");
-            return self.refuse(call, timed, &failure);
-        }
-        let lane = Lane::of(request.only_looks());
-        let (sender, receiver) = mailbox(&self.local.handle(), OUTGOING_MAX);
-        let cancel = Cancel::default();
-        let counted = Counted::new(&self.server);
-        let mut remote = Remote::new(sender, cancel.clone(), self.local.clock().clone());
-        let job = move || {
-            let server = &counted.0;
-            let result = catch_unwind(AssertUnwindSafe(|| server.host.call(request, &mut remote)));
-            let result = result.unwrap_or_else(|_| {
-                Err(Failure::new(
-                    Class::Failed,
-                    "the owner of the store failed on this request; its log says where",
-                ))
-            });
-            // A client that has gone needs no answer.
-            let _ = remote.send(Outgoing::Done(Box::new(result)));
-            drop(counted);
-        };
-        match self.server.workers.run(self.number, lane, job) {
-            Ok(()) => {
-                let running = Running {
-                    cancel,
-                    input: None,
-                    timed,
-                    _counted: None,
-                };
-                self.calls.borrow_mut().insert(call, running);
-                self.local.spawn(relay(Rc::clone(self), call, receiver));
-            }
-            Err(failure) => self.refuse(call, timed, &failure),
-        }
-    }
-
     /// The client is gone: nothing of what it began goes on.
     fn abandon_all(&self) {
         for (_, call) in self.calls.borrow_mut().drain() {
@@ -463,48 +413,5 @@ impl Connection {
 impl Holder for Connection {
     fn release_idle(&self, keep_bytes: usize) {
         self.trees.release_idle(keep_bytes);
-    }
-}
-
-/// Whether a request makes this process read or write files of the machine, besides the store.
-fn uses_files(request: &Request) -> bool {
-    match request {
-        Request::Scrub(request) => !request.repair_from.is_empty(),
-        other => other.uses_directories(),
-    }
-}
-
-/// Passes on what a worker says of a call.
-async fn relay(connection: Rc<Connection>, call: u64, mut outgoing: Receiver<Outgoing>) {
-    let outbox = &connection.outbox;
-    let lost = || {
-        let failure = Failure::new(Class::Failed, "the owner of the store lost this request");
-        Outgoing::Done(Box::new(Err(failure)))
-    };
-    loop {
-        match outgoing.recv().await.unwrap_or_else(lost) {
-            Outgoing::Progress(step) => outbox.push(step.frames(call)),
-            Outgoing::Warning(warning) => outbox.push(warning.frames(call)),
-            Outgoing::Output(bytes) => {
-                outbox.push([Frame::new(Kind::Output, call, Bytes::new()).with_body(bytes)]);
-            }
-            Outgoing::Want(bytes, sender) => {
-                if let Some(running) = connection.calls.borrow_mut().get_mut(&call) {
-                    running.input = Some(sender);
-                }
-                outbox.push(Want { bytes }.frames(call));
-            }
-            Outgoing::Done(result) => {
-                match *result {
-                    Ok(result) => connection.answer(call, &Answer::Ran { result }),
-                    Err(failure) => connection.fail(call, &failure),
-                }
-                return;
-            }
-        }
-        if !outbox.room().await {
-            // With the receiver goes the worker's wish to say more.
-            return;
-        }
     }
 }

@@ -9,11 +9,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use helios_engine::ops::{Class, Failure, Host, Request};
+use helios_engine::ops::{Class, Failure, Request};
 use helios_engine::reactor::Nanos;
 
-use super::Server;
-pub use super::admission::GateState;
 use crate::wire::message::Call;
 
 /// Kinds of calls, as they are named where they are counted: those of working trees, each operation of `run`, those of
@@ -183,36 +181,36 @@ pub(super) struct Timed {
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
-struct Counter(AtomicU64);
+pub(super) struct Counter(AtomicU64);
 
 impl Counter {
     fn add(&self, count: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
 /// Calls of one kind on one reactor.
 #[derive(Debug, Default)]
-struct Calls {
-    outcomes: [Counter; OUTCOMES.len()],
+pub(super) struct Calls {
+    pub(super) outcomes: [Counter; OUTCOMES.len()],
     /// By the first bound that is not exceeded; the last place is for those beyond all bounds.
-    durations: [Counter; BOUNDS_NS.len() + 1],
-    sum_ns: Counter,
+    pub(super) durations: [Counter; BOUNDS_NS.len() + 1],
+    pub(super) sum_ns: Counter,
 }
 
 /// What happens on one reactor; written by its thread alone.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Reactor {
-    received_bytes: Counter,
-    sent_bytes: Counter,
-    trees_opened: Counter,
-    trees_closed: Counter,
-    calls: [Calls; KINDS.len()],
+pub(super) struct Reactor {
+    pub(super) received_bytes: Counter,
+    pub(super) sent_bytes: Counter,
+    pub(super) trees_opened: Counter,
+    pub(super) trees_closed: Counter,
+    pub(super) calls: [Calls; KINDS.len()],
 }
 
 impl Default for Reactor {
@@ -231,9 +229,9 @@ impl Default for Reactor {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Counters {
-    reactors: Box<[Reactor]>,
+    pub(super) reactors: Box<[Reactor]>,
     /// Clients sent away; written by the reactor that accepts.
-    turned_away: [Counter; TURNED_AWAY.len()],
+    pub(super) turned_away: [Counter; TURNED_AWAY.len()],
 }
 
 /// Why clients are sent away.
@@ -272,9 +270,14 @@ pub(super) struct Tally {
 impl Tally {
     /// Of the reactor `local`.
     pub(super) fn new(counters: &Arc<Counters>, local: &helios_engine::reactor::Local) -> Tally {
+        Tally::of_reactor(counters, local.id().0)
+    }
+
+    /// Of the reactor of that number, to be used on its thread.
+    pub(super) fn of_reactor(counters: &Arc<Counters>, reactor: usize) -> Tally {
         Tally {
             counters: Arc::clone(counters),
-            reactor: local.id().0,
+            reactor,
             _stays: std::marker::PhantomData,
         }
     }
@@ -318,125 +321,6 @@ impl Drop for OpenTree {
     }
 }
 
-/// Calls of one kind, added up.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KindCalls {
-    /// How many ended in each of [`OUTCOMES`].
-    pub outcomes: [u64; OUTCOMES.len()],
-    /// How many took at most as long as each of [`BOUNDS_NS`].
-    pub within: [u64; BOUNDS_NS.len()],
-    /// How many there were.
-    pub count: u64,
-    /// What they took together, in nanoseconds.
-    pub sum_ns: u64,
-}
-
-/// What a server has done so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Served {
-    /// Clients that are here.
-    pub connections: u64,
-    /// Clients that came in.
-    pub accepted: u64,
-    /// Clients sent away, for each of [`TURNED_AWAY`].
-    pub turned_away: [u64; TURNED_AWAY.len()],
-    /// Calls under way.
-    pub calls_under_way: u64,
-    /// Calls of each of [`KINDS`].
-    pub calls: Vec<KindCalls>,
-    /// Bytes of whole frames from clients, passed memory included.
-    pub received_bytes: u64,
-    /// Bytes of frames for clients, passed memory included.
-    pub sent_bytes: u64,
-    /// Working trees that are open.
-    pub trees_open: u64,
-    /// Working trees opened so far.
-    pub trees_opened: u64,
-    /// Threads that run whole requests.
-    pub workers: u64,
-    /// Those at work.
-    pub workers_busy: u64,
-    /// Requests that wait for one.
-    pub requests_waiting: u64,
-    /// What the gate of each reactor looks like.
-    pub gates: Vec<GateState>,
-    /// Bytes of memory that clients hold: working trees, calls that wait, what is read, answers that wait.
-    pub memory_held: u64,
-    /// Bytes that they may hold together.
-    pub memory_limit: u64,
-    /// How often something was refused because of that, or because a connection held all that one may.
-    pub memory_refused: u64,
-}
-
-/// A server as those see it that only look at it.
-#[derive(Clone)]
-pub struct Observed(pub(super) Arc<Server>);
-
-impl Observed {
-    /// Who owns the store.
-    pub fn host(&self) -> &Host {
-        &self.0.host
-    }
-
-    /// Whether no new calls are taken any more.
-    pub fn is_ending(&self) -> bool {
-        self.0.is_ending()
-    }
-
-    /// What the server has done so far: figures read one after the other, each of which is right.
-    pub fn served(&self) -> Served {
-        let server = &self.0;
-        let reactors = &server.counters.reactors;
-        let sum =
-            |read: &dyn Fn(&Reactor) -> &Counter| reactors.iter().map(|reactor| read(reactor).get()).sum();
-        // Closed before opened, so that no tree is closed that was never open.
-        let trees_closed: u64 = sum(&|reactor| &reactor.trees_closed);
-        let trees_opened: u64 = sum(&|reactor| &reactor.trees_opened);
-        let load = server.workers.load();
-        let memory = server.memory.figures();
-        Served {
-            connections: server.connections.load(Relaxed) as u64,
-            accepted: server.accepted.load(Relaxed),
-            turned_away: std::array::from_fn(|why| server.counters.turned_away[why].get()),
-            calls_under_way: server.calls.load(Relaxed) as u64,
-            calls: (0..KINDS.len()).map(|kind| calls(reactors, kind)).collect(),
-            received_bytes: sum(&|reactor| &reactor.received_bytes),
-            sent_bytes: sum(&|reactor| &reactor.sent_bytes),
-            trees_open: trees_opened.saturating_sub(trees_closed),
-            trees_opened,
-            workers: load.threads,
-            workers_busy: load.busy,
-            requests_waiting: load.waiting,
-            gates: server.gates.iter().map(|gate| gate.state()).collect(),
-            memory_held: memory.held,
-            memory_limit: memory.limit,
-            memory_refused: memory.refused,
-        }
-    }
-}
-
-fn calls(reactors: &[Reactor], kind: usize) -> KindCalls {
-    let sum = |read: &dyn Fn(&Calls) -> &Counter| {
-        reactors
-            .iter()
-            .map(|reactor| read(&reactor.calls[kind]).get())
-            .sum::<u64>()
-    };
-    let mut count = 0;
-    let within = std::array::from_fn(|bound| {
-        count += sum(&|calls| &calls.durations[bound]);
-        count
-    });
-    // Counted from the buckets and nothing else, so that they agree whenever they are read.
-    count += sum(&|calls| &calls.durations[BOUNDS_NS.len()]);
-    KindCalls {
-        outcomes: std::array::from_fn(|outcome| sum(&|calls| &calls.outcomes[outcome])),
-        within,
-        count,
-        sum_ns: sum(&|calls| &calls.sum_ns),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -476,35 +360,5 @@ mod tests {
         assert_eq!(OUTCOMES[Outcome::ABANDONED.0], "abandoned");
         let failure = Failure::new(Class::Cancelled, "stopped");
         assert_eq!(OUTCOMES[Outcome::of(&failure).0], "cancelled");
-    }
-
-    /// Goal: durations land in the right bucket, the bound itself included, and buckets agree with the count.
-    #[test]
-    fn durations_are_counted_within_their_bounds() {
-        let reactors = [Reactor::default(), Reactor::default()];
-        let counters = Arc::new(Counters {
-            reactors: reactors.into(),
-            turned_away: Default::default(),
-        });
-        let took = [0, 10_000, 10_001, 60_000_000_000, 60_000_000_001];
-        for (number, took) in took.into_iter().enumerate() {
-            let tally = Tally {
-                counters: Arc::clone(&counters),
-                reactor: number % 2,
-                _stays: std::marker::PhantomData,
-            };
-            let call = Timed {
-                kind: CallKind(2),
-                began: Nanos(5),
-            };
-            tally.ended(call, Nanos(5 + took), Outcome::OK);
-        }
-        let found = calls(&counters.reactors, 2);
-        assert_eq!(found.count, 5);
-        assert_eq!((found.within[0], found.within[1]), (2, 3));
-        assert_eq!(found.within[BOUNDS_NS.len() - 1], 4);
-        assert_eq!(found.outcomes[0], 5);
-        assert_eq!(found.sum_ns, took.into_iter().sum::<u64>());
-        assert_eq!(calls(&counters.reactors, 3), KindCalls::default());
     }
 }

@@ -1,4 +1,6 @@
 //! The worker's end of a request: bytes, progress and warnings go to the client through its reactor.
+//!
+//! Invariant: while a request waits for its client it lends its place among those that run.
 
 use std::io;
 use std::sync::Arc;
@@ -7,8 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use helios_engine::ops::{Cancel, Exchange, Failure, Reply, Reporter, Step, Warning};
-use helios_engine::reactor::{self, Clock, Sender, oneshot};
+use helios_engine::reactor::{self, Clock, SendError, Sender, oneshot};
 
+use super::workers::Place;
 use crate::wire::frame::BODY_BYTES_MAX;
 
 /// Time between two words about progress.
@@ -33,6 +36,7 @@ pub struct Remote {
     out: Sender<Outgoing>,
     cancel: Cancel,
     clock: Clock,
+    place: Place,
     input: Bytes,
     at_end: bool,
 }
@@ -43,11 +47,12 @@ fn gone() -> io::Error {
 
 impl Remote {
     /// The other end is the connection's task.
-    pub fn new(out: Sender<Outgoing>, cancel: Cancel, clock: Clock) -> Remote {
+    pub fn new(out: Sender<Outgoing>, cancel: Cancel, clock: Clock, place: Place) -> Remote {
         Remote {
             out,
             cancel,
             clock,
+            place,
             input: Bytes::new(),
             at_end: false,
         }
@@ -55,7 +60,14 @@ impl Remote {
 
     /// Sends something, when there is room.
     pub fn send(&self, outgoing: Outgoing) -> io::Result<()> {
-        reactor::block_on(self.out.send(outgoing)).map_err(|_| gone())
+        match self.out.try_send(outgoing) {
+            Ok(()) => Ok(()),
+            Err(SendError::Closed(_)) => Err(gone()),
+            Err(SendError::Full(outgoing)) => self
+                .place
+                .lend(|| reactor::block_on(self.out.send(outgoing)))
+                .map_err(|_| gone()),
+        }
     }
 }
 
@@ -96,7 +108,7 @@ impl Exchange for Remote {
             let (sender, receiver) = oneshot();
             let wanted = buffer.len().min(BODY_BYTES_MAX) as u64;
             self.send(Outgoing::Want(wanted, sender))?;
-            self.input = reactor::block_on(receiver).ok_or_else(gone)?;
+            self.input = self.place.lend(|| reactor::block_on(receiver)).ok_or_else(gone)?;
             self.at_end = self.input.is_empty();
         }
         let length = self.input.len().min(buffer.len());

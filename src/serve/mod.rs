@@ -2,9 +2,9 @@
 //!
 //! `listener` accepts and says who may come in, `connection` is one client on one reactor, `outbox` what goes back to it,
 //! `files` are the working trees it has open, `extents` the batches it puts together, `memory` is what all of that takes,
-//! `workers` run whole requests, which block, on threads of their own, `exchange` is the other end of those threads, `admission`
-//! says who goes next, and `observe` answers those who want to know how the server is. [`counters`] is what all of them count,
-//! for whoever looks.
+//! `requests` go to `workers`, which run them on threads of their own because they block, `exchange` is the other end of those
+//! threads, `admission` says who goes next, and `observe` answers those who want to know how the server is. [`counters`] is what
+//! all of them count, and [`served`] adds it up for whoever looks.
 //! What the frames say is in [`crate::wire`].
 //!
 //! Invariants: a reactor never blocks; the memory of each connection and of all together is bounded (`memory`), whatever clients
@@ -22,6 +22,8 @@ mod listener;
 mod memory;
 mod observe;
 mod outbox;
+mod requests;
+pub mod served;
 mod workers;
 
 use std::os::unix::net::UnixListener;
@@ -34,13 +36,14 @@ use helios_engine::ops::{Cancel, Class, Failure, Host};
 
 use admission::Gate;
 use connection::within;
-use counters::{Counters, Observed};
+use counters::Counters;
 use listener::Control;
 pub(crate) use listener::remove_stale;
 pub use memory::LIMIT_MIN as MEMORY_MIN;
 use memory::Memory;
 use observe::Observation;
 pub use observe::Observer;
+use served::Observed;
 use workers::Workers;
 
 /// Calls of one connection that may be under way at once.

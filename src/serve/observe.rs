@@ -13,8 +13,9 @@ use helios_engine::reactor::oneshot;
 
 use super::admission::Lane;
 use super::connection::Connection;
-use super::counters::{Observed, Timed};
-use super::workers::Workers;
+use super::counters::Timed;
+use super::served::Observed;
+use super::workers::{Place, Workers};
 use crate::wire::frame::{BODY_BYTES_MAX, Frame, Kind};
 use crate::wire::message::{Answer, Health};
 
@@ -49,7 +50,7 @@ pub(super) fn observe(connection: &Rc<Connection>, call: u64, timed: Timed) -> R
     let (sender, page) = oneshot();
     let observer = Arc::clone(&server.observation.observer);
     let observed = Observed(Arc::clone(server));
-    let page_of = move || {
+    let page_of = move |_: &Place| {
         // A client that has gone wants no page.
         let _ = sender.send(observer(&observed));
     };

@@ -107,17 +107,21 @@ impl Owner {
             "helios_calls_in_progress",
             "helios_working_trees",
         ];
-        let mut found = Vec::new();
+        self.comes_to(begun, [1.0, 1.0, 0.0]);
+    }
+
+    /// Waits until the metrics of these names have these values.
+    pub fn comes_to<const N: usize>(&self, names: [&str; N], values: [f64; N]) {
+        let mut found = values;
         for _ in 0..PATIENCE.as_millis() / LOOK_EVERY.as_millis() {
             let metrics = self.metrics();
-            let gauge = |name: &str| metrics.sum(name, &[]).expect("a gauge");
-            found = begun.map(|name| (name, gauge(name))).to_vec();
-            if found.iter().map(|(_, value)| value).eq(&[1.0, 1.0, 0.0]) {
+            found = names.map(|name| metrics.sum(name, &[]).expect("a gauge"));
+            if found == values {
                 return;
             }
             pause(LOOK_EVERY);
         }
-        panic!("something is left of clients that have gone: {found:?}");
+        panic!("{names:?} are {found:?} instead of {values:?}");
     }
 
     /// Memory it has in use, in MiB.

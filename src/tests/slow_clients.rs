@@ -152,3 +152,48 @@ fn answers_that_nobody_takes_keep_no_place() {
     assert_eq!(bytes, asked.len() * EXTENTS * ((1 << 20) + 4));
     owner.end();
 }
+
+/// Goal: commands that wait for a pipe keep nobody from anything, and end well when the pipe moves. Method: more puts without an end
+/// and gets that nobody takes than requests run at once; another client puts and gets meanwhile; then the pipes are closed and taken.
+#[test]
+fn commands_that_stand_still_keep_no_place() {
+    const EACH: usize = 20;
+    let sandbox = Sandbox::new();
+    let content = crate::sandbox::pattern(64 << 20, 9);
+    sandbox.write("large", &content);
+    let large = sandbox.run(["put", "large", "-q"]);
+    sandbox.write("small", b"something small");
+    let owner = sandbox.serve();
+    let mut puts: Vec<_> = (0..EACH).map(|_| sandbox.spawn(["put", "-q"])).collect();
+    for (number, put) in puts.iter_mut().enumerate() {
+        let begin = vec![u8::try_from(number).expect("few"); 1 << 10];
+        let input = put.stdin.as_mut().expect("a pipe");
+        input.write_all(&begin).expect("it reads");
+    }
+    let mut gets: Vec<_> = (0..EACH).map(|_| sandbox.spawn(["get", large.trim()])).collect();
+    owner.comes_to(["helios_requests_stalled"], [2.0 * EACH as f64]);
+    let small = sandbox.run(["put", "small", "-q"]);
+    assert_eq!(sandbox.run(["get", small.trim()]), "something small");
+    for put in &mut puts {
+        drop(put.stdin.take());
+    }
+    for (number, put) in puts.into_iter().enumerate() {
+        let output = put.wait_with_output().expect("it ends");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let id = blake3::hash(&vec![u8::try_from(number).expect("few"); 1 << 10]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), id.to_string());
+    }
+    for get in &mut gets {
+        let mut stdout = get.stdout.take().expect("a pipe");
+        let mut taken = Vec::new();
+        std::io::Read::read_to_end(&mut stdout, &mut taken).expect("a pipe");
+        assert!(taken == content, "the content came changed");
+        assert!(get.wait().expect("it ends").success());
+    }
+    owner.comes_to(["helios_requests_stalled"], [0.0]);
+    owner.end();
+}

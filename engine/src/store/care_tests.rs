@@ -57,6 +57,15 @@ fn a_store_short_of_memory_forgets_what_is_dead() {
         "once for each growth by a quarter, not for each segment: {collections}"
     );
     assert!(entries < 60 * 41 / 2, "{entries} of {}", 60 * 41);
+    // Three trees live: what comes by the time the index has doubled is at most as much again, and 500.
+    let (collections, entries) = collected(MemoryLimit::Growth(500));
+    assert!(
+        (2..6).contains(&collections),
+        "once for each doubling: {collections}"
+    );
+    assert!(entries < 2 * 500 + 4 * 41, "{entries} of {}", 60 * 41);
+    let (collections, _) = collected(MemoryLimit::Growth(60 * 41 + 1));
+    assert_eq!(collections, 0, "less than it was told to mind");
 }
 
 /// Goal: a store goes on taking overwrites when four fifths of it live, and copies little more for it than the model of

@@ -60,8 +60,6 @@ counters!(
     collected_at,
     /// Bytes of the extents that the last collection had to read.
     collection_bytes,
-    /// Entries of the index that the last collection left.
-    entries_left,
     /// Collections that came to their end.
     collections,
     /// Extents forgotten by collections.

@@ -1,22 +1,26 @@
-//! When memory makes a collection due: the index has grown since the last one, and memory is short.
+//! When memory makes a collection due: the index has doubled since the last one, or it has grown and memory is short.
 //!
 //! Dead extents cost memory as well as space: each has an entry in the index until a collection forgets it. A store that
-//! has room on its device would never look for them, so it does when the host (or the control group it runs in) is short
-//! of memory, or the index has passed the bound it was given. Invariant: the index must have grown by a part of what the
-//! last collection left, or a host that stays short would have the store collect without end.
+//! has room on its device would never look for them, so it does when as much has come as was left by the last collection:
+//! then the index takes at most twice what the living need, and what a collection costs is paid by as many puts as it
+//! looks at entries (what garbage-collected heaps do). It does so earlier when the host (or the control group it runs in)
+//! is short of memory, or the index has passed the bound it was given. Invariant: the index must have grown by a part of
+//! what the last collection left, or a host that stays short would have the store collect without end.
 //! Rejected: refusing puts beyond a bound (what is alive has to be indexed, wherever the memory comes from); a watch on the
 //! kernel's pressure notifications (a thread and a descriptor for what a look at every sealed segment finds as well).
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::shared::Shared;
 
 /// What makes memory short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MemoryLimit {
-    /// The host, or the control group of this process, has little left.
+    /// The host, or the control group of this process, has little left; or the index has doubled and grown by 2^20 entries.
     #[default]
     Host,
+    /// The index has doubled since the last collection (or since the store was opened), and grown by that many entries.
+    Growth(u64),
     /// The index takes more than that many bytes.
     IndexBytes(u64),
     /// Nothing.
@@ -29,19 +33,61 @@ const GROWTH: u64 = 4;
 const SHORT: u64 = 10;
 /// Growth below this (about 2 MiB of index) relieves no host.
 const ENTRIES_MIN: u64 = 1 << 16;
+/// Growth below this (about 36 MiB of index) is left alone by a host that has memory.
+const DOUBLED_MIN: u64 = 1 << 20;
+
+/// What the growth of the index is counted from.
+#[derive(Debug)]
+pub(super) struct Growth {
+    /// Entries at the opening: nobody knows how many of them are dead.
+    opened: u64,
+    /// Entries when the last collection ended, however it did.
+    left: AtomicU64,
+    collected: AtomicBool,
+}
+
+impl Growth {
+    /// Of a store that was opened with that many entries.
+    pub(super) fn since_opening(entries: u64) -> Growth {
+        Growth {
+            opened: entries,
+            left: AtomicU64::new(0),
+            collected: AtomicBool::new(false),
+        }
+    }
+
+    /// A collection has ended, well or not, with that many entries in the index.
+    pub(super) fn collected(&self, entries: u64) {
+        self.left.store(entries, Ordering::Relaxed);
+        self.collected.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether as many entries have come as there were, and so many at least.
+    fn has_doubled(&self, entries: u64, least: u64) -> bool {
+        let before = match self.collected.load(Ordering::Relaxed) {
+            true => self.left.load(Ordering::Relaxed),
+            false => self.opened,
+        };
+        entries.saturating_sub(before) >= before.max(least)
+    }
+}
 
 /// Whether the store should forget what is dead for the memory it takes.
 pub(super) fn is_due(shared: &Shared) -> bool {
     let entries = shared.index.len();
-    let left = shared.counters.entries_left.load(Ordering::Relaxed);
+    // What was there at the opening counts as grown: a host that is short finds out what of it is dead.
+    let left = shared.growth.left.load(Ordering::Relaxed);
     let grown = entries.saturating_sub(left);
     if grown * GROWTH < left.max(1) {
         return false;
     }
     match shared.memory_limit {
         MemoryLimit::None => false,
+        MemoryLimit::Growth(least) => shared.growth.has_doubled(entries, least),
         MemoryLimit::IndexBytes(bytes) => shared.index.memory_bytes() > bytes,
-        MemoryLimit::Host => grown >= ENTRIES_MIN && host_is_short(),
+        MemoryLimit::Host => {
+            shared.growth.has_doubled(entries, DOUBLED_MIN) || grown >= ENTRIES_MIN && host_is_short()
+        }
     }
 }
 

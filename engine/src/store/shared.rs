@@ -16,7 +16,7 @@ use super::histogram::Latencies;
 use super::index::{self, Index, IndexKey, Slot};
 use super::leases::Leases;
 use super::log::{Log, LogEnd};
-use super::memory::MemoryLimit;
+use super::memory::{Growth, MemoryLimit};
 use super::pending::{PendingExtent, PendingTable};
 use super::recovery::Damage;
 use super::roots::RootTable;
@@ -52,6 +52,7 @@ pub(super) struct Shared {
     pub generations: Generations,
     /// What makes memory short.
     pub memory_limit: MemoryLimit,
+    pub growth: Growth,
     pub counters: Counters,
     pub latencies: Latencies,
     /// Where the logs of a store that takes no writes stand.
@@ -96,6 +97,7 @@ impl Shared {
     ) -> Shared {
         let (store, secret, incarnation, created_ns) = identity;
         Shared {
+            growth: Growth::since_opening(index.len()),
             name,
             store,
             secret,

@@ -27,6 +27,7 @@ use batches::{BATCH_BYTES, Opened, Parents, State};
 use super::admission::{Lane, Pass};
 use super::connection::{Connection, Counted};
 use super::counters::Timed;
+use super::workers::Place;
 use crate::wire::extents::{
     Ask, NO_LENGTH, Refused, RootMove, RootTold, Told, put_piece, read_extents, read_keys,
 };
@@ -389,7 +390,7 @@ async fn check_roots(
     }
     drop(pass.take());
     let (sender, receiver) = oneshot::oneshot();
-    let check = move || {
+    let check = move |_: &Place| {
         let checked = check_all(&trees, updates, &parents);
         // Who no longer waits needs no answer.
         let _ = sender.send(trees.store().block_on(checked));

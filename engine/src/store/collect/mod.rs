@@ -170,14 +170,16 @@ pub(super) async fn collect(
         .barrier
         .change(Phase::Idle, || shared.index.set_born_marked(false));
     drop(shared.barrier.take());
+    if !dry_run {
+        // One that could not end would fail again at once, so it waits for growth as well.
+        shared.growth.collected(shared.index.len());
+    }
     let swept = swept?;
     collected.swept = swept.extents;
     collected.swept_bytes = swept.bytes;
     collected.sweep_ns = clock.now().0.saturating_sub(began.0) - collected.mark_ns;
     if !dry_run {
         shared.counters.collected(swept.extents, swept.bytes, written);
-        let left = &shared.counters.entries_left;
-        left.store(shared.index.len(), Ordering::Relaxed);
         collected.segments_freed = checkpoint::take(local, store).await?.segments_freed;
     }
     Ok(collected)
