@@ -429,6 +429,61 @@ fn cleaning_moves_what_lives() {
     all_there(&store, &kept);
 }
 
+/// Goal: a collection ends although others make nodes faster than the smallest share of a reactor can follow. Method: a thread
+/// makes some twenty thousand a second until the collection has ended, and gives up long after.
+#[test]
+fn a_collection_keeps_up_with_those_who_make_nodes() {
+    const TOGETHER: u64 = 64;
+    const GIVEN_UP: u64 = 400_000;
+    let store = testing::create(&testing::device(1 << 30), 1);
+    let leaf = plant(&store, 1, 0..1, 100)[0];
+    let node = |number: u64| {
+        // What is left of the bytes after the last id names nothing.
+        let bytes = [&[0], &leaf.id.0[..], &number.to_le_bytes()].concat();
+        let key = Key {
+            domain: Domain(0),
+            kind: Kind::Node,
+            id: hash::typed_id(Kind::Node, &bytes),
+        };
+        Extent {
+            key,
+            bytes: bytes.into(),
+        }
+    };
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut written = 0;
+            while written < GIVEN_UP && !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                let mut batch = store.batch();
+                store.block_on(async {
+                    batch
+                        .put((written..written + TOGETHER).map(node).collect())
+                        .await
+                        .unwrap();
+                    batch.submit().await.unwrap()
+                });
+                written += TOGETHER;
+                std::thread::park_timeout(std::time::Duration::from_millis(3));
+            }
+            written
+        });
+        // It begins when there is something to keep up with.
+        while store.stats().new_objects < 10 * TOGETHER {
+            std::thread::yield_now();
+        }
+        store.block_on(store.collect(Arc::new(Lists), false)).unwrap();
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    assert!(
+        written < GIVEN_UP,
+        "it ended when there was nothing to follow any more"
+    );
+    audit(&store);
+    store.close().unwrap();
+}
+
 /// Goal: cleaning comes to an end, and does not move again what it has just packed, however small extents are. Method:
 /// stores full of extents of one size, a third of them dead; clean as far as it goes, twice, in virtual time.
 #[test]

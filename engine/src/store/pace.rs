@@ -20,13 +20,18 @@ use crate::reactor::{Local, Nanos};
 const SLICE: Duration = Duration::from_micros(20);
 /// The same in steps, for a clock that stands still while work is done.
 const STEPS: usize = 512;
+
 /// How much of a reactor a job takes while others use the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Share {
     /// Nobody waits for it before space is short: 1/25.
     Least,
     /// Somebody waits for its end, or uses up what it gives: 1/7.
     Some,
+    /// Others make work for it faster than it is done: a half.
+    Half,
+    /// Every second turn, and no rest.
+    Most,
 }
 
 impl Share {
@@ -35,6 +40,8 @@ impl Share {
         match self {
             Share::Least => 24,
             Share::Some => 6,
+            Share::Half => 1,
+            Share::Most => 0,
         }
     }
 }
@@ -102,6 +109,16 @@ impl Pace {
     /// Whether others use the store, so that steps had better be small.
     pub fn is_shared(&self) -> bool {
         self.is_shared
+    }
+
+    /// What it takes while others use the store.
+    pub fn share(&self) -> Share {
+        self.share
+    }
+
+    /// From now on it takes that share, unless it has a larger one.
+    pub fn hurry(&mut self, share: Share) {
+        self.share = self.share.max(share);
     }
 
     /// So many steps were done: lets others have their turn when it is time.

@@ -94,6 +94,11 @@ impl Barrier {
         ended
     }
 
+    /// How many references wait to be taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.grey.lock().len()
+    }
+
     /// Takes what has become grey.
     pub(super) fn take(&self) -> Grey {
         std::mem::take(&mut self.grey.lock())

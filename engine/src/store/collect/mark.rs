@@ -2,6 +2,10 @@
 //!
 //! Interior extents are read in batches sorted by place (`get_many`); data is only marked. The stack is a list of
 //! names, so its memory is bounded by the number of interior extents.
+//!
+//! Others make new extents meanwhile, and each node among them is work for the mark. Invariant: it ends whatever they do, and
+//! what waits for it stays short. So it takes a larger share of the reactor the more waits, and keeps it until it ends
+//! ([`share_for`]): at the smallest share a thousand commits a second made more than it could follow.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,11 +23,32 @@ use crate::store::api::{Key, Root, RootKind};
 use crate::store::index::{Flag, Raised};
 use crate::store::pace::{Pace, Share};
 
-/// Extents read and followed together, and while others use the store.
+/// Extents read and followed together.
 const BATCH: usize = 64;
-const BATCH_SHARED: usize = 3;
+/// An attempt to end that was in vain counts as so many extents that wait.
+const IN_VAIN: usize = 0x200;
 /// Grey extents that are followed while everybody waits, to come to an end at all under load.
 const FINISH_MAX: usize = 256;
+
+/// Extents read and followed together while others use the store.
+fn batch_for(share: Share) -> usize {
+    match share {
+        Share::Least => 3,
+        Share::Some => 8,
+        Share::Half => 32,
+        Share::Most => BATCH,
+    }
+}
+
+/// The share of a reactor that a mark takes for which so many extents wait.
+fn share_for(waiting: usize) -> Share {
+    match waiting {
+        0..0x1000 => Share::Least,
+        0x1000..0x4000 => Share::Some,
+        0x4000..0x1_0000 => Share::Half,
+        _ => Share::Most,
+    }
+}
 
 struct Marker<'a> {
     store: &'a Store,
@@ -35,6 +60,8 @@ struct Marker<'a> {
     /// Marks since the last breath.
     steps: usize,
     pace: Pace,
+    /// As many as others had made when that was last taken up.
+    taken_up: usize,
     failed: Option<Error>,
     /// Answers about roots and about what is held, that did not come at once.
     asked: Vec<(Domain, String, Asked)>,
@@ -61,6 +88,7 @@ pub(super) async fn mark(
         read_bytes: 0,
         steps: 0,
         pace: Pace::new(local, Share::Least),
+        taken_up: 0,
         failed: None,
         asked: Vec::new(),
         found: Vec::new(),
@@ -76,7 +104,9 @@ pub(super) async fn mark(
             marker.breathe(local).await?;
         }
     }
+    let mut in_vain = 0;
     loop {
+        marker.pace.hurry(share_for(in_vain));
         marker.answers().await?;
         marker.follow(local).await?;
         if shared.barrier.end_marking(after, |grey| marker.finish(grey)) {
@@ -85,6 +115,7 @@ pub(super) async fn mark(
         if let Some(error) = marker.failed.take() {
             return Err(error);
         }
+        in_vain += IN_VAIN;
     }
 }
 
@@ -117,6 +148,7 @@ impl Marker<'_> {
     }
 
     fn take_up(&mut self, grey: Grey, follow: bool) -> Result<()> {
+        self.taken_up = grey.len();
         for key in grey.hits {
             self.held(key);
         }
@@ -186,10 +218,9 @@ impl Marker<'_> {
     /// Follows references until none is left.
     async fn follow(&mut self, local: &Local) -> Result<()> {
         while !self.grey.is_empty() {
-            let together = if self.pace.is_shared() {
-                BATCH_SHARED
-            } else {
-                BATCH
+            let together = match self.pace.is_shared() {
+                true => batch_for(self.pace.share()),
+                false => BATCH,
             };
             let batch = self.grey.split_off(self.grey.len().saturating_sub(together));
             let read = self.store.get_many(&batch).await;
@@ -203,7 +234,11 @@ impl Marker<'_> {
 
     async fn breathe(&mut self, local: &Local) -> Result<()> {
         let steps = std::mem::take(&mut self.steps);
-        self.pace.breathe(local, self.store.shared(), steps).await
+        let shared = self.store.shared();
+        // What it has found itself is a stack, which is short in a tree of any size.
+        self.pace
+            .hurry(share_for(shared.barrier.waiting() + self.taken_up));
+        self.pace.breathe(local, shared, steps).await
     }
 }
 
@@ -213,4 +248,18 @@ fn missing(key: &Key, referrer: &str) -> Error {
          deleted: it",
         key.kind, key.id
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what waits for a mark never makes it slower.
+    #[test]
+    fn more_that_waits_gets_no_smaller_share() {
+        let shares = (0..20).map(|bit| share_for(1 << bit));
+        assert!(shares.clone().is_sorted());
+        assert_eq!(shares.last(), Some(Share::Most));
+        assert_eq!(share_for(0), Share::Least);
+    }
 }
