@@ -99,6 +99,19 @@ impl Barrier {
         self.grey.lock().len()
     }
 
+    /// Takes some of what has become grey, the newest first: so many of each sort at most.
+    pub(super) fn take_newest(&self, count: usize) -> Grey {
+        fn newest<T>(all: &mut Vec<T>, count: usize) -> Vec<T> {
+            all.split_off(all.len().saturating_sub(count))
+        }
+        let mut grey = self.grey.lock();
+        Grey {
+            hits: newest(&mut grey.hits, count),
+            born: newest(&mut grey.born, count),
+            roots: newest(&mut grey.roots, count),
+        }
+    }
+
     /// Takes what has become grey.
     pub(super) fn take(&self) -> Grey {
         std::mem::take(&mut self.grey.lock())

@@ -5,7 +5,8 @@
 //!
 //! Others make new extents meanwhile, and each node among them is work for the mark. Invariant: it ends whatever they do, and
 //! what waits for it stays short. So it takes a larger share of the reactor the more waits, and keeps it until it ends
-//! ([`share_for`]): at the smallest share a thousand commits a second made more than it could follow.
+//! ([`share_for`]): at the smallest share a thousand commits a second made more than it could follow. And it takes up what is
+//! new before what is old, while the bytes are still in memory: later each node would be a read, on a device that is busy.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ fn batch_for(share: Share) -> usize {
     }
 }
 
-/// The share of a reactor that a mark takes for which so many extents wait.
+/// The share of a reactor that a mark takes for which so many new references wait.
 fn share_for(waiting: usize) -> Share {
     match waiting {
         0..0x1000 => Share::Least,
@@ -60,8 +61,6 @@ struct Marker<'a> {
     /// Marks since the last breath.
     steps: usize,
     pace: Pace,
-    /// As many as others had made when that was last taken up.
-    taken_up: usize,
     failed: Option<Error>,
     /// Answers about roots and about what is held, that did not come at once.
     asked: Vec<(Domain, String, Asked)>,
@@ -88,7 +87,6 @@ pub(super) async fn mark(
         read_bytes: 0,
         steps: 0,
         pace: Pace::new(local, Share::Least),
-        taken_up: 0,
         failed: None,
         asked: Vec::new(),
         found: Vec::new(),
@@ -148,7 +146,6 @@ impl Marker<'_> {
     }
 
     fn take_up(&mut self, grey: Grey, follow: bool) -> Result<()> {
-        self.taken_up = grey.len();
         for key in grey.hits {
             self.held(key);
         }
@@ -217,11 +214,20 @@ impl Marker<'_> {
 
     /// Follows references until none is left.
     async fn follow(&mut self, local: &Local) -> Result<()> {
-        while !self.grey.is_empty() {
+        loop {
             let together = match self.pace.is_shared() {
                 true => batch_for(self.pace.share()),
                 false => BATCH,
             };
+            // No more than are read below, so that what has to be read does not grow.
+            let newest = self.store.shared().barrier.take_newest(together);
+            if newest.len() > 0 {
+                self.take_up(newest, true)?;
+                self.answers().await?;
+                self.breathe(local).await?;
+            } else if self.grey.is_empty() {
+                return Ok(());
+            }
             let batch = self.grey.split_off(self.grey.len().saturating_sub(together));
             let read = self.store.get_many(&batch).await;
             for (key, bytes) in batch.iter().zip(read) {
@@ -229,15 +235,12 @@ impl Marker<'_> {
                 self.breathe(local).await?;
             }
         }
-        Ok(())
     }
 
     async fn breathe(&mut self, local: &Local) -> Result<()> {
         let steps = std::mem::take(&mut self.steps);
         let shared = self.store.shared();
-        // What it has found itself is a stack, which is short in a tree of any size.
-        self.pace
-            .hurry(share_for(shared.barrier.waiting() + self.taken_up));
+        self.pace.hurry(share_for(shared.barrier.waiting()));
         self.pace.breathe(local, shared, steps).await
     }
 }
