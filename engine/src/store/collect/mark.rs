@@ -27,7 +27,7 @@ use crate::store::pace::{Pace, Share};
 /// Extents read and followed together.
 const BATCH: usize = 64;
 /// An attempt to end that was in vain counts as so many extents that wait.
-const IN_VAIN: usize = 0x200;
+const IN_VAIN: usize = 0x40;
 /// Grey extents that are followed while everybody waits, to come to an end at all under load.
 const FINISH_MAX: usize = 256;
 
@@ -44,9 +44,9 @@ fn batch_for(share: Share) -> usize {
 /// The share of a reactor that a mark takes for which so many new references wait.
 fn share_for(waiting: usize) -> Share {
     match waiting {
-        0..0x1000 => Share::Least,
-        0x1000..0x4000 => Share::Some,
-        0x4000..0x1_0000 => Share::Half,
+        0..0x200 => Share::Least,
+        0x200..0x800 => Share::Some,
+        0x800..0x2000 => Share::Half,
         _ => Share::Most,
     }
 }
