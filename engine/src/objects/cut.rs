@@ -10,14 +10,14 @@
 //! It ends at the first such place from the smallest length on: below the average length 18 bits decide (strict), from
 //! there 14 (loose). At the latest it ends at the largest length, or with its data.
 //!
-//! Invariant: every [`Level`] finds the same border. The definition is the plain one here; a kernel for vectors
-//! (`x86`) does the same sums, so that it is as fast on all data as on any. Constants are the first bits of square
-//! roots of primes; of these, a `K` of the largest order and a `D` that no run of one byte gives.
+//! Invariant: every [`Level`] finds the same border. The sums here are in plain Rust; those of `x86` are the same, many
+//! places at once. Both do the same work whatever the data is. The constants are bits of BLAKE3's initialisation vector:
+//! a `K` of the largest order modulo 2^16, a large `C`, and a `D` that no run of one byte gives.
 //!
-//! Rejected (figures in ARCHITECTURE.md): the rolling hash of FastCDC, also in lanes that start 64 bytes ahead, for
-//! each step waits for a look-up and for the step before; windows of 32 bytes and less, which see too few different
-//! places in repetitive text; a cheap filter with a second look at what it finds, which some data makes slow; local
-//! extremes (AE, RAM) and rising sequences (SeqCDC), which need no hash but find less in common.
+//! Rejected (figures in ARCHITECTURE.md): the rolling hash of FastCDC, also in four lanes that start 64 bytes ahead, for
+//! each step waits for the step before; windows of 32 bytes and less, which see too few different places in repetitive
+//! text; a cheap filter with a second look at what it finds, which some data makes slow; local extremes (RAM) and rising
+//! sequences (SeqCDC), which need no hash but find less in common.
 
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -46,7 +46,7 @@ fn lengths(data: &[u8]) -> Vec<usize> {
 /// All levels say the same, and it is returned.
 fn agreed(data: &[u8]) -> usize {
     let bytes = cut_at(Level::Plain, data);
-    for level in Level::supported() {
+    for level in Level::supported().into_iter().skip(1) {
         assert_eq!(cut_at(level, data), bytes, "{level:?}, {} bytes", data.len());
     }
     bytes
@@ -154,11 +154,13 @@ fn borders_are_found_everywhere() {
     assert_eq!(agreed(&data), max, "a border before the smallest length is none");
 }
 
-/// Goal: runs of one byte, the commonest data without content, have no border inside. Method: each of the 256 bytes.
+/// Goal: runs of one byte, the commonest data without content, have no border inside. Method: each of the 256 bytes, as
+/// far as the loose masks reach.
 #[test]
 fn runs_of_one_byte_have_no_border() {
     for byte in 0..=255 {
-        assert_eq!(agreed(&vec![byte; CHUNK_BYTES[2] + 5]), CHUNK_BYTES[2], "{byte}");
+        let data = vec![byte; CHUNK_BYTES[1] + 300];
+        assert_eq!(agreed(&data), data.len(), "{byte}");
     }
 }
 
