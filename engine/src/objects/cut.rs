@@ -154,8 +154,8 @@ fn first(data: &[u8], places: Range<usize>, masks: Masks) -> Option<usize> {
 
 /// The first of a block's places that may be a border.
 fn first_in_block(bytes: &[u8; SUMS], masks: Masks, sums: &mut [u16; SUMS + HALF]) -> Option<usize> {
-    for at in 0..SUMS {
-        sums[at] = u16::from(bytes[at]);
+    for (sum, byte) in sums.iter_mut().zip(bytes) {
+        *sum = u16::from(*byte);
     }
     double::<1>(sums);
     double::<2>(sums);
@@ -166,7 +166,7 @@ fn first_in_block(bytes: &[u8; SUMS], masks: Masks, sums: &mut [u16; SUMS + HALF
     for at in 0..BLOCK {
         let (older, newer) = (sums[at], sums[at + HALF]);
         let hash = newer.wrapping_add(((u32::from(older) * u32::from(C)) >> 16) as u16);
-        let differs = (hash ^ D) & masks.hash | older & masks.older;
+        let differs = ((hash ^ D) & masks.hash) | (older & masks.older);
         sums[at] = differs;
         any |= u16::from(differs == 0);
     }

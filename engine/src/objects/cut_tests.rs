@@ -229,7 +229,7 @@ fn edits_are_found_as_well_as_by_fastcdc() {
         versions.push(content);
     }
     let [min, average, max] = CHUNK_BYTES;
-    let ours: usize = different(&versions, |data| cut(data));
+    let ours = different(&versions, cut);
     let theirs = different(&versions, |data| {
         let chunks = fastcdc::v2020::FastCDC::new(data, min, average, max);
         { chunks }.next().map_or(0, |chunk| chunk.length)

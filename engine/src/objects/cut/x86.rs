@@ -161,7 +161,7 @@ pub(super) mod avx2 {
         let low = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi16(lanes[0], lanes[1]));
         let high = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi16(lanes[2], lanes[3]));
         let bits = |bytes| u64::from(_mm256_movemask_epi8(bytes).cast_unsigned());
-        bits(high) << 32 | bits(low)
+        (bits(high) << 32) | bits(low)
     }
 
     #[inline]
