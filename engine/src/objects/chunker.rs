@@ -12,7 +12,7 @@
 //! owning the bytes, which costs a copy of every content that is in memory anyway; looking for zeros in the same pass
 //! as for cuts: most blocks say no with their first bytes, and cuts are not looked for in all of them.
 
-use super::cut::cut;
+use super::cut::Rule;
 use crate::limits::{CHUNK_BYTES, HOLE_BYTES_MIN, UNIT_BYTES};
 
 /// What to do with the front of the window.
@@ -31,6 +31,7 @@ pub enum Step {
 /// Cuts one content. See the module's file for the rules.
 #[derive(Debug, Default)]
 pub struct Chunker {
+    rule: Rule,
     /// Bytes of the window whose blocks have been looked at: up to a block border of the content, or its end.
     scanned: usize,
     /// How many of them, at their end, are blocks of zeros.
@@ -43,6 +44,14 @@ impl Chunker {
     /// A chunker at the start of a content.
     pub fn new() -> Self {
         Chunker::default()
+    }
+
+    /// One that cuts as contents were cut before.
+    pub(super) fn by_first_rule() -> Self {
+        Chunker {
+            rule: Rule::First,
+            ..Chunker::default()
+        }
     }
 
     /// The next step for a `window` that starts where the previous steps ended; `end` says that the content ends
@@ -124,7 +133,7 @@ impl Chunker {
 
     /// A chunk from the front of `data`, which is as long as the longest chunk or reaches the end of its run.
     fn chunk(&mut self, data: &[u8]) -> Step {
-        let bytes = cut(data);
+        let bytes = self.rule.cut(data);
         self.pass(bytes, Step::Chunk(bytes))
     }
 

@@ -49,7 +49,7 @@ fn expected(content: &[u8]) -> Vec<Piece> {
 
 fn cut_data(mut data: &[u8], pieces: &mut Vec<Piece>) {
     while !data.is_empty() {
-        let bytes = cut(data);
+        let bytes = Rule::Second.cut(data);
         pieces.push(Piece::Chunk(bytes));
         data = &data[bytes..];
     }

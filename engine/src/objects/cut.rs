@@ -19,6 +19,7 @@
 //! text; a cheap filter with a second look at what it finds, which some data makes slow; local extremes (RAM) and rising
 //! sequences (SeqCDC), which need no hash but find less in common.
 
+mod first;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -100,7 +101,27 @@ impl Level {
         };
         match whole_groups {
             Ok(place) => Some(place),
-            Err(rest) => first(data, rest..places.end, masks),
+            Err(rest) => first_place(data, rest..places.end, masks),
+        }
+    }
+}
+
+/// How contents are cut.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// As some were that are stored already.
+    First,
+    /// As this module says.
+    #[default]
+    Second,
+}
+
+impl Rule {
+    /// See [`cut`].
+    pub fn cut(self, data: &[u8]) -> usize {
+        match self {
+            Rule::First => first::cut(data),
+            Rule::Second => cut(data),
         }
     }
 }
@@ -131,7 +152,7 @@ const SUMS: usize = BLOCK + WINDOW_BYTES;
 
 /// The search in plain Rust. A block of places is hashed in passes that double the bytes that each sum is over, so that
 /// a compiler finds vectors by itself.
-fn first(data: &[u8], places: Range<usize>, masks: Masks) -> Option<usize> {
+fn first_place(data: &[u8], places: Range<usize>, masks: Masks) -> Option<usize> {
     let mut sums = [0; SUMS + HALF];
     let mut at = places.start;
     while at < places.end {
