@@ -3,6 +3,7 @@
 //! `cargo bench --bench figures [-- NAME...]`; with no name all sections run. Every section says its question, its
 //! ceiling and what was predicted. Times are of this machine and this minute: compare the ratios.
 
+mod chunking;
 mod cleaning;
 mod collection;
 mod commits;
@@ -21,10 +22,11 @@ mod sandbox;
 
 fn main() {
     report::machine();
-    let sections: [(&str, fn()); 7] = [
+    let sections: [(&str, fn()); 8] = [
         ("commits", commits::run),
         ("durable", durable::run),
         ("puts", puts::run),
+        ("chunking", chunking::run),
         ("directory", directory::run),
         ("recovery", recovery::run),
         ("collection", collection::run),

@@ -1,18 +1,18 @@
-//! Where a large content is cut: content-defined chunks (FastCDC, 2020 version) and holes.
+//! Where a large content is cut: content-defined chunks and holes.
 //!
 //! Holes come first: a run of at least [`HOLE_BYTES_MIN`] zero bytes in whole [`UNIT_BYTES`] blocks, counted from
 //! the start of the content, is a hole; a shorter last block of zeros belongs to the run that reaches it. What lies
-//! between holes is cut by FastCDC, starting anew after each hole.
+//! between holes is cut by its bytes (`cut`), starting anew after each hole.
 //!
 //! Invariant: the cuts depend on the bytes alone, not on the pieces they arrive in nor on whether a hole was told or
 //! found. So equal contents have equal manifests. A cut is made only when the longest chunk or the end of its run of
 //! data is in sight.
 //!
 //! The chunker keeps no bytes: it looks at the caller's window and says how much of its front to take. Rejected:
-//! owning the bytes, which costs a copy of every content that is in memory anyway.
+//! owning the bytes, which costs a copy of every content that is in memory anyway; looking for zeros in the same pass
+//! as for cuts: most blocks say no with their first bytes, and cuts are not looked for in all of them.
 
-use fastcdc::v2020::{Normalization, cut, select_masks};
-
+use super::cut::Rule;
 use crate::limits::{CHUNK_BYTES, HOLE_BYTES_MIN, UNIT_BYTES};
 
 /// What to do with the front of the window.
@@ -29,34 +29,28 @@ pub enum Step {
 }
 
 /// Cuts one content. See the module's file for the rules.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Chunker {
+    rule: Rule,
     /// Bytes of the window whose blocks have been looked at: up to a block border of the content, or its end.
     scanned: usize,
     /// How many of them, at their end, are blocks of zeros.
     zeros: usize,
     /// Bytes of the hole under way; the window starts inside it, on a block border.
     hole: u64,
-    mask_strict: u64,
-    mask_loose: u64,
-}
-
-impl Default for Chunker {
-    fn default() -> Self {
-        Chunker::new()
-    }
 }
 
 impl Chunker {
     /// A chunker at the start of a content.
     pub fn new() -> Self {
-        let (mask_strict, mask_loose) = select_masks(CHUNK_BYTES[1], Normalization::Level1);
+        Chunker::default()
+    }
+
+    /// One that cuts as contents were cut before.
+    pub(super) fn by_first_rule() -> Self {
         Chunker {
-            scanned: 0,
-            zeros: 0,
-            hole: 0,
-            mask_strict,
-            mask_loose,
+            rule: Rule::First,
+            ..Chunker::default()
         }
     }
 
@@ -139,10 +133,7 @@ impl Chunker {
 
     /// A chunk from the front of `data`, which is as long as the longest chunk or reaches the end of its run.
     fn chunk(&mut self, data: &[u8]) -> Step {
-        let [min, average, max] = CHUNK_BYTES;
-        let (strict, loose) = (self.mask_strict, self.mask_loose);
-        let source = &data[..data.len().min(max)];
-        let (_, bytes) = cut(source, min, average, max, strict, loose, strict << 1, loose << 1);
+        let bytes = self.rule.cut(data);
         self.pass(bytes, Step::Chunk(bytes))
     }
 

@@ -17,6 +17,7 @@
 
 mod blocking;
 mod chunker;
+mod cut;
 mod get;
 mod get_stream;
 mod ingest;
@@ -31,6 +32,7 @@ mod workers;
 use std::num::NonZero;
 
 pub use blocking::{Blocking, ContentReader, ContentWriter};
+pub use chunker::{Chunker, Step};
 pub use get_stream::{GetStream, Section};
 pub(crate) use pieces::pieces;
 pub use pins::Pin;
