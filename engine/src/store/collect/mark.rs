@@ -8,7 +8,8 @@
 //! ([`share_for`]): at the smallest share a thousand commits a second made more than it could follow. And it takes up what is
 //! new before what is old, while the bytes are still in memory: later each node would be a read, on a device that is busy.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -26,6 +27,8 @@ use crate::store::pace::{Pace, Share};
 
 /// Extents read and followed together.
 const BATCH: usize = 64;
+/// New extents taken up together, of each sort.
+const NEWEST: usize = 8;
 /// An attempt to end that was in vain counts as so many extents that wait.
 const IN_VAIN: usize = 0x40;
 /// Grey extents that are followed while everybody waits, to come to an end at all under load.
@@ -36,8 +39,8 @@ fn batch_for(share: Share) -> usize {
     match share {
         Share::Least => 3,
         Share::Some => 8,
-        Share::Half => 32,
-        Share::Most => BATCH,
+        Share::Half => BATCH,
+        Share::Most => 8 * BATCH,
     }
 }
 
@@ -61,6 +64,8 @@ struct Marker<'a> {
     /// Marks since the last breath.
     steps: usize,
     pace: Pace,
+    /// Of `grey`, how many at its end are others' and were no longer in memory when they were taken up.
+    late: usize,
     failed: Option<Error>,
     /// Answers about roots and about what is held, that did not come at once.
     asked: Vec<(Domain, String, Asked)>,
@@ -87,6 +92,7 @@ pub(super) async fn mark(
         read_bytes: 0,
         steps: 0,
         pace: Pace::new(local, Share::Least),
+        late: 0,
         failed: None,
         asked: Vec::new(),
         found: Vec::new(),
@@ -162,7 +168,10 @@ impl Marker<'_> {
         for key in grey.born {
             match self.store.shared().in_memory(&key).filter(|_| follow) {
                 Some(bytes) => self.references(&key, &bytes)?,
-                None => self.grey.push(key),
+                None => {
+                    self.grey.push(key);
+                    self.late += 1;
+                }
             }
         }
         Ok(())
@@ -212,35 +221,48 @@ impl Marker<'_> {
         Ok(())
     }
 
-    /// Follows references until none is left.
+    /// Follows references until none is left. While some are read from the device, new ones are followed.
     async fn follow(&mut self, local: &Local) -> Result<()> {
-        loop {
+        while self.follow_newest(local).await? || !self.grey.is_empty() {
             let together = match self.pace.is_shared() {
                 true => batch_for(self.pace.share()),
                 false => BATCH,
             };
-            // No more than are read below, so that what has to be read does not grow.
-            let newest = self.store.shared().barrier.take_newest(together);
-            if newest.len() > 0 {
-                self.take_up(newest, true)?;
-                self.answers().await?;
-                self.breathe(local).await?;
-            } else if self.grey.is_empty() {
-                return Ok(());
-            }
             let batch = self.grey.split_off(self.grey.len().saturating_sub(together));
-            let read = self.store.get_many(&batch).await;
+            self.late = self.late.saturating_sub(together);
+            let store = self.store;
+            let mut reading = pin!(store.get_many(&batch));
+            let read = loop {
+                match poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
+                    Poll::Ready(read) => break read,
+                    Poll::Pending if self.follow_newest(local).await? => {}
+                    Poll::Pending => break reading.await,
+                }
+            };
             for (key, bytes) in batch.iter().zip(read) {
                 self.references(key, &bytes?)?;
                 self.breathe(local).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Follows some of what others have made since, as far as it is in memory. False if there was nothing.
+    async fn follow_newest(&mut self, local: &Local) -> Result<bool> {
+        let newest = self.store.shared().barrier.take_newest(NEWEST);
+        if newest.len() == 0 {
+            return Ok(false);
+        }
+        self.take_up(newest, true)?;
+        self.answers().await?;
+        self.breathe(local).await?;
+        Ok(true)
     }
 
     async fn breathe(&mut self, local: &Local) -> Result<()> {
         let steps = std::mem::take(&mut self.steps);
         let shared = self.store.shared();
-        self.pace.hurry(share_for(shared.barrier.waiting()));
+        self.pace.hurry(share_for(shared.barrier.waiting() + self.late));
         self.pace.breathe(local, shared, steps).await
     }
 }
