@@ -1,5 +1,5 @@
 //! The golden image of this format version: a store with everything the format has, as it was written when it was last
-//! looked at on purpose, and older ones that must go on being readable. See `golden/README.md`.
+//! looked at on purpose. See `golden/README.md`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,15 +19,8 @@ const BYTES: u64 = 64 << 20;
 const EXPIRES_NS: u64 = 4_000_000_000_000_000_000;
 const QUOTA_BYTES: u64 = 1 << 30;
 
-/// What is written today.
-const TODAY: &str = "v1.image";
-/// The same store as it was written when large contents were cut by the first rule (FORMAT.md).
-const FIRST_CUTS: &str = "v1-first-cuts.image";
-
-fn path(image: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("golden")
-        .join(image)
+fn path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v1.image")
 }
 
 /// Contents of every alignment class, one that needs a manifest, and one with a hole.
@@ -178,18 +171,14 @@ fn unpack(mut bytes: &[u8]) -> Image {
     image
 }
 
-/// Goal: a store written by an earlier build opens, and says what it said. Method: the images in the repository.
+/// Goal: a store written by an earlier build opens, and says what it said. Method: the image in the repository.
 #[test]
-fn the_golden_images_open_and_are_complete() {
-    for image in [TODAY, FIRST_CUTS] {
-        opens_and_is_complete(image);
-    }
-}
-
-fn opens_and_is_complete(image: &str) {
-    let path = path(image);
-    let Ok(packed) = std::fs::read(&path) else {
-        panic!("{} is missing; write it with HELIOS_GOLDEN=write", path.display())
+fn the_golden_image_opens_and_is_complete() {
+    let Ok(packed) = std::fs::read(path()) else {
+        panic!(
+            "{} is missing; write it with HELIOS_GOLDEN=write",
+            path().display()
+        )
     };
     let device = SimDevice::from_image(0, unpack(&packed));
     let store = open(&device, 1);
@@ -254,9 +243,9 @@ fn opens_and_is_complete(image: &str) {
 fn the_golden_image_is_still_what_is_written() {
     let packed = pack(&write().image());
     if std::env::var_os("HELIOS_GOLDEN").is_some_and(|word| word == "write") {
-        std::fs::write(path(TODAY), &packed).unwrap();
+        std::fs::write(path(), &packed).unwrap();
     }
-    let golden = std::fs::read(path(TODAY)).unwrap_or_default();
+    let golden = std::fs::read(path()).unwrap_or_default();
     assert!(
         golden == packed,
         "what is written has changed; if that is meant, see golden/README.md"
