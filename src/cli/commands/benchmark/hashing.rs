@@ -27,8 +27,8 @@ const SMALL_P95_US_MAX: f64 = 10.0;
 const PART_OF_PEAK_MIN: f64 = 0.9;
 const KIB: usize = 1 << 10;
 const SMALL: [usize; 4] = [KIB, 4 * KIB, 8 * KIB, 16 * KIB];
-/// The last ones are beyond what one content's extent has: they show the peak, wherever it is.
-const LARGE: [usize; 6] = [32 * KIB, 64 * KIB, 128 * KIB, 256 * KIB, 1024 * KIB, 4096 * KIB];
+/// Up to the longest extent. Longer contents are hashed as their chunks are, and a turn that long is often interrupted.
+const LARGE: [usize; 5] = [32 * KIB, 64 * KIB, 128 * KIB, 256 * KIB, 1024 * KIB];
 /// Small contents hashed in one turn.
 const TURN: usize = 20;
 
