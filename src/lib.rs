@@ -8,6 +8,8 @@ pub mod fuzzing;
 pub mod observe;
 pub mod serve;
 pub mod wire;
+#[doc(hidden)]
+pub mod workloads;
 
 pub use helios_engine as engine;
 pub use helios_engine::{Error, Result, ops};

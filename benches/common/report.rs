@@ -1,6 +1,9 @@
 //! How figures are printed: machine, rows of percentiles, ratios.
 
+use std::path::Path;
+
 use hdrhistogram::Histogram;
+use helios::workloads::machine::Machine;
 
 /// An empty histogram of nanoseconds.
 pub fn histogram() -> Histogram<u64> {
@@ -18,30 +21,7 @@ pub fn is_wanted(section: &str) -> bool {
 
 /// What the figures were measured on.
 pub fn machine() {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        cpu.lines()
-            .find(|line| line.starts_with(name))
-            .and_then(|line| line.split(':').nth(1))
-            .unwrap_or("?")
-            .trim()
-    };
-    let simd = if field("flags").contains("avx512f") {
-        "AVX-512"
-    } else if field("flags").contains("avx2") {
-        "AVX2"
-    } else {
-        "SSE"
-    };
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    println!(
-        "machine: {} x{cores} ({simd}), Linux {}, load {}",
-        field("model name"),
-        kernel.trim(),
-        load.trim()
-    );
+    println!("machine: {}", Machine::around(Path::new(".")));
 }
 
 /// A section's heading: question, ceiling, prediction.

@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
+use helios::workloads::put;
 use helios_engine::device::{self, Address, Device};
-use helios_engine::format::{Domain, Kind};
-use helios_engine::hash;
 use helios_engine::reactor::{Config, Polling, Runtime};
-use helios_engine::store::{CreateOptions, Extent, Key, OpenOptions, Store};
+use helios_engine::store::{CreateOptions, Key, OpenOptions, Store};
 
 use crate::ceiling::Ceiling;
-use crate::sandbox::{Sandbox, content};
+use crate::sandbox::Sandbox;
 
 /// Bytes of one content.
 pub const BYTES: usize = 4096;
 const CONTENTS: u64 = 100_000;
-const BATCH: u64 = 64;
 const FILE_BYTES: u64 = 2 << 30;
 
 /// See the module.
@@ -57,9 +55,8 @@ impl Subject {
             ceiling,
         };
         let store = subject.open(Polling::Adaptive);
-        subject.keys = (0..CONTENTS / BATCH)
-            .flat_map(|batch| fill(&store, batch))
-            .collect();
+        let put = store.block_on(put(&store, 0..CONTENTS, BYTES));
+        subject.keys = put.expect("room").into();
         store.block_on(store.flush()).expect("durable");
         store.close().expect("a clean close");
         subject
@@ -89,25 +86,4 @@ fn options(polling: Polling) -> OpenOptions {
         },
         ..OpenOptions::default()
     }
-}
-
-fn fill(store: &Store, batch: u64) -> Vec<Key> {
-    let extents: Vec<Extent> = (batch * BATCH..(batch + 1) * BATCH)
-        .map(|number| {
-            let bytes = bytes::Bytes::from(content(number, BYTES));
-            let key = Key {
-                domain: Domain(0),
-                kind: Kind::Data,
-                id: hash::content_id(&bytes),
-            };
-            Extent { key, bytes }
-        })
-        .collect();
-    let keys = extents.iter().map(|extent| extent.key).collect();
-    store.block_on(async {
-        let mut batch = store.batch();
-        batch.put(extents).await.expect("room");
-        batch.submit().await.expect("room");
-    });
-    keys
 }

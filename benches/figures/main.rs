@@ -13,6 +13,8 @@ mod puts;
 mod recovery;
 mod steps;
 
+#[path = "../common/extents.rs"]
+mod extents;
 #[path = "../common/report.rs"]
 #[allow(dead_code, reason = "shared with another bench")]
 mod report;

@@ -1,33 +1,20 @@
-//! Hundreds of agents at once: each has a connection of its own, and every second makes a branch and works on it.
-//!
-//! The agents' seconds do not begin together: each has its moment, as agents that do not know each other have. The branches go
-//! by themselves after a while, so that a long run measures a store of constant size.
+//! Hundreds of agents at once, as [`helios::workloads::agents`] has them, and what a client beside them sees.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use helios::client::Client;
-use helios::engine::ops::Durability;
-use helios::engine::ops::{ExpireRequest, Request};
-use helios::wire::message::Call;
+use helios::engine::reactor::Clock;
+use helios::workloads::agents::{EDITS, FILES, Load, OPERATIONS, Times, sweep};
+use helios::workloads::samples::Samples;
 
 use crate::echo::Echo;
-use crate::owner::{self, Owner, commit, open, passing_fork, path, populate, read, write};
+use crate::owner::{self, Owner, open, path, populate, read};
 use crate::report;
 use crate::sandbox::{Sandbox, pause, time};
 
-const FILES: usize = 28_000;
-const EDITS: usize = 10;
-/// Threads that drive the clients.
-const THREADS: usize = 16;
 /// Time between two looks at how much memory the server has.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Time between two rounds of one agent.
-const ROUND: Duration = Duration::from_secs(1);
-/// How long a branch of an agent stays.
-const BRANCHES_STAY: Duration = Duration::from_secs(10);
-/// What an agent does in a round: the tree of the last one is closed, a fork opened, files written, a commit made.
-const OPERATIONS: u64 = 1 + 1 + EDITS as u64 + 1;
 /// Looks at memory that are printed, about.
 const ROWS_PRINTED: usize = 30;
 
@@ -89,12 +76,23 @@ pub fn run() {
     let mut memory = Vec::new();
     let mut all = Times::default();
     let mut loaded = [report::histogram(), report::histogram()];
+    let load = Load {
+        clients,
+        rounds: seconds,
+        files: FILES,
+    };
+    let shares = load
+        .connect(|| Ok(owner.client()))
+        .expect("the server lets all in");
+    let clock = Clock::real();
     let (took, ()) = time(|| {
+        let began = clock.now();
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..THREADS)
-                .map(|thread| {
-                    let (owner, operations) = (&owner, &operations);
-                    scope.spawn(move || agents(owner, thread, clients, seconds, operations))
+            let workers: Vec<_> = shares
+                .into_iter()
+                .map(|share| {
+                    let (clock, operations) = (&clock, &operations);
+                    scope.spawn(move || load.drive(share, (clock, began), &|| true, operations))
                 })
                 .collect();
             let stop = &stop;
@@ -102,18 +100,18 @@ pub fn run() {
             while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
                 pause(LOOK_EVERY);
                 memory.push(Memory::of(&owner));
-                sweep(&mut first);
+                sweep(&mut first).expect("it sweeps");
             }
             for worker in workers {
-                all.add(&worker.join().expect("no client fails"));
+                all.add(&worker.join().expect("no client panics").expect("no call fails"));
             }
             stop.store(true, Ordering::Relaxed);
             loaded = reading.join().expect("no read fails");
         });
     });
-    report::row("open a fork", &all.forks);
-    report::row("ten edits and a visible commit", &all.steps);
-    report::row("begun after its moment", &all.late);
+    report::row("open a fork", &times(&all.forks));
+    report::row("ten edits and a visible commit", &times(&all.steps));
+    report::row("begun after its moment", &times(&all.late));
     report::row("read, one client alone", &unloaded[0]);
     report::row("read, beside the agents", &loaded[0]);
     report::ratio("beside : alone", &loaded[0], &unloaded[0]);
@@ -178,99 +176,10 @@ fn report_memory(memory: &[Memory]) {
     }
 }
 
-/// Removes the branches that have had their time.
-fn sweep(client: &mut Client) {
-    let request = Request::Expire(ExpireRequest { dry_run: false });
-    client.call(&Call::Run { request }, "").expect("it sweeps");
-}
-
-/// What the agents have seen.
-struct Times {
-    forks: hdrhistogram::Histogram<u64>,
-    steps: hdrhistogram::Histogram<u64>,
-    late: hdrhistogram::Histogram<u64>,
-}
-
-impl Default for Times {
-    fn default() -> Times {
-        Times {
-            forks: report::histogram(),
-            steps: report::histogram(),
-            late: report::histogram(),
-        }
-    }
-}
-
-impl Times {
-    fn add(&mut self, other: &Times) {
-        self.forks.add(&other.forks).expect("times");
-        self.steps.add(&other.steps).expect("times");
-        self.late.add(&other.late).expect("times");
-    }
-}
-
-/// One agent.
-struct Agent {
-    number: usize,
-    client: Client,
-    tree: Option<u64>,
-}
-
-impl Agent {
-    /// Closes what it had open, makes a branch, and works on it.
-    fn round(&mut self, round: usize, times: &mut Times) {
-        let number = self.number;
-        if let Some(tree) = self.tree.take() {
-            let closed = self.client.call(&Call::CloseFiles { tree }, "");
-            closed.expect("it was open");
-        }
-        let request = passing_fork("main", &format!("agent-{number}-{round}"), BRANCHES_STAY);
-        let (ns, tree) = time(|| self.client.open_files(request));
-        times.forks.record(ns).expect("a time");
-        let tree = tree.expect("a fork");
-        self.tree = Some(tree);
-        let contents: Vec<String> = (0..EDITS)
-            .map(|edit| format!("{number} {round} {edit}"))
-            .collect();
-        let at = |edit: usize| path((number * 331 + round * 17 + edit * 2801) % FILES);
-        let mut work: Vec<_> = (0..EDITS)
-            .map(|edit| write(&at(edit), contents[edit].len()))
-            .collect();
-        work.push(commit(Durability::Visible));
-        let (ns, answer) = time(|| self.client.files(tree, work, contents.concat()));
-        assert_eq!(answer.expect("it answers").0.failed, None);
-        times.steps.record(ns).expect("a time");
-    }
-}
-
-/// One thread's share of the agents.
-#[allow(clippy::disallowed_methods, reason = "benches measure real time")]
-fn agents(owner: &Owner, thread: usize, clients: usize, seconds: usize, operations: &AtomicU64) -> Times {
-    let mut times = Times::default();
-    let mut own: Vec<Agent> = (thread..clients)
-        .step_by(THREADS)
-        .map(|number| Agent {
-            number,
-            client: owner.client(),
-            tree: None,
-        })
-        .collect();
-    let began = Instant::now();
-    for round in 0..seconds {
-        for agent in &mut own {
-            let moment = ROUND * u32::try_from(round).expect("few")
-                + ROUND.mul_f64(agent.number as f64 / clients as f64);
-            if let Some(early) = moment.checked_sub(began.elapsed()) {
-                std::thread::sleep(early);
-            }
-            let late = began.elapsed().saturating_sub(moment);
-            times
-                .late
-                .record(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX))
-                .expect("a time");
-            agent.round(round, &mut times);
-            operations.fetch_add(OPERATIONS, Ordering::Relaxed);
-        }
+fn times(samples: &Samples) -> hdrhistogram::Histogram<u64> {
+    let mut times = report::histogram();
+    for time in samples.iter() {
+        times.record(time).expect("a time");
     }
     times
 }

@@ -10,14 +10,14 @@ mod latency;
 mod owner;
 
 #[path = "../../src/tests/owner.rs"]
-#[allow(dead_code, reason = "shared with the tests")]
+#[allow(dead_code, unused_imports, reason = "shared with the tests")]
 mod server;
 
 #[path = "../common/report.rs"]
 #[allow(dead_code, reason = "shared with another bench")]
 mod report;
 #[path = "../common/sandbox.rs"]
-#[allow(dead_code, reason = "shared with another bench")]
+#[allow(dead_code, unused_imports, reason = "shared with another bench")]
 mod sandbox;
 
 fn main() {

@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use helios::client::Client;
-use helios::engine::ops::Durability;
+pub use helios::workloads::agents::path;
 
-pub use crate::server::{Owner, commit, open, passing_fork, read, write};
+pub use crate::server::{Owner, commit, open, read, write};
 
 /// The program.
 pub const HELIOS: &str = env!("CARGO_BIN_EXE_helios");
@@ -26,29 +25,7 @@ pub fn of_new_store(store: &Path, size: &str) -> Owner {
     Owner::of(command)
 }
 
-/// Makes a tree of that many files in directories of 50 on `main`.
-pub fn populate(client: &mut Client, files: usize) {
-    let tree = open(client, "main", None);
-    for first in (0..files).step_by(500) {
-        let numbers = first..files.min(first + 500);
-        let contents: Vec<String> = numbers
-            .clone()
-            .map(|number| format!("content of file {number}"))
-            .collect();
-        let steps = numbers
-            .zip(&contents)
-            .map(|(number, content)| write(&path(number), content.len()))
-            .collect();
-        let (results, _) = client.files(tree, steps, contents.concat()).expect("it works");
-        assert_eq!(results.failed, None);
-    }
-    let (results, _) = client
-        .files(tree, vec![commit(Durability::Durable)], "")
-        .expect("it works");
-    assert_eq!(results.failed, None);
-}
-
-/// Path of a file of [`populate`].
-pub fn path(number: usize) -> String {
-    format!("d{}/f{number}", number / 50)
+/// Makes a tree of that many files on `main`.
+pub fn populate(client: &mut helios::client::Client, files: usize) {
+    helios::workloads::agents::populate(client, files).expect("it works");
 }

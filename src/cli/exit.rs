@@ -32,6 +32,8 @@ pub enum Exit {
     Conflicts = 10,
     /// Too much is asked of the store at once; the same command may succeed a little later.
     Busy = 11,
+    /// `benchmark`: a goal is not met, or too little was measured to say.
+    NoGo = 12,
     /// Stopped by ctrl-C or SIGTERM.
     Interrupted = 130,
 }
@@ -50,6 +52,7 @@ pub const HELP: &str = "Exit codes:
   9    a quota does not allow it
   10   nothing was merged: names are in conflict, and listed
   11   too much is asked of the store at once; try again
+  12   no-go: a goal of `benchmark` is not met, or was not fully measured
   130  stopped by ctrl-C or SIGTERM";
 
 impl From<Class> for Exit {

@@ -174,6 +174,11 @@ impl Session {
         }
     }
 
+    /// How many reactors the options ask for.
+    pub fn reactors(&self) -> Option<usize> {
+        self.global.reactors.map(usize::from)
+    }
+
     /// The store that the options name, or the default one.
     pub fn store_address(&self) -> Result<OsString, Failure> {
         Ok(place::choose(self.global.store.as_deref())?.address)
@@ -201,7 +206,7 @@ impl Session {
                 BackendArg::Threads => Backend::Threads,
             },
             command_timeout: self.global.command_timeout.map(Duration::from_nanos),
-            reactors: self.global.reactors.map(usize::from),
+            reactors: self.reactors(),
             polling: match self.global.poll {
                 PollArg::Adaptive => Polling::Adaptive,
                 PollArg::Busy => Polling::Busy,

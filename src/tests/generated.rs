@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 32] = [
     "init",
     "info",
     "stats",
@@ -33,6 +33,7 @@ const COMMANDS: [&str; 31] = [
     "materialize",
     "serve",
     "top",
+    "benchmark",
     "device",
     "completions",
     "man",
@@ -47,7 +48,8 @@ fn help_has_examples_and_exit_codes() {
     let sandbox = Sandbox::bare();
     let help = sandbox.run(["--help"]);
     for code in [
-        "  0 ", "  1 ", "  2 ", "  3 ", "  4 ", "  5 ", "  6 ", "  7 ", "  8 ", "  9 ", "  10 ", "  130 ",
+        "  0 ", "  1 ", "  2 ", "  3 ", "  4 ", "  5 ", "  6 ", "  7 ", "  8 ", "  9 ", "  10 ", "  12 ",
+        "  130 ",
     ] {
         assert!(help.contains(code), "exit code {code} is not listed");
     }

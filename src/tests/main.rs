@@ -3,6 +3,7 @@
 //! Every test has a home, a store and a working directory of its own. No test asserts how long something takes.
 
 mod attached;
+mod benchmark;
 mod config;
 mod content;
 mod conversations;

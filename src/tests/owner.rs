@@ -4,13 +4,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use helios::client::Client;
 use helios::observe::reading::Metrics;
-use helios::ops::Durability;
-use helios::ops::files::{FileStep, OpenFiles};
 use helios::wire::message::{Answer, Call};
+pub use helios::workloads::calls::{commit, opening, passing_fork, read, write};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -152,55 +151,4 @@ fn pause(time: Duration) {
 /// Opens a branch, made if it is missing, or a fork of it.
 pub fn open(client: &mut Client, branch: &str, fork: Option<&str>) -> u64 {
     client.open_files(opening(branch, fork)).expect("a tree")
-}
-
-pub fn opening(branch: &str, fork: Option<&str>) -> OpenFiles {
-    OpenFiles {
-        branch: branch.into(),
-        fork: fork.map(Into::into),
-        create: fork.is_none(),
-        ..OpenFiles::default()
-    }
-}
-
-/// A fork that goes by itself after a while.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "branches expire by the clock on the wall"
-)]
-pub fn passing_fork(branch: &str, fork: &str, stays: Duration) -> OpenFiles {
-    let gone = (SystemTime::now() + stays).duration_since(UNIX_EPOCH);
-    OpenFiles {
-        expires_ns: u64::try_from(gone.expect("after 1970").as_nanos()).ok(),
-        ..opening(branch, Some(fork))
-    }
-}
-
-/// Writes a whole file.
-pub fn write(path: &str, bytes: usize) -> FileStep {
-    FileStep::Write {
-        path: path.into(),
-        bytes: bytes as u64,
-        offset: None,
-        parents: true,
-        mode: None,
-    }
-}
-
-/// Reads a whole file.
-pub fn read(path: &str) -> FileStep {
-    FileStep::Read {
-        path: path.into(),
-        offset: 0,
-        length: None,
-    }
-}
-
-/// Commits.
-pub fn commit(durability: Durability) -> FileStep {
-    FileStep::Commit {
-        message: "a step".into(),
-        durability,
-        expect: None,
-    }
 }

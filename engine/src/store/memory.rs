@@ -41,7 +41,7 @@ const DOUBLED_MIN: u64 = 1 << 20;
 pub(super) struct Growth {
     /// Entries at the opening: nobody knows how many of them are dead.
     opened: u64,
-    /// Entries when the last collection ended, however it did.
+    /// Entries that were there when the last collection began, and still when it ended, however it did.
     left: AtomicU64,
     collected: AtomicBool,
 }
@@ -56,7 +56,7 @@ impl Growth {
         }
     }
 
-    /// A collection has ended, well or not, with that many entries in the index.
+    /// A collection has ended, well or not, and has left so many entries of those that it had to look at.
     pub(super) fn collected(&self, entries: u64) {
         self.left.store(entries, Ordering::Relaxed);
         self.collected.store(true, Ordering::Relaxed);

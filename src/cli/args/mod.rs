@@ -1,6 +1,7 @@
 //! The command line as `clap` sees it: every command, option and example. Help, completions and man pages are
 //! generated from here and from nowhere else.
 
+mod benchmark;
 mod content;
 mod device;
 mod serve;
@@ -17,6 +18,7 @@ use clap::builder::TypedValueParser;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use benchmark::BenchmarkArgs;
 pub use content::{ContentArgs, GetArgs, PutArgs};
 pub use device::{BindArgs, DeviceArgs, DeviceCommand, HugepagesArgs};
 pub use serve::ServeArgs;
@@ -305,6 +307,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Watch the owner of the store at work
     Top(TopArgs),
+    /// Measure this machine: whether Helios reaches its goals on it
+    Benchmark(BenchmarkArgs),
     /// Prepare NVMe devices and the machine for user space
     Device(DeviceArgs),
     /// Print a completion script for a shell

@@ -1,5 +1,6 @@
 //! Each command: its request, and how its reply is shown.
 
+mod benchmark;
 mod changes;
 mod commit;
 mod content;
@@ -55,6 +56,7 @@ pub fn run(command: Command, session: &mut Session) -> Result<Exit, Stop> {
         Command::Materialize(args) => directory::materialize(session, args),
         Command::Serve(args) => serve::serve(session, args),
         Command::Top(args) => top::top(session, &args),
+        Command::Benchmark(args) => benchmark::benchmark(session, &args),
         Command::Device(args) => device::device(session, args),
         Command::Completions { shell } => generate::completions(session, shell),
         Command::Man { directory } => generate::man(session, &directory),

@@ -282,9 +282,9 @@ mod tests {
     /// Goal: what waits for a mark never makes it slower.
     #[test]
     fn more_that_waits_gets_no_smaller_share() {
-        let shares = (0..20).map(|bit| share_for(1 << bit));
-        assert!(shares.clone().is_sorted());
-        assert_eq!(shares.last(), Some(Share::Most));
+        let shares: Vec<Share> = (0..20).map(|bit| share_for(1 << bit)).collect();
+        assert!(shares.is_sorted());
+        assert_eq!(shares.last(), Some(&Share::Most));
         assert_eq!(share_for(0), Share::Least);
     }
 }

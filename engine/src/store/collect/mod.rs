@@ -137,6 +137,7 @@ pub(super) async fn collect(
     let began = clock.now();
     let written = shared.counters.written();
     let scope = shared.generations.begin(wanted);
+    let entries = shared.index.len();
     if scope == Scope::All {
         let mut pace = Pace::new(local, Share::Least);
         for stripe in 0..super::index::STRIPES {
@@ -171,8 +172,10 @@ pub(super) async fn collect(
         .change(Phase::Idle, || shared.index.set_born_marked(false));
     drop(shared.barrier.take());
     if !dry_run {
-        // One that could not end would fail again at once, so it waits for growth as well.
-        shared.growth.collected(shared.index.len());
+        // What came meanwhile may be dead, and counts as growth. One that could not end would fail again at once, so it waits
+        // for growth as well.
+        let forgotten = swept.as_ref().map_or(0, |swept| swept.extents);
+        shared.growth.collected(entries.saturating_sub(forgotten));
     }
     let swept = swept?;
     collected.swept = swept.extents;
