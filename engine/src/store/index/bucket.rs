@@ -2,7 +2,8 @@
 //!
 //! A header of one cache line holds what a look-up needs to choose an entry: version, identity, a one-byte print per
 //! entry, and the names of up to four groups of eight entries. Groups come and go one at a time, and the last is made
-//! as small as its entries allow, two by two, so that a bucket wastes one entry at most: 20 to 21 bytes per entry in all.
+//! as small as its entries allow, two by two, so that a bucket wastes one entry at most: about 20 bytes per entry in
+//! all in an index that has grown, up to 23 where all buckets were made at once and fill in step.
 //! Invariants: entries are packed at positions 0..count, and the count alone says which groups exist; everything is
 //! written under the stripe's lock and (flags apart) inside [`version::write`]. The identity says which keys a bucket
 //! holds; live buckets of a stripe partition its keys, so a consistent read of a bucket that covers a key is the

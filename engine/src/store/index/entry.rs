@@ -16,13 +16,13 @@
 //! depth of directories ([`Widths::implied_bits`]), and 110 - A here. That is at least [`KEY_BITS`] together for stores
 //! up to 64 TiB, and one less for each doubling beyond.
 //! Two extents whose keys agree in all of these would be taken for one: the second is not stored, and reading it says
-//! that it is damaged (the bytes are compared with all 256 bits of the id, so wrong ones are never returned). Keys are
+//! that it is damaged (what is read is compared with all 256 bits of the id, so wrong bytes are never returned). Keys are
 //! images under a secret, so only chance makes them agree: a put of something new meets one of n extents with
 //! probability n / 2^92, and 2^40 such puts (4 PiB of blocks) into 2^27 extents lose one with probability 2^-25, into
 //! [`EXTENTS_MAX`](super::EXTENTS_MAX) with 2^-21. Reading as much from a device that is specified for one unreadable
 //! bit in 10^17 fails 0.4 times.
 //!
-//! Rejected: whole keys (33 bytes per extent where this takes 20 to 21); fewer bits, as 16 bytes per extent need: entries
+//! Rejected: whole keys (33 bytes per extent where this takes 20 to 23); fewer bits, as 16 bytes per extent need: entries
 //! of 12 bytes tell 69 bits apart at 2^27 extents, all that their directory implies included, so that 2^40 puts would
 //! lose one with probability 0.2. Then no hit may be believed before something that has the id has confirmed it, and a
 //! put of what is known would cost a read of its descriptor wherever neighbours do not vouch for each other; marks,
@@ -91,10 +91,13 @@ impl Sought {
 }
 
 impl Widths {
-    /// Of a store with so many segments of that many bytes (up to 4 GiB).
+    /// Of a store with so many segments of that many bytes (a unit to 4 GiB).
     pub fn of(segment_bytes: u64, segments: u32) -> Widths {
         let offset_bits = bits_to_number(segment_bytes);
-        assert!(offset_bits <= u32::BITS, "segments of {segment_bytes} bytes");
+        assert!(
+            (UNIT_BITS..=u32::BITS).contains(&offset_bits),
+            "segments of {segment_bytes} bytes"
+        );
         let address_bits = offset_bits + bits_to_number(segments.into());
         Widths {
             offset_bits,

@@ -2,7 +2,7 @@
 //!
 //! Owns the map and its memory; knows no I/O. Four levels: `key` turns names into keyed pseudo-random bits; those
 //! choose one of [`STRIPES`] stripes (`stripe`: a directory for readers, a lock for writers), the directory leads to
-//! a bucket (`bucket`: up to 32 entries, 20 to 21 bytes each with all overhead), whose memory comes from `arena`. `entry`
+//! a bucket (`bucket`: up to 32 entries, 20 to 23 bytes each with all overhead), whose memory comes from `arena`. `entry`
 //! says how slot and key share 16 bytes, and what it means that not all of the key has room there.
 //!
 //! Invariants: look-ups take no lock and write no shared line (`version`); a writer locks one stripe and moves the
@@ -55,7 +55,7 @@ pub const EXTENTS_MAX: u64 = 1_500_000_000;
 /// RAM the index needs for this many extents, in bytes: an upper bound, checked by tests from 1 M entries up.
 pub fn memory_for(extents: u64, widths: Widths) -> u64 {
     const FIXED_BYTES: u64 = 3 << 20;
-    const ENTRY_BYTES: u64 = 21;
+    const ENTRY_BYTES: u64 = 24;
     // Header and directory word; what is in use by many extents is counted twice.
     const BUCKET_BYTES: u64 = 68;
     let least = (STRIPES as u64 * BUCKET_BYTES) << widths.implied_bits();
