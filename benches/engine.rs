@@ -10,7 +10,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use helios_engine::format::checksum::crc32c;
 use helios_engine::format::{Domain, Kind};
 use helios_engine::hash;
-use helios_engine::store::index::{Index, IndexKey, Secret, Slot};
+use helios_engine::store::index::{Index, IndexKey, Secret, Slot, Widths};
 
 fn hashing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hash");
@@ -59,7 +59,7 @@ fn checksums(criterion: &mut Criterion) {
 
 fn look_ups(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("index of 1 M");
-    let index = Index::new();
+    let index = Index::new(Widths::of(64 << 20, 1 << 14));
     let secret = Secret::derive(b"bench");
     let key = |number: u64| {
         let id = hash::content_id(&number.to_le_bytes());

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::api::Key;
 use super::footers;
-use super::index::{self, Index, IndexKey, Slot};
+use super::index::{self, Index, IndexKey, Slot, Widths};
 use super::recovery::Damage;
 use super::replay;
 use super::segments::{Places, SegmentState, SegmentTable, SegmentUse};
@@ -47,7 +47,7 @@ struct Sealed {
 struct Found {
     /// Copies that another one is preferred to. Where they lie may not be counted yet.
     died: Vec<Place>,
-    /// Extents that would not fit their segment: whoever wrote them was no Helios.
+    /// Extents in places that no log writes to: whoever wrote them was no Helios.
     beyond: Vec<Place>,
     damage: Vec<Damage>,
 }
@@ -58,6 +58,7 @@ pub(super) struct Loading {
     superblock: Superblock,
     segment_bytes: u64,
     secret: index::Secret,
+    widths: Widths,
     index: Index,
     usage: Usage,
     /// Offsets of the extents in each segment that are not to be known again, in order.
@@ -119,7 +120,8 @@ impl Loading {
             superblock: superblock.clone(),
             segment_bytes: places.segment_bytes(),
             secret: index::Secret::derive(&superblock.secret),
-            index: Index::with_room(known),
+            widths: places.widths(),
+            index: Index::with_room(places.widths(), known),
             usage,
             dead,
             sealed,
@@ -167,7 +169,8 @@ impl Loading {
                 offset: descriptor.offset.get(),
                 len: descriptor.stored_len.get(),
             };
-            if u64::from(place.offset) + u64::from(place.len) > self.segment_bytes {
+            let end = u64::from(place.offset) + u64::from(place.len);
+            if end > self.segment_bytes || !self.widths.can_hold(place.slot()) {
                 beyond.push(place);
                 continue;
             }
@@ -222,7 +225,7 @@ impl Loading {
         damage.extend(beyond.iter().map(|place| Damage {
             segment: place.segment,
             offset: place.offset.into(),
-            what: format!("an extent of {} bytes that does not fit the segment", place.len),
+            what: format!("an extent of {} bytes where none can be", place.len),
         }));
         Loaded {
             index: loading.index,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::cache::Cache;
 use super::checkpoint::{Contents, lifeless, store_checkpoint};
 use super::counters::Counters;
+use super::index::PENDING_PLACES_MAX;
 use super::log::{Log, LogEnd, Writer};
 use super::memory::MemoryLimit;
 use super::owner::{Access, Owner, Subject};
@@ -59,6 +60,7 @@ impl Default for OpenOptions {
 
 /// Slots of the pending table: batches between visible and durable.
 const PENDING_SLOTS: u32 = 4096;
+const _: () = assert!(PENDING_SLOTS <= PENDING_PLACES_MAX);
 /// Read requests that may wait for one reactor.
 const READ_REQUESTS_MAX: usize = 1024;
 

@@ -384,5 +384,6 @@ fn locate(shared: &Shared, key: &Key, index_key: &IndexKey, mut slot: Option<Slo
             }
         }
     }
-    unreachable!("an extent leaves the pending table once")
+    // An extent leaves the pending table once. So this is another one, whose key the index takes for the same.
+    Place::Nowhere
 }

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use zerocopy::little_endian::{U16, U32};
 
+use super::index::Widths;
 use crate::format::checkpoint::{self, SegmentRecord};
 use crate::format::superblock::Superblock;
 use crate::format::{LogId, SegmentId};
@@ -47,6 +48,11 @@ impl Places {
         );
         let unit = u64::from(self.first_unit) + u64::from(segment.0) * u64::from(self.segment_units);
         unit * UNIT_BYTES as u64 + byte
+    }
+
+    /// What the index needs to know of the geometry.
+    pub fn widths(&self) -> Widths {
+        Widths::of(self.segment_bytes(), self.segment_count)
     }
 
     /// Bytes of one segment.

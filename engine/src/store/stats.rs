@@ -211,7 +211,7 @@ impl Store {
             live_bytes: shared.usage.live().iter().map(|alive| alive.live_bytes).sum(),
             free: table.free_for_logs() as u64 * segment_bytes + room,
             extents_max,
-            index_bytes_max: index::memory_for(extents_max),
+            index_bytes_max: index::memory_for(extents_max, shared.places.widths()),
         }
     }
 

@@ -48,22 +48,24 @@ pub(super) unsafe trait Block {
     const ALIGN: usize = GRANULE_BYTES;
     /// Unused bytes behind each slab, for kinds that are read as if they were larger.
     const SLACK_BYTES: usize = 0;
-    /// A word that is free for the arena's use while the block is.
-    fn link(&self) -> &AtomicU32;
+    /// The name of another block that a free one keeps.
+    fn next(&self) -> Name;
+    /// Makes a free block keep a name.
+    fn set_next(&self, name: Name);
 }
 
-/// How many kinds of blocks there are.
-const KINDS: usize = 3;
+/// How many kinds of blocks there are: headers, and groups of each size.
+const KINDS: usize = 1 + GROUP_ENTRIES / GROUP_STEP;
 
 /// Entries a bucket can hold.
 pub(super) const BUCKET_ENTRIES: usize = 32;
 /// Entries of a whole group.
 pub(super) const GROUP_ENTRIES: usize = 8;
-/// Entries of half a group.
-pub(super) const HALF_ENTRIES: usize = GROUP_ENTRIES / 2;
+/// Groups have whole multiples of so many entries.
+pub(super) const GROUP_STEP: usize = 2;
 
-/// One entry: four words of key, three of slot and flags.
-pub(super) type EntryWords = [AtomicU32; 7];
+/// One entry (see `entry`), low half first.
+pub(super) type EntryWords = [AtomicU64; 2];
 
 /// Head of a bucket (see `bucket`): one cache line.
 #[repr(C)]
@@ -74,40 +76,34 @@ pub(super) struct Header {
     pub(super) prints: [AtomicU64; BUCKET_ENTRIES / 8], // byte per position, lowest first
 }
 
-/// Eight entries of a bucket.
+/// Some entries of a bucket: [`GROUP_ENTRIES`], or fewer in the bucket's last group.
 #[repr(C)]
-pub(super) struct Group([EntryWords; GROUP_ENTRIES]);
+pub(super) struct Group<const ENTRIES: usize>([EntryWords; ENTRIES]);
 
-/// The last entries of a bucket, when they are four or fewer over a multiple of eight.
-#[repr(C)]
-pub(super) struct Half([EntryWords; HALF_ENTRIES]);
-
-const _: () = assert!(size_of::<Header>() == 64 && size_of::<Group>() == 224 && size_of::<Half>() == 112);
-const _: () = assert!(size_of::<Half>().is_multiple_of(GRANULE_BYTES));
+const _: () = assert!(size_of::<Header>() == 64 && size_of::<EntryWords>() == GRANULE_BYTES);
+const _: () = assert!(GROUP_ENTRIES.is_multiple_of(GROUP_STEP));
 
 // SAFETY: 32-bit and 64-bit atomics without padding, aligned to 8.
 unsafe impl Block for Header {
     const KIND: usize = 0;
     const ALIGN: usize = 64;
-    fn link(&self) -> &AtomicU32 {
-        &self.groups[0]
+    fn next(&self) -> Name {
+        self.groups[0].load(Ordering::Relaxed)
+    }
+    fn set_next(&self, name: Name) {
+        self.groups[0].store(name, Ordering::Relaxed);
     }
 }
 
-// SAFETY: 32-bit atomics without padding, aligned to 4.
-unsafe impl Block for Group {
-    const KIND: usize = 1;
-    fn link(&self) -> &AtomicU32 {
-        &self.0[0][0]
+// SAFETY: 64-bit atomics without padding, aligned to 8.
+unsafe impl<const ENTRIES: usize> Block for Group<ENTRIES> {
+    const KIND: usize = ENTRIES / GROUP_STEP;
+    const SLACK_BYTES: usize = size_of::<Group<GROUP_ENTRIES>>() - size_of::<Self>();
+    fn next(&self) -> Name {
+        self.0[0][0].load(Ordering::Relaxed) as Name // `set_next` put it there
     }
-}
-
-// SAFETY: 32-bit atomics without padding, aligned to 4.
-unsafe impl Block for Half {
-    const KIND: usize = 2;
-    const SLACK_BYTES: usize = size_of::<Group>() - size_of::<Half>();
-    fn link(&self) -> &AtomicU32 {
-        &self.0[0][0]
+    fn set_next(&self, name: Name) {
+        self.0[0][0].store(name.into(), Ordering::Relaxed);
     }
 }
 
@@ -166,11 +162,11 @@ impl Arena {
         unsafe { &*self.address(name).cast::<T>() }
     }
 
-    /// The entry at a place below [`GROUP_ENTRIES`] of a group or half. A place a half does not have leads to
-    /// another half's entry: only a torn read asks for it.
+    /// The entry at a place below [`GROUP_ENTRIES`] of a group. A place that the group does not have leads to an entry
+    /// of another one of its size: only a torn read asks for it.
     #[inline]
     pub(super) fn entry(&self, name: Name, place: usize) -> &EntryWords {
-        &self.block::<Group>(name).0[place]
+        &self.block::<Group<GROUP_ENTRIES>>(name).0[place]
     }
 
     /// `count` words carved with [`carve_words`](Self::carve_words).
@@ -192,7 +188,7 @@ impl Arena {
         let list = &mut lists[T::KIND];
         if list.first != NONE {
             let name = list.first;
-            list.first = self.block::<T>(name).link().load(Ordering::Relaxed);
+            list.first = self.block::<T>(name).next();
             return name;
         }
         if (list.left as usize) < granules {
@@ -210,8 +206,30 @@ impl Arena {
     pub(super) fn free<T: Block>(&self, stripe: usize, name: Name) {
         let mut lists = self.shards[stripe % SHARDS].0.lock();
         let list = &mut lists[T::KIND];
-        self.block::<T>(name).link().store(list.first, Ordering::Relaxed);
+        self.block::<T>(name).set_next(list.first);
         list.first = name;
+    }
+
+    /// Takes a group of at least `entries` entries.
+    pub(super) fn allocate_group(&self, stripe: usize, entries: usize) -> Name {
+        match entries.next_multiple_of(GROUP_STEP) {
+            2 => self.allocate::<Group<2>>(stripe),
+            4 => self.allocate::<Group<4>>(stripe),
+            6 => self.allocate::<Group<6>>(stripe),
+            8 => self.allocate::<Group<8>>(stripe),
+            _ => unreachable!("no group has {entries} entries"),
+        }
+    }
+
+    /// Gives a group back that was taken for as many entries.
+    pub(super) fn free_group(&self, stripe: usize, entries: usize, name: Name) {
+        match entries.next_multiple_of(GROUP_STEP) {
+            2 => self.free::<Group<2>>(stripe, name),
+            4 => self.free::<Group<4>>(stripe, name),
+            6 => self.free::<Group<6>>(stripe, name),
+            8 => self.free::<Group<8>>(stripe, name),
+            _ => unreachable!("no group has {entries} entries"),
+        }
     }
 
     /// Takes `count` zeroed words for good.

@@ -1,24 +1,25 @@
 //! A bucket: up to 32 entries that share a stripe and the low bits of their spread.
 //!
 //! A header of one cache line holds what a look-up needs to choose an entry: version, identity, a one-byte print per
-//! entry, and the names of up to four groups of eight packed 28-byte entries. Groups come and go one at a time and
-//! the last may be a half, so that a bucket wastes three entries at most: 32 to 36 bytes per entry in all.
+//! entry, and the names of up to four groups of eight entries. Groups come and go one at a time, and the last is made
+//! as small as its entries allow, two by two, so that a bucket wastes one entry at most: about 20 bytes per entry in
+//! all in an index that has grown, up to 23 where all buckets were made at once and fill in step.
 //! Invariants: entries are packed at positions 0..count, and the count alone says which groups exist; everything is
 //! written under the stripe's lock and (flags apart) inside [`version::write`]. The identity says which keys a bucket
 //! holds; live buckets of a stripe partition its keys, so a consistent read of a bucket that covers a key is the
 //! truth about that key, whichever (stale) way led to it.
 //! Rejected: fixed 4 KiB pages split in halves (uniform keys fill all pages in step, and the average occupancy falls
-//! to half right after the splits: 58 bytes per entry); 64 entries and two header lines (measured: no smaller, and
-//! 105 to 180 ns per batched look-up among 10 M where this takes 72); structure of arrays within a group (three
-//! cache lines per entry instead of 1.4).
+//! to half right after the splits); 64 entries and two header lines (measured: no smaller, and 105 to 180 ns per batched
+//! look-up among 10 M where this took 72); one block per bucket that grows with it (while all buckets grow in step the
+//! blocks they have outgrown are of no use to anybody).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::arena::{
-    Arena, BUCKET_ENTRIES, EntryWords, GROUP_ENTRIES, Group, HALF_ENTRIES, Half, Header, NONE, Name, prefetch,
+    Arena, BUCKET_ENTRIES, EntryWords, GROUP_ENTRIES, GROUP_STEP, Header, NONE, Name, prefetch,
 };
-use super::key::IndexKey;
-use super::slot::{FLAGS, Flag, Slot};
+use super::entry::{Sought, is_up};
+use super::slot::Flag;
 use super::version;
 
 /// Which keys a bucket holds, and how many of them it has.
@@ -68,16 +69,15 @@ pub(super) enum Found {
     /// The bucket does not hold this key's part of the stripe.
     Elsewhere,
     Absent,
-    /// Position, and the words of slot and flags.
-    At(usize, [u32; 3]),
+    /// Position and entry.
+    At(usize, u128),
 }
 
 /// One entry on its way between buckets.
 #[derive(Clone, Copy)]
 pub(super) struct Item {
-    pub(super) key: IndexKey,
-    /// Slot and flags.
-    pub(super) slot: [u32; 3],
+    pub(super) print: u8,
+    pub(super) entry: u128,
 }
 
 /// A bucket in its arena. Reading needs a version check around it; changing needs the stripe's lock.
@@ -131,25 +131,25 @@ impl<'a> Bucket<'a> {
             .expect("positions below the count have a group")
     }
 
-    /// Positions whose print is the key's, as bits: few, mostly the right one or none.
+    /// Positions whose print is the one sought, as bits: few, mostly the right one or none.
     #[inline]
-    pub(super) fn candidates(&self, key: &IndexKey) -> Option<u32> {
+    pub(super) fn candidates(&self, sought: &Sought) -> Option<u32> {
         let identity = self.identity();
-        if !identity.covers(key.stripe(), key.spread()) {
+        if !identity.covers(sought.stripe, sought.spread) {
             return None;
         }
         let present = (1u64 << (identity.count() & 63)) - 1;
-        Some(matching(&self.header.prints, key.print()) & present as u32)
+        Some(matching(&self.header.prints, sought.print) & present as u32)
     }
 
-    /// Brings the first candidate's entry near.
+    /// Brings the candidates' entries near.
     #[inline]
-    pub(super) fn prefetch_entry(&self, candidates: u32) {
-        if candidates != 0
-            && let Some(entry) = self.entry(candidates.trailing_zeros() as usize)
-        {
-            prefetch(&entry[0]);
-            prefetch(&entry[entry.len() - 1]);
+    pub(super) fn prefetch_entries(&self, mut candidates: u32) {
+        while candidates != 0 {
+            if let Some(entry) = self.entry(candidates.trailing_zeros() as usize) {
+                prefetch(entry);
+            }
+            candidates &= candidates - 1;
         }
     }
 
@@ -158,22 +158,21 @@ impl<'a> Bucket<'a> {
     pub(super) fn prefetch_end(&self) {
         // Masked, since nothing is locked: a torn read prefetches in vain.
         if let Some(entry) = self.entry(self.identity().count() % BUCKET_ENTRIES) {
-            prefetch(&entry[0]);
-            prefetch(&entry[entry.len() - 1]);
+            prefetch(entry);
         }
     }
 
-    /// Which of the candidates has the whole key.
+    /// Which of the candidates has the key.
     #[inline]
-    pub(super) fn choose(&self, key: &IndexKey, mut candidates: u32) -> Found {
-        let wanted = key.words();
+    pub(super) fn choose(&self, sought: &Sought, mut candidates: u32) -> Found {
         while candidates != 0 {
             let position = candidates.trailing_zeros() as usize;
             candidates &= candidates - 1;
-            if let Some(entry) = self.entry(position)
-                && (0..4).all(|word| entry[word].load(Relaxed) == wanted[word])
-            {
-                return Found::At(position, [4, 5, 6].map(|word: usize| entry[word].load(Relaxed)));
+            if let Some(words) = self.entry(position) {
+                let entry = load(words);
+                if sought.is(entry) {
+                    return Found::At(position, entry);
+                }
             }
         }
         Found::Absent
@@ -181,9 +180,9 @@ impl<'a> Bucket<'a> {
 
     /// Looks for a key, without any check that no writer interferes.
     #[inline]
-    pub(super) fn find(&self, key: &IndexKey) -> Found {
-        self.candidates(key)
-            .map_or(Found::Elsewhere, |candidates| self.choose(key, candidates))
+    pub(super) fn find(&self, sought: &Sought) -> Found {
+        self.candidates(sought)
+            .map_or(Found::Elsewhere, |candidates| self.choose(sought, candidates))
     }
 
     /// All entries. Under the stripe's lock.
@@ -192,25 +191,25 @@ impl<'a> Bucket<'a> {
     }
 
     fn item(&self, position: usize) -> Item {
-        let entry = self.entry_held(position);
+        let prints = self.header.prints[position / 8].load(Relaxed);
         Item {
-            key: IndexKey::from_words([0, 1, 2, 3].map(|word: usize| entry[word].load(Relaxed))),
-            slot: [4, 5, 6].map(|word: usize| entry[word].load(Relaxed)),
+            print: (prints >> (position % 8 * 8)) as u8,
+            entry: load(self.entry_held(position)),
         }
     }
 
     /// Raises a flag: one word, so readers need no version to see it whole.
     pub(super) fn raise(&self, flag: Flag, position: usize) {
-        let word = &self.entry_held(position)[6];
+        let word = &self.entry_held(position)[0];
         word.store(word.load(Relaxed) | flag.bit(), Relaxed);
     }
 
     /// Lowers a flag of all entries; writes only where it is up.
     pub(super) fn lower(&self, flag: Flag) {
         for position in 0..self.identity().count() {
-            let word = &self.entry_held(position)[6];
+            let word = &self.entry_held(position)[0];
             let before = word.load(Relaxed);
-            if before & flag.bit() != 0 {
+            if is_up(before.into(), flag) {
                 word.store(before & !flag.bit(), Relaxed);
             }
         }
@@ -242,26 +241,19 @@ impl<'a> Bucket<'a> {
         let count = self.identity().count();
         assert!(count < BUCKET_ENTRIES, "a bucket is full");
         version::write(self.version(), || {
-            match count % GROUP_ENTRIES {
-                0 => self.set_group(count, self.new_group(stripe, false)),
-                HALF_ENTRIES => self.resize_group(stripe, count, true),
-                _ => {}
+            let held = count % GROUP_ENTRIES;
+            if held.is_multiple_of(GROUP_STEP) {
+                self.resize_group(stripe, count - held, held, held + 1);
             }
             self.put(count, item);
             self.set_count(count + 1);
         });
     }
 
-    /// Replaces the slot at a position; flags stay.
-    pub(super) fn set_slot(&self, position: usize, slot: Slot) {
-        let entry = self.entry_held(position);
-        let mut words = slot.pack();
-        words[2] |= entry[6].load(Relaxed) & FLAGS;
-        version::write(self.version(), || {
-            for (word, value) in entry[4..].iter().zip(words) {
-                word.store(value, Relaxed);
-            }
-        });
+    /// Replaces the entry at a position by another one of the same key.
+    pub(super) fn set(&self, position: usize, entry: u128) {
+        let words = self.entry_held(position);
+        version::write(self.version(), || store(words, entry));
     }
 
     /// Removes the entry at a position; the last one takes its place.
@@ -271,13 +263,9 @@ impl<'a> Bucket<'a> {
         version::write(self.version(), || {
             self.put(position, &item);
             self.set_count(last);
-            match last % GROUP_ENTRIES {
-                0 => {
-                    self.free_group(stripe, self.group(last), false);
-                    self.set_group(last, NONE);
-                }
-                HALF_ENTRIES => self.resize_group(stripe, last, false),
-                _ => {}
+            let held = last % GROUP_ENTRIES;
+            if held.is_multiple_of(GROUP_STEP) {
+                self.resize_group(stripe, last - held, held + 1, held);
             }
         });
     }
@@ -288,7 +276,8 @@ impl<'a> Bucket<'a> {
         version::write(self.version(), || {
             self.release_groups(stripe);
             for first in (0..items.len()).step_by(GROUP_ENTRIES) {
-                self.set_group(first, self.new_group(stripe, items.len() - first > HALF_ENTRIES));
+                let entries = (items.len() - first).min(GROUP_ENTRIES);
+                self.set_group(first, self.arena.allocate_group(stripe, entries));
             }
             for (position, item) in items.iter().enumerate() {
                 self.put(position, item);
@@ -312,59 +301,51 @@ impl<'a> Bucket<'a> {
         self.header.groups[position / GROUP_ENTRIES].store(name, Relaxed);
     }
 
-    fn new_group(&self, stripe: usize, whole: bool) -> Name {
-        if whole {
-            self.arena.allocate::<Group>(stripe)
-        } else {
-            self.arena.allocate::<Half>(stripe)
+    /// Makes a group of room for `before` entries one of room for `after`, either of which may be none. The entries
+    /// that both have room for stay.
+    fn resize_group(&self, stripe: usize, first: usize, before: usize, after: usize) {
+        let old = self.group(first);
+        let new = match after {
+            0 => NONE,
+            _ => self.arena.allocate_group(stripe, after),
+        };
+        for place in 0..before.min(after) {
+            store(self.arena.entry(new, place), load(self.arena.entry(old, place)));
         }
-    }
-
-    /// Moves the four entries before `position` from a half to a whole group or back.
-    fn resize_group(&self, stripe: usize, position: usize, whole: bool) {
-        let (old, new) = (self.group(position), self.new_group(stripe, whole));
-        for place in 0..HALF_ENTRIES {
-            for (to, from) in self
-                .arena
-                .entry(new, place)
-                .iter()
-                .zip(self.arena.entry(old, place))
-            {
-                to.store(from.load(Relaxed), Relaxed);
-            }
+        self.set_group(first, new);
+        if before > 0 {
+            self.arena.free_group(stripe, before, old);
         }
-        self.set_group(position, new);
-        self.free_group(stripe, old, !whole);
     }
 
     /// Gives all groups back, according to the count.
     fn release_groups(&self, stripe: usize) {
         let count = self.identity().count();
         for first in (0..count).step_by(GROUP_ENTRIES) {
-            self.free_group(stripe, self.group(first), count - first > HALF_ENTRIES);
-            self.set_group(first, NONE);
-        }
-    }
-
-    fn free_group(&self, stripe: usize, name: Name, whole: bool) {
-        if whole {
-            self.arena.free::<Group>(stripe, name);
-        } else {
-            self.arena.free::<Half>(stripe, name);
+            let entries = (count - first).min(GROUP_ENTRIES);
+            self.resize_group(stripe, first, entries, 0);
         }
     }
 
     fn put(&self, position: usize, item: &Item) {
-        let entry = self.entry_held(position);
-        let words = item.key.words().into_iter().chain(item.slot);
-        for (word, value) in entry.iter().zip(words) {
-            word.store(value, Relaxed);
-        }
+        store(self.entry_held(position), item.entry);
         let prints = &self.header.prints[position / 8];
         let shift = position % 8 * 8;
         let cleared = prints.load(Relaxed) & !(0xff << shift);
-        prints.store(cleared | u64::from(item.key.print()) << shift, Relaxed);
+        prints.store(cleared | u64::from(item.print) << shift, Relaxed);
     }
+}
+
+#[inline]
+fn load(words: &EntryWords) -> u128 {
+    let [low, high] = words;
+    u128::from(high.load(Relaxed)) << u64::BITS | u128::from(low.load(Relaxed))
+}
+
+fn store(words: &EntryWords, entry: u128) {
+    let [low, high] = words;
+    low.store(entry as u64, Relaxed); // the low half
+    high.store((entry >> u64::BITS) as u64, Relaxed);
 }
 
 /// Bit per position whose byte equals `print`: eight bytes at a time in plain integers, since the intrinsics for it

@@ -12,43 +12,75 @@ use crate::format::SegmentId;
 
 const KEYS: u32 = 600;
 
+/// Which slots are written.
+#[derive(Clone, Copy)]
+enum Slots {
+    /// Into entries that hold them in one word, in directories that begin with one bucket.
+    Narrow,
+    /// Into entries that hold them across both words.
+    Wide,
+}
+
 /// Keys of stripe 0, so that readers and writers meet in few buckets.
 fn key(number: u32) -> IndexKey {
-    IndexKey::from_words([number.wrapping_mul(0x9e37_79b9), 5, number & 1, 0])
+    let spread = number.wrapping_mul(0x9e37_79b9);
+    IndexKey::of(0, (number & 1) as u8, 5 << 32 | u128::from(spread))
 }
 
-/// A slot whose words all follow from key and write; half of them pending.
-fn slot(number: u32, write: u32) -> Slot {
-    let sum = number
-        .wrapping_mul(31)
-        .wrapping_add(write.wrapping_mul(0x85eb_ca6b));
-    if write.is_multiple_of(2) {
-        Slot::Stored {
-            segment: SegmentId(write),
-            offset: sum,
-            stored_len: sum >> 8,
-        }
-    } else {
-        Slot::Pending {
-            slot: write,
-            item: sum,
-            generation: (sum >> 16) as u16,
+impl Slots {
+    fn widths(self) -> Widths {
+        match self {
+            Slots::Narrow => Widths::of(64 << 20, 1 << 10),
+            Slots::Wide => Widths::of(64 << 20, u32::MAX),
         }
     }
-}
 
-/// Which write of this key the slot is, or `None` if it is none.
-fn write_of(number: u32, found: Slot) -> Option<u32> {
-    let write = match found {
-        Slot::Stored { segment, .. } => segment.0,
-        Slot::Pending { slot, .. } => slot,
-    };
-    (slot(number, write) == found).then_some(write)
+    /// A slot whose fields all follow from key and write; half of them pending.
+    fn slot(self, number: u32, write: u32) -> Slot {
+        let sum = number
+            .wrapping_mul(31)
+            .wrapping_add(write.wrapping_mul(0x85eb_ca6b));
+        let beyond = match self {
+            Slots::Narrow => 0,
+            Slots::Wide => sum << 10,
+        };
+        if write.is_multiple_of(2) {
+            // All bits of the write, and as much of the sum as there is room for.
+            Slot::Stored {
+                segment: SegmentId(write & 0x3ff | beyond),
+                offset: (write >> 10 & 0xfff) << 14 | sum & 0x3fff | 1,
+                stored_len: (write >> 22) << 5 | sum >> 27,
+            }
+        } else {
+            Slot::Pending {
+                slot: write & 0x3fff,
+                item: write >> 14 & 0xffff,
+                generation: sum as u16 & 0xfffc | (write >> 30) as u16,
+            }
+        }
+    }
+
+    /// Which write of this key the slot is, or `None` if it is none.
+    fn write_of(self, number: u32, found: Slot) -> Option<u32> {
+        let write = match found {
+            Slot::Stored {
+                segment,
+                offset,
+                stored_len,
+            } => segment.0 & 0x3ff | offset >> 14 << 10 | stored_len >> 5 << 22,
+            Slot::Pending {
+                slot,
+                item,
+                generation,
+            } => slot | item << 14 | u32::from(generation & 3) << 30,
+        };
+        (self.slot(number, write) == found).then_some(write)
+    }
 }
 
 /// Writers of the numbers that are `part` modulo 2: changes, removals and waves of growth that split and merge.
 /// Every eighth number is only ever overwritten, with rising writes.
-fn write(index: &Index, part: u32, seed: u64, stop: &AtomicBool) {
+fn write(index: &Index, slots: Slots, (part, seed): (u32, u64), stop: &AtomicBool) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut current: Vec<Option<u32>> = (0..KEYS)
         .map(|number| number.is_multiple_of(8).then_some(0))
@@ -65,17 +97,20 @@ fn write(index: &Index, part: u32, seed: u64, stop: &AtomicBool) {
         match *old {
             Some(was) if shrink => {
                 assert!(
-                    index.remove_if(&key(number), slot(number, was)),
+                    index.remove_if(&key(number), slots.slot(number, was)),
                     "{number} was there"
                 );
                 *old = None;
             }
             Some(was) => {
-                assert!(index.replace_if(&key(number), slot(number, was), slot(number, write)));
+                assert!(index.replace_if(&key(number), slots.slot(number, was), slots.slot(number, write)));
                 *old = Some(write);
             }
             None if !shrink => {
-                assert_eq!(index.insert_if_absent(&key(number), slot(number, write)), Ok(()));
+                assert_eq!(
+                    index.insert_if_absent(&key(number), slots.slot(number, write)),
+                    Ok(())
+                );
                 *old = Some(write);
             }
             None => {}
@@ -85,17 +120,25 @@ fn write(index: &Index, part: u32, seed: u64, stop: &AtomicBool) {
 
 /// Runs two writers beside `read` until it has been called for `reads` keys; `read` returns false to stop early.
 #[allow(clippy::disallowed_methods, reason = "the test is about threads")]
-fn against_writers(seed: u64, reads: u64, mut read: impl FnMut(&Index, &mut SmallRng) -> bool) -> Index {
+fn against_writers(
+    slots: Slots,
+    seed: u64,
+    reads: u64,
+    mut read: impl FnMut(&Index, &mut SmallRng) -> bool,
+) -> Index {
     println!("seed {seed}");
-    let index = Index::new();
+    let index = Index::new(slots.widths());
     for number in (0..KEYS).step_by(8) {
-        assert_eq!(index.insert_if_absent(&key(number), slot(number, 0)), Ok(()));
+        assert_eq!(
+            index.insert_if_absent(&key(number), slots.slot(number, 0)),
+            Ok(())
+        );
     }
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for part in 0..2 {
             let (index, stop) = (&index, &stop);
-            scope.spawn(move || write(index, part, seed * 2 + u64::from(part), stop));
+            scope.spawn(move || write(index, slots, (part, seed * 2 + u64::from(part)), stop));
         }
         let mut rng = SmallRng::seed_from_u64(!seed);
         let mut done = 0;
@@ -113,7 +156,7 @@ fn against_writers(seed: u64, reads: u64, mut read: impl FnMut(&Index, &mut Smal
 fn look_ups_see_whole_slots_in_order() {
     let mut seen = vec![0; KEYS as usize];
     let mut slots = Vec::new();
-    let index = against_writers(1, 20_000, |index, rng| {
+    let index = against_writers(Slots::Narrow, 1, 20_000, |index, rng| {
         let numbers: Vec<u32> = (0..40).map(|_| rng.random_range(0..KEYS)).collect();
         let keys: Vec<IndexKey> = numbers.iter().map(|number| key(*number)).collect();
         if rng.random() {
@@ -123,8 +166,11 @@ fn look_ups_see_whole_slots_in_order() {
             slots.extend(keys.iter().map(|key| index.get(key)));
         }
         for (number, found) in numbers.iter().zip(&slots) {
-            let write = found
-                .map(|slot| write_of(*number, slot).unwrap_or_else(|| panic!("{number}: torn {slot:?}")));
+            let write = found.map(|slot| {
+                Slots::Narrow
+                    .write_of(*number, slot)
+                    .unwrap_or_else(|| panic!("{number}: torn {slot:?}"))
+            });
             if number.is_multiple_of(8) {
                 let write = write.unwrap_or_else(|| panic!("{number} was lost"));
                 let last = &mut seen[*number as usize];
@@ -147,12 +193,15 @@ fn look_ups_see_whole_slots_in_order() {
 #[test]
 fn a_reader_without_the_version_check_is_caught() {
     let caught = AtomicU64::new(0);
-    against_writers(2, 2_000_000_000, |index, rng| {
+    against_writers(Slots::Wide, 2, 2_000_000_000, |index, rng| {
         let number = rng.random_range(0..KEYS / 8) * 8;
         let key = key(number);
-        let bucket = index.directories[0].bucket(&index.arena, key.spread());
-        let right = match bucket.find(&key) {
-            Found::At(_, words) => write_of(number, Slot::unpack(words)).is_some(),
+        let sought = index.widths.sought(&key);
+        let bucket = index.directories[0].bucket(&index.arena, sought.spread);
+        let right = match bucket.find(&sought) {
+            Found::At(_, entry) => Slots::Wide
+                .write_of(number, index.widths.slot_of(entry))
+                .is_some(),
             Found::Absent => false,
             Found::Elsewhere => true, // even the unchecked reader would look again
         };
@@ -169,13 +218,17 @@ fn a_reader_without_the_version_check_is_caught() {
 /// writers split and merge.
 #[test]
 fn iteration_yields_each_lasting_entry_once() {
-    against_writers(3, 3_000, |index, _| {
+    against_writers(Slots::Narrow, 3, 3_000, |index, _| {
         let mut lasting = vec![0; KEYS as usize];
         for entry in index.entries(0) {
             let number = (0..KEYS)
-                .find(|number| key(*number) == entry.key)
+                .find(|number| index.widths.known(&key(*number)) == entry.key)
                 .expect("a key of ours");
-            assert!(write_of(number, entry.slot).is_some(), "torn {:?}", entry.slot);
+            assert!(
+                Slots::Narrow.write_of(number, entry.slot).is_some(),
+                "torn {:?}",
+                entry.slot
+            );
             lasting[number as usize] += 1;
         }
         for (number, count) in lasting.iter().enumerate() {
@@ -191,7 +244,7 @@ fn iteration_yields_each_lasting_entry_once() {
 #[test]
 fn flags_survive_moves() {
     let mut raised = vec![false; KEYS as usize];
-    let index = against_writers(4, 200_000, |index, rng| {
+    let index = against_writers(Slots::Narrow, 4, 200_000, |index, rng| {
         let number = rng.random_range(0..KEYS / 8) * 8;
         let expected = if raised[number as usize] {
             Raised::Already

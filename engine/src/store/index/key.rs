@@ -18,6 +18,8 @@ pub const STRIPES: usize = 1024;
 const CONTEXT: &str = "helios 2026 index key";
 /// Kind, domain, id.
 const MESSAGE_BYTES: usize = 1 + 4 + 32;
+/// Bits of a key besides its stripe and its print.
+pub(super) const TAIL_BITS: u32 = u128::BITS - STRIPES.trailing_zeros() - u8::BITS;
 
 /// The key of the pseudo-random function, derived from a store's secret.
 #[derive(Clone)]
@@ -68,35 +70,25 @@ impl IndexKey {
         (self.high >> (64 - STRIPES.trailing_zeros())) as usize
     }
 
-    /// Bits that choose a bucket within the stripe, lowest first.
-    #[inline]
-    pub(super) fn spread(&self) -> u32 {
-        self.low as u32
-    }
-
-    /// Byte compared before the whole key is; shares no bit with the stripe or the spread.
+    /// Byte compared before the rest is; shares no bit with stripe and tail.
     #[inline]
     pub(super) fn print(&self) -> u8 {
         self.high as u8
     }
 
-    /// The key as an entry stores it.
+    /// All other bits, [`TAIL_BITS`] of them; the lowest choose a bucket within the stripe.
     #[inline]
-    pub(super) fn words(&self) -> [u32; 4] {
-        [
-            self.low as u32,
-            (self.low >> 32) as u32,
-            self.high as u32,
-            (self.high >> 32) as u32,
-        ]
+    pub(super) fn tail(&self) -> u128 {
+        let middle = (self.high << STRIPES.trailing_zeros()) >> (STRIPES.trailing_zeros() + u8::BITS);
+        u128::from(middle) << u64::BITS | u128::from(self.low)
     }
 
-    /// Inverse of [`words`](Self::words).
-    #[inline]
-    pub(super) fn from_words(words: [u32; 4]) -> IndexKey {
+    /// The key of these parts.
+    pub(super) fn of(stripe: usize, print: u8, tail: u128) -> IndexKey {
+        let stripe = (stripe as u64) << (u64::BITS - STRIPES.trailing_zeros());
         IndexKey {
-            low: u64::from(words[0]) | u64::from(words[1]) << 32,
-            high: u64::from(words[2]) | u64::from(words[3]) << 32,
+            high: stripe | ((tail >> u64::BITS) as u64) << u8::BITS | u64::from(print),
+            low: tail as u64, // the low half
         }
     }
 }

@@ -2,18 +2,19 @@
 //!
 //! Owns the map and its memory; knows no I/O. Four levels: `key` turns names into keyed pseudo-random bits; those
 //! choose one of [`STRIPES`] stripes (`stripe`: a directory for readers, a lock for writers), the directory leads to
-//! a bucket (`bucket`: up to 32 entries, 32 to 36 bytes each with all overhead), whose memory comes from `arena`.
+//! a bucket (`bucket`: up to 32 entries, 20 to 23 bytes each with all overhead), whose memory comes from `arena`. `entry`
+//! says how slot and key share 16 bytes, and what it means that not all of the key has room there.
 //!
 //! Invariants: look-ups take no lock and write no shared line (`version`); a writer locks one stripe and moves the
 //! entries of at most one bucket, however large the index; keys cannot be chosen to meet without the secret.
-//! Callers see keys, slots and flags only, so that a compact form (16 bytes per extent, hits confirmed against
-//! descriptors) can take this one's place.
+//! Callers see keys, slots and flags only.
 //!
 //! Rejected: `hashbrown` per stripe (55 bytes per entry with 32-byte keys; growth copies a table while a put waits),
 //! `dashmap` and kin (reader locks), partitioning by core (a hop per object).
 
 mod arena;
 mod bucket;
+mod entry;
 mod key;
 mod scan;
 mod slot;
@@ -22,6 +23,8 @@ mod version;
 
 #[cfg(test)]
 mod concurrency_tests;
+#[cfg(test)]
+mod entry_tests;
 #[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
@@ -32,10 +35,12 @@ mod version_tests;
 use std::sync::atomic::{self, AtomicBool, Ordering};
 
 use arena::Arena;
-use bucket::{Bucket, Found, Item};
+use bucket::{Bucket, Found};
+pub use entry::{KEY_BITS, PENDING_PLACES_MAX, Widths};
+use entry::{Sought, is_up};
 pub use key::{IndexKey, KeySet, STRIPES, Secret};
 pub use scan::Entries;
-pub use slot::{Entry, Flag, Raised, STORED_BYTES_MAX, Slot};
+pub use slot::{Entry, Flag, Raised, Slot};
 pub use stripe::Work;
 use stripe::{Directory, Gate, Writer};
 
@@ -48,42 +53,41 @@ const ATTEMPTS: usize = 64;
 pub const EXTENTS_MAX: u64 = 1_500_000_000;
 
 /// RAM the index needs for this many extents, in bytes: an upper bound, checked by tests from 1 M entries up.
-pub fn memory_for(extents: u64) -> u64 {
+pub fn memory_for(extents: u64, widths: Widths) -> u64 {
     const FIXED_BYTES: u64 = 3 << 20;
-    const ENTRY_BYTES: u64 = 36;
-    FIXED_BYTES + extents.saturating_mul(ENTRY_BYTES)
+    const ENTRY_BYTES: u64 = 24;
+    // Header and directory word; what is in use by many extents is counted twice.
+    const BUCKET_BYTES: u64 = 68;
+    let least = (STRIPES as u64 * BUCKET_BYTES) << widths.implied_bits();
+    FIXED_BYTES + least + extents.saturating_mul(ENTRY_BYTES)
 }
 
 /// The map of a store's extents. Share it by reference or `Arc`; every method may be called from any thread.
 pub struct Index {
+    widths: Widths,
     arena: Arena,
     directories: Box<[Directory]>,
     gates: Box<[Gate]>,
     born_marked: AtomicBool,
 }
 
-impl Default for Index {
-    fn default() -> Self {
-        Index::new()
-    }
-}
-
 impl Index {
     /// An empty index.
-    pub fn new() -> Index {
-        Index::with_room(0)
+    pub fn new(widths: Widths) -> Index {
+        Index::with_room(widths, 0)
     }
 
     /// An empty index whose buckets are made for about this many extents, so that filling it splits few of them.
-    pub fn with_room(extents: u64) -> Index {
+    pub fn with_room(widths: Widths, extents: u64) -> Index {
         let arena = Arena::new();
-        let depth = stripe::depth_for(extents / STRIPES as u64);
+        let depth = stripe::depth_for(extents / STRIPES as u64).max(widths.implied_bits());
         Index {
             directories: (0..STRIPES)
                 .map(|stripe| Directory::new(&arena, stripe, depth))
                 .collect(),
             gates: (0..STRIPES).map(|_| Gate::default()).collect(),
             arena,
+            widths,
             born_marked: AtomicBool::new(false),
         }
     }
@@ -91,14 +95,15 @@ impl Index {
     /// Brings near what a look-up of the key begins with; worth it where something else is to be done first.
     #[inline]
     pub fn prefetch(&self, key: &IndexKey) {
-        self.directories[key.stripe()].prefetch(&self.arena, key.spread());
+        let sought = self.widths.sought(key);
+        self.directories[sought.stripe].prefetch(&self.arena, sought.spread);
     }
 
     /// Where the extent's bytes are.
     #[inline]
     pub fn get(&self, key: &IndexKey) -> Option<Slot> {
-        match self.look(key) {
-            Found::At(_, slot) => Some(Slot::unpack(slot)),
+        match self.look(&self.widths.sought(key)) {
+            Found::At(_, entry) => Some(self.widths.slot_of(entry)),
             _ => None,
         }
     }
@@ -122,19 +127,20 @@ impl Index {
         }
         let mut steps = [Step::default(); BATCH];
         for key in keys {
-            self.directories[key.stripe()].prefetch(&self.arena, key.spread());
+            self.prefetch(key);
         }
         for (key, step) in keys.iter().zip(&mut steps) {
-            let bucket = self.directories[key.stripe()].bucket(&self.arena, key.spread());
+            let sought = self.widths.sought(key);
+            let bucket = self.directories[sought.stripe].bucket(&self.arena, sought.spread);
             bucket.prefetch();
             step.bucket = bucket.name();
         }
         for (key, step) in keys.iter().zip(&mut steps) {
             let bucket = Bucket::at(&self.arena, step.bucket);
             if let Some(version) = version::begin_read(bucket.version())
-                && let Some(candidates) = bucket.candidates(key)
+                && let Some(candidates) = bucket.candidates(&self.widths.sought(key))
             {
-                bucket.prefetch_entry(candidates);
+                bucket.prefetch_entries(candidates);
                 step.version = Some(version);
                 step.candidates = candidates;
             }
@@ -143,12 +149,12 @@ impl Index {
             let bucket = Bucket::at(&self.arena, step.bucket);
             let found = step.version.map(|seen| {
                 (
-                    bucket.choose(key, step.candidates),
+                    bucket.choose(&self.widths.sought(key), step.candidates),
                     version::unchanged(bucket.version(), seen),
                 )
             });
             slots.push(match found {
-                Some((Found::At(_, slot), true)) => Some(Slot::unpack(slot)),
+                Some((Found::At(_, entry), true)) => Some(self.widths.slot_of(entry)),
                 Some((Found::Absent, true)) => None,
                 _ => self.get(key),
             });
@@ -157,11 +163,12 @@ impl Index {
 
     /// Adds an entry, or says which slot the key has already.
     pub fn insert_if_absent(&self, key: &IndexKey, slot: Slot) -> Result<(), Slot> {
-        let mut writer = self.writer(key.stripe());
-        match writer.find(key) {
-            (_, Some((_, existing))) => Err(Slot::unpack(existing)),
+        let sought = self.widths.sought(key);
+        let mut writer = self.writer(sought.stripe);
+        match writer.find(&sought) {
+            (_, Some((_, existing))) => Err(self.widths.slot_of(existing)),
             (_, None) => {
-                writer.insert(&self.item(key, slot));
+                writer.insert(&sought, self.entry(&sought, slot));
                 Ok(())
             }
         }
@@ -185,10 +192,11 @@ impl Index {
         let mut buckets = [None; BATCH];
         for key in entries.iter().map(&key) {
             self.gates[key.stripe()].prefetch();
-            self.directories[key.stripe()].prefetch(&self.arena, key.spread());
+            self.prefetch(key);
         }
         for (key, bucket) in entries.iter().map(&key).zip(&mut buckets) {
-            let at = self.directories[key.stripe()].bucket(&self.arena, key.spread());
+            let sought = self.widths.sought(key);
+            let at = self.directories[sought.stripe].bucket(&self.arena, sought.spread);
             at.prefetch();
             *bucket = Some(at);
         }
@@ -197,14 +205,15 @@ impl Index {
 
     /// Sets the slot of a key, present or not; returns the one it had. Flags stay.
     pub fn upsert(&self, key: &IndexKey, slot: Slot) -> Option<Slot> {
-        let mut writer = self.writer(key.stripe());
-        match writer.find(key) {
+        let sought = self.widths.sought(key);
+        let mut writer = self.writer(sought.stripe);
+        match writer.find(&sought) {
             (bucket, Some((position, existing))) => {
-                bucket.set_slot(position, slot);
-                Some(Slot::unpack(existing))
+                bucket.set(position, self.widths.with_slot(existing, slot));
+                Some(self.widths.slot_of(existing))
             }
             (_, None) => {
-                writer.insert(&self.item(key, slot));
+                writer.insert(&sought, self.entry(&sought, slot));
                 None
             }
         }
@@ -222,25 +231,29 @@ impl Index {
         for entries in entries.chunks(BATCH) {
             self.approach(entries, |(key, _)| key);
             for (key, slot) in entries {
-                let mut writer = self.writer(key.stripe());
-                let (bucket, found) = writer.find(key);
-                let existing = found.map(|(position, words)| (position, Slot::unpack(words)));
-                match existing {
-                    None => writer.insert(&self.item(key, *slot)),
-                    Some((position, existing)) if wins(existing, *slot) => bucket.set_slot(position, *slot),
+                let sought = self.widths.sought(key);
+                let mut writer = self.writer(sought.stripe);
+                let (bucket, found) = writer.find(&sought);
+                let had = found.map(|(_, existing)| self.widths.slot_of(existing));
+                match found {
+                    None => writer.insert(&sought, self.entry(&sought, *slot)),
+                    Some((position, existing)) if had.is_some_and(|had| wins(had, *slot)) => {
+                        bucket.set(position, self.widths.with_slot(existing, *slot));
+                    }
                     Some(_) => {}
                 }
-                before.push(existing.map(|(_, existing)| existing));
+                before.push(had);
             }
         }
     }
 
     /// Sets the slot of a key if it is `expected` now. Flags stay.
     pub fn replace_if(&self, key: &IndexKey, expected: Slot, new: Slot) -> bool {
-        let writer = self.writer(key.stripe());
-        match writer.find(key) {
-            (bucket, Some((position, existing))) if Slot::unpack(existing) == expected => {
-                bucket.set_slot(position, new);
+        let sought = self.widths.sought(key);
+        let writer = self.writer(sought.stripe);
+        match writer.find(&sought) {
+            (bucket, Some((position, existing))) if self.widths.slot_of(existing) == expected => {
+                bucket.set(position, self.widths.with_slot(existing, new));
                 true
             }
             _ => false,
@@ -261,9 +274,10 @@ impl Index {
 
     /// Removes an entry if its slot is `expected` now.
     pub fn remove_if(&self, key: &IndexKey, expected: Slot) -> bool {
-        let mut writer = self.writer(key.stripe());
-        match writer.find(key) {
-            (bucket, Some((position, existing))) if Slot::unpack(existing) == expected => {
+        let sought = self.widths.sought(key);
+        let mut writer = self.writer(sought.stripe);
+        match writer.find(&sought) {
+            (bucket, Some((position, existing))) if self.widths.slot_of(existing) == expected => {
                 writer.remove(bucket, position);
                 true
             }
@@ -273,18 +287,19 @@ impl Index {
 
     /// Whether an entry's [`Flag::Marked`] is up; `None` without an entry.
     pub fn is_marked(&self, key: &IndexKey) -> Option<bool> {
-        match self.look(key) {
-            Found::At(_, slot) => Some(slot[2] & Flag::Marked.bit() != 0),
+        match self.look(&self.widths.sought(key)) {
+            Found::At(_, entry) => Some(is_up(entry, Flag::Marked)),
             _ => None,
         }
     }
 
     /// Removes an entry if its slot is `expected` now and its [`Flag::Marked`] is down.
     pub fn remove_unmarked(&self, key: &IndexKey, expected: Slot) -> bool {
-        let mut writer = self.writer(key.stripe());
-        match writer.find(key) {
-            (bucket, Some((position, slot)))
-                if slot[2] & Flag::Marked.bit() == 0 && Slot::unpack(slot) == expected =>
+        let sought = self.widths.sought(key);
+        let mut writer = self.writer(sought.stripe);
+        match writer.find(&sought) {
+            (bucket, Some((position, entry)))
+                if !is_up(entry, Flag::Marked) && self.widths.slot_of(entry) == expected =>
             {
                 writer.remove(bucket, position);
                 true
@@ -298,16 +313,17 @@ impl Index {
     /// # Errors
     /// The slot of the entry that is there, if it is marked.
     pub fn insert_or_take_over(&self, key: &IndexKey, slot: Slot) -> Result<Option<Slot>, Slot> {
-        let mut writer = self.writer(key.stripe());
-        match writer.find(key) {
-            (_, Some((_, existing))) if existing[2] & Flag::Marked.bit() != 0 => Err(Slot::unpack(existing)),
+        let sought = self.widths.sought(key);
+        let mut writer = self.writer(sought.stripe);
+        match writer.find(&sought) {
+            (_, Some((_, existing))) if is_up(existing, Flag::Marked) => Err(self.widths.slot_of(existing)),
             (bucket, Some((position, existing))) => {
-                bucket.set_slot(position, slot);
+                bucket.set(position, self.widths.with_slot(existing, slot));
                 bucket.raise(Flag::Marked, position);
-                Ok(Some(Slot::unpack(existing)))
+                Ok(Some(self.widths.slot_of(existing)))
             }
             (_, None) => {
-                writer.insert(&self.item(key, slot));
+                writer.insert(&sought, self.entry(&sought, slot));
                 Ok(None)
             }
         }
@@ -315,15 +331,16 @@ impl Index {
 
     /// Raises a flag of an entry. Tests before it sets: an entry whose flag is up costs a look-up and no write.
     pub fn raise(&self, key: &IndexKey, flag: Flag) -> Raised {
-        match self.look(key) {
-            Found::At(_, slot) if slot[2] & flag.bit() != 0 => return Raised::Already,
+        let sought = self.widths.sought(key);
+        match self.look(&sought) {
+            Found::At(_, entry) if is_up(entry, flag) => return Raised::Already,
             Found::At(..) => {}
             _ => return Raised::Absent,
         }
-        let writer = self.writer(key.stripe());
-        match writer.find(key) {
+        let writer = self.writer(sought.stripe);
+        match writer.find(&sought) {
             (_, None) => Raised::Absent,
-            (_, Some((_, slot))) if slot[2] & flag.bit() != 0 => Raised::Already,
+            (_, Some((_, entry))) if is_up(entry, flag) => Raised::Already,
             (bucket, Some((position, _))) => {
                 bucket.raise(flag, position);
                 Raised::Now
@@ -352,13 +369,6 @@ impl Index {
     /// is yielded exactly once, one that comes or goes meanwhile at most once.
     pub fn entries(&self, stripe: usize) -> Entries<'_> {
         Entries::new(self, stripe)
-    }
-
-    /// Removes everything; memory is kept for reuse. Each stripe empties at once, the index stripe by stripe.
-    pub fn clear(&self) {
-        for stripe in 0..STRIPES {
-            self.writer(stripe).clear();
-        }
     }
 
     /// Number of entries. Adds up all stripes: for reports, not for hot paths.
@@ -391,12 +401,12 @@ impl Index {
 
     /// What the index holds of a key at one moment during the call; never `Elsewhere`.
     #[inline]
-    fn look(&self, key: &IndexKey) -> Found {
-        let directory = &self.directories[key.stripe()];
+    fn look(&self, sought: &Sought) -> Found {
+        let directory = &self.directories[sought.stripe];
         for _ in 0..ATTEMPTS {
-            let bucket = directory.bucket(&self.arena, key.spread());
+            let bucket = directory.bucket(&self.arena, sought.spread);
             if let Some(seen) = version::begin_read(bucket.version()) {
-                let found = bucket.find(key);
+                let found = bucket.find(sought);
                 if version::unchanged(bucket.version(), seen) && found != Found::Elsewhere {
                     return found;
                 }
@@ -404,26 +414,24 @@ impl Index {
             std::hint::spin_loop();
         }
         // A writer was preempted in the middle of a change, or writes without end: wait for it.
-        let writer = self.writer(key.stripe());
-        writer.bucket(key.spread()).find(key)
+        let writer = self.writer(sought.stripe);
+        writer.bucket(sought.spread).find(sought)
     }
 
-    fn item(&self, key: &IndexKey, slot: Slot) -> Item {
-        let mut words = slot.pack();
-        if self.born_marked.load(Ordering::Acquire) {
-            words[2] |= Flag::Marked.bit();
-        }
-        Item {
-            key: *key,
-            slot: words,
-        }
+    /// A new entry.
+    fn entry(&self, sought: &Sought, slot: Slot) -> u128 {
+        let born = match self.born_marked.load(Ordering::Acquire) {
+            true => Flag::Marked.bit(),
+            false => 0,
+        };
+        self.widths.entry(sought, slot) | u128::from(born)
     }
 
     fn writer(&self, stripe: usize) -> Writer<'_> {
         Writer::lock(
             &self.arena,
-            &self.directories[stripe],
-            &self.gates[stripe],
+            (&self.directories[stripe], &self.gates[stripe]),
+            self.widths,
             stripe,
         )
     }

@@ -6,7 +6,9 @@
 
 use super::Index;
 use super::bucket::Item;
-use super::slot::{Entry, Flag, Slot};
+use super::entry::is_up;
+use super::key::IndexKey;
+use super::slot::{Entry, Flag};
 use super::stripe::after;
 
 /// Iterator over the entries of one stripe; see [`Index::entries`].
@@ -32,21 +34,19 @@ impl<'a> Entries<'a> {
     fn read(&mut self, spread: u32) {
         let writer = self.index.writer(self.stripe);
         let bucket = writer.bucket(spread);
-        let from = spread.reverse_bits();
+        let (from, prefix) = (spread.reverse_bits(), bucket.identity().prefix());
+        let widths = self.index.widths;
         let wanted = bucket
             .items()
-            .filter(|item| item.key.spread().reverse_bits() >= from);
-        self.found.extend(wanted.map(|item| entry(&item)));
+            .filter(|item| widths.spread_of(item.entry, prefix).reverse_bits() >= from);
+        let stripe = self.stripe;
+        self.found.extend(wanted.map(|Item { print, entry }| Entry {
+            key: IndexKey::of(stripe, print, widths.tail_of(entry, prefix)),
+            slot: widths.slot_of(entry),
+            marked: is_up(entry, Flag::Marked),
+            shared: is_up(entry, Flag::Shared),
+        }));
         self.next = after(bucket.identity());
-    }
-}
-
-fn entry(item: &Item) -> Entry {
-    Entry {
-        key: item.key,
-        slot: Slot::unpack(item.slot),
-        marked: item.slot[2] & Flag::Marked.bit() != 0,
-        shared: item.slot[2] & Flag::Shared.bit() != 0,
     }
 }
 

@@ -1,19 +1,8 @@
-//! What the index says about an extent, and its three-word form inside an entry.
-//!
-//! Invariant: packing loses nothing, and unpacking accepts any words: a torn read yields some slot, which the
-//! version check then discards.
+//! What the index says about an extent. How that is packed into an entry: `entry`.
 
 use crate::format::SegmentId;
-use crate::limits::EXTENT_BYTES_MAX;
 
 use super::key::IndexKey;
-
-/// Longest stored form of an extent the index can describe, in bytes.
-pub const STORED_BYTES_MAX: u32 = (1 << 24) - 1;
-
-const PENDING: u32 = 1 << 31;
-/// Bits of the third word that belong to the entry, not to its slot.
-pub(super) const FLAGS: u32 = Flag::Marked.bit() | Flag::Shared.bit();
 
 /// Where an extent's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,7 +13,7 @@ pub enum Slot {
         segment: SegmentId,
         /// First byte within the segment.
         offset: u32,
-        /// Bytes there (after compression and encryption), at most [`STORED_BYTES_MAX`].
+        /// Bytes there (after compression and encryption).
         stored_len: u32,
     },
     /// Still in memory, on its way to a device. A reader may see this slightly late: it must check the generation
@@ -39,44 +28,6 @@ pub enum Slot {
     },
 }
 
-impl Slot {
-    #[inline]
-    pub(super) fn pack(self) -> [u32; 3] {
-        match self {
-            Slot::Stored {
-                segment,
-                offset,
-                stored_len,
-            } => {
-                assert!(stored_len <= STORED_BYTES_MAX, "an extent of {stored_len} bytes");
-                [segment.0, offset, stored_len]
-            }
-            Slot::Pending {
-                slot,
-                item,
-                generation,
-            } => [slot, item, PENDING | u32::from(generation)],
-        }
-    }
-
-    #[inline]
-    pub(super) fn unpack(words: [u32; 3]) -> Slot {
-        if words[2] & PENDING == 0 {
-            Slot::Stored {
-                segment: SegmentId(words[0]),
-                offset: words[1],
-                stored_len: words[2] & STORED_BYTES_MAX,
-            }
-        } else {
-            Slot::Pending {
-                slot: words[0],
-                item: words[1],
-                generation: words[2] as u16, // the low half, where pack put it
-            }
-        }
-    }
-}
-
 /// One bit kept beside each entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flag {
@@ -87,12 +38,12 @@ pub enum Flag {
 }
 
 impl Flag {
-    /// Its bit in the third word of an entry's slot.
+    /// Its bit in the low word of an entry.
     #[inline]
-    pub(super) const fn bit(self) -> u32 {
+    pub(super) const fn bit(self) -> u64 {
         match self {
-            Flag::Marked => 1 << 30,
-            Flag::Shared => 1 << 29,
+            Flag::Marked => 1,
+            Flag::Shared => 2,
         }
     }
 }
@@ -111,7 +62,7 @@ pub enum Raised {
 /// One entry, as iteration yields it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Its key.
+    /// Its key as far as the index knows it: to the index it stands for the key, to nobody else.
     pub key: IndexKey,
     /// Where its bytes are.
     pub slot: Slot,
@@ -120,6 +71,3 @@ pub struct Entry {
     /// Whether [`Flag::Shared`] is up.
     pub shared: bool,
 }
-
-const _: () = assert!(EXTENT_BYTES_MAX < STORED_BYTES_MAX as usize / 2);
-const _: () = assert!(FLAGS & (PENDING | STORED_BYTES_MAX) == 0);

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::arena::{Arena, BUCKET_ENTRIES, NONE, Name, prefetch};
 use super::bucket::{Bucket, Found, Identity, Item};
-use super::key::IndexKey;
+use super::entry::{Sought, Widths};
 
 /// Depth of a directory that has only its first segment.
 const DEPTH_MIN: u32 = 4;
@@ -164,16 +164,23 @@ pub(super) struct Writer<'a> {
     arena: &'a Arena,
     directory: &'a Directory,
     gate: &'a Gate,
+    widths: Widths,
     stripe: usize,
     work: MutexGuard<'a, Work>,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn lock(arena: &'a Arena, directory: &'a Directory, gate: &'a Gate, stripe: usize) -> Self {
+    pub(super) fn lock(
+        arena: &'a Arena,
+        (directory, gate): (&'a Directory, &'a Gate),
+        widths: Widths,
+        stripe: usize,
+    ) -> Self {
         Writer {
             arena,
             directory,
             gate,
+            widths,
             stripe,
             work: gate.lock.lock(),
         }
@@ -193,24 +200,25 @@ impl<'a> Writer<'a> {
         bucket
     }
 
-    /// Position and slot of a key, with its bucket.
-    pub(super) fn find(&self, key: &IndexKey) -> (Bucket<'a>, Option<(usize, [u32; 3])>) {
-        let bucket = self.bucket(key.spread());
-        match bucket.find(key) {
-            Found::At(position, slot) => (bucket, Some((position, slot))),
+    /// Position and entry of a key, with its bucket.
+    pub(super) fn find(&self, sought: &Sought) -> (Bucket<'a>, Option<(usize, u128)>) {
+        let bucket = self.bucket(sought.spread);
+        match bucket.find(sought) {
+            Found::At(position, entry) => (bucket, Some((position, entry))),
             Found::Absent => (bucket, None),
             Found::Elsewhere => unreachable!("bucket() checked the identity"),
         }
     }
 
-    /// Adds an entry whose key is not there.
-    pub(super) fn insert(&mut self, item: &Item) {
-        let mut bucket = self.bucket(item.key.spread());
+    /// Adds an entry for a key that has none.
+    pub(super) fn insert(&mut self, sought: &Sought, entry: u128) {
+        let mut bucket = self.bucket(sought.spread);
         while bucket.identity().count() == BUCKET_ENTRIES {
             self.split(bucket);
-            bucket = self.bucket(item.key.spread());
+            bucket = self.bucket(sought.spread);
         }
-        bucket.push(self.stripe, item);
+        let print = sought.print;
+        bucket.push(self.stripe, &Item { print, entry });
         self.gate.entries.store(self.gate.entries() + 1, Relaxed);
     }
 
@@ -223,23 +231,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Removes everything. The directory keeps its size.
-    pub(super) fn clear(&mut self) {
-        let mut spread = Some(0);
-        while let Some(at) = spread {
-            let bucket = self.bucket(at);
-            spread = after(bucket.identity());
-            if at != 0 {
-                bucket.destroy(self.stripe);
-            }
-        }
-        let first = Bucket::at(self.arena, self.directory.word(self.arena, 0).load(Relaxed));
-        let all = Identity::new(self.stripe, 0, 0);
-        first.refill(self.stripe, all, &[]);
-        self.directory.lead(self.arena, all, first.name(), &mut self.work);
-        self.gate.entries.store(0, Relaxed);
-    }
-
     fn split(&mut self, bucket: Bucket<'a>) {
         let old = bucket.identity();
         if old.depth() == self.directory.depth() {
@@ -249,7 +240,7 @@ impl<'a> Writer<'a> {
         let mut up = Vec::with_capacity(BUCKET_ENTRIES);
         let mut stay = Vec::with_capacity(BUCKET_ENTRIES);
         for item in bucket.items() {
-            let half = if item.key.spread() & bit != 0 {
+            let half = if self.widths.spread_of(item.entry, old.prefix()) & bit != 0 {
                 &mut up
             } else {
                 &mut stay
@@ -271,7 +262,8 @@ impl<'a> Writer<'a> {
 
     fn merge(&mut self, bucket: Bucket<'a>) {
         let identity = bucket.identity();
-        if identity.depth() == 0 {
+        // Entries do not hold the bits that the least depth implies.
+        if identity.depth() == self.widths.implied_bits() {
             return;
         }
         let bit = 1 << (identity.depth() - 1);
