@@ -16,8 +16,13 @@ pub fn is_wanted(section: &str) -> bool {
     words.peek().is_none() || words.any(|word| section.contains(word.as_str()))
 }
 
-/// What the figures were measured on.
+/// Says what the figures were measured on.
 pub fn machine() {
+    println!("machine: {}", machine_line());
+}
+
+/// What the figures are measured on: processor, kernel, load.
+pub fn machine_line() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         cpu.lines()
@@ -36,12 +41,12 @@ pub fn machine() {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    println!(
-        "machine: {} x{cores} ({simd}), Linux {}, load {}",
+    format!(
+        "{} x{cores} ({simd}), Linux {}, load {}",
         field("model name"),
         kernel.trim(),
         load.trim()
-    );
+    )
 }
 
 /// A section's heading: question, ceiling, prediction.

@@ -7,11 +7,15 @@ use helios_engine::trees::{CommitOptions, Trees, WorkingOptions, WorkingTree};
 
 use crate::sandbox::{content, time};
 
-const DIRECTORIES: u64 = 40;
-const FILES: u64 = 50;
-const BYTES: usize = 4096;
+/// Directories of the tree.
+pub const DIRECTORIES: u64 = 40;
+/// Files in each of them.
+pub const FILES: u64 = 50;
+/// Bytes of each file.
+pub const BYTES: usize = 4096;
 
-fn path(number: u64) -> String {
+/// Where the file with this number lies.
+pub fn path(number: u64) -> String {
     format!(
         "directory-{:02}/file-{:03}",
         number % DIRECTORIES,
