@@ -12,9 +12,14 @@ const BLOCK_BYTES: u64 = 512;
 
 /// Bytes that a file or a directory with all that is below it takes on the disk, each hard link once.
 pub fn space(path: &Path) -> Outcome<u64> {
+    space_of(&[path])
+}
+
+/// The same for several together: what they share counts once.
+pub fn space_of(paths: &[&Path]) -> Outcome<u64> {
     let mut seen = HashSet::new();
     let mut bytes = 0;
-    let mut pending = vec![path.to_owned()];
+    let mut pending: Vec<_> = paths.iter().map(|path| path.to_path_buf()).collect();
     while let Some(next) = pending.pop() {
         let metadata = fs::symlink_metadata(&next)?;
         if seen.insert((metadata.dev(), metadata.ino())) {

@@ -72,6 +72,11 @@ impl Repository {
         Ok(fs::write(path, known + &config)?)
     }
 
+    /// Where its files lie.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// A git command in the first working tree.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = child::command("git", &self.home);

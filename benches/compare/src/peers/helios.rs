@@ -1,17 +1,20 @@
 //! Helios itself: in process through its library, and its program for whole directories.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
 use helios_engine::device::Address;
+use helios_engine::format::Domain;
 use helios_engine::objects::{Durability, PutOptions};
 use helios_engine::store::{CreateOptions, Store};
-use helios_engine::trees::WorkingTree;
+use helios_engine::trees::{CommitOptions, ExpectHead, Trees, WorkingOptions, WorkingTree};
 
 use super::{Content, Objects, Stepper};
-use crate::measure::{Class, Outcome, child};
+use crate::measure::{Class, Outcome, child, disk};
 use crate::sandbox::Sandbox;
+use crate::workloads::forks::Forker;
 
 /// Memory for cached extents where a store is opened in process, unless a row says otherwise.
 pub const CACHE_BYTES: u64 = 64 << 20;
@@ -58,6 +61,101 @@ impl Stepper for Steps {
 impl Drop for Steps {
     fn drop(&mut self) {
         drop(self.tree.take());
+        // What cannot be closed is thrown away with the sandbox.
+        let _ = self.store.clone().close();
+    }
+}
+
+/// A tree, and working trees that are forks of it.
+pub struct Forks {
+    store: Store,
+    path: PathBuf,
+    trees: Trees,
+    /// The tree, and its forks by their numbers; gone before the store closes.
+    base: Option<WorkingTree>,
+    forks: HashMap<u64, WorkingTree>,
+    durability: Class,
+}
+
+impl Forks {
+    /// A store with these files committed.
+    pub fn new(path: &Path, class: Class, files: impl Iterator<Item = (String, Vec<u8>)>) -> Outcome<Forks> {
+        disk::remove(path)?;
+        let options = CreateOptions {
+            size: 16 << 30,
+            ..CreateOptions::default()
+        };
+        Store::create(&Address::Path(path.to_owned()), &options)?;
+        let store = crate::sandbox::open(path, 1, CACHE_BYTES);
+        let trees = Trees::new(store.clone(), Domain(0));
+        let mut base = trees.open_new("main", WorkingOptions::default())?;
+        store.block_on(async {
+            for (path, bytes) in files {
+                if let Some((directory, _)) = path.rsplit_once('/') {
+                    base.create_directories(directory).await?;
+                }
+                base.write(&path, bytes).await?;
+            }
+            base.commit("first").await
+        })?;
+        Ok(Forks {
+            store,
+            path: path.to_owned(),
+            trees,
+            base: Some(base),
+            forks: HashMap::new(),
+            durability: class,
+        })
+    }
+}
+
+impl Forker for Forks {
+    fn fork(&mut self, number: u64) -> Outcome {
+        let base = self.base.as_ref().ok_or("there until it is dropped")?;
+        let fork = self.store.block_on(base.fork(&format!("agent-{number}")))?;
+        self.forks.insert(number, fork);
+        Ok(())
+    }
+
+    fn work(&mut self, number: u64, edits: &[(String, Vec<u8>)]) -> Outcome {
+        let tree = self.forks.get_mut(&number).ok_or("no such fork")?;
+        let options = CommitOptions {
+            durable: self.durability == Class::Durable,
+            message: "step".into(),
+            ..CommitOptions::default()
+        };
+        self.store.block_on(async {
+            for (path, bytes) in edits {
+                tree.write(path, bytes.clone()).await?;
+            }
+            tree.commit_with(&options).await
+        })?;
+        Ok(())
+    }
+
+    fn delete(&mut self) -> Outcome {
+        for (number, tree) in std::mem::take(&mut self.forks) {
+            drop(tree);
+            let name = format!("agent-{number}");
+            let ack = self
+                .store
+                .block_on(self.trees.delete_branch(&name, ExpectHead::Any))?;
+            if self.durability == Class::Durable {
+                self.store.block_on(ack.durable())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn space(&self) -> Outcome<u64> {
+        disk::space(&self.path)
+    }
+}
+
+impl Drop for Forks {
+    fn drop(&mut self) {
+        self.forks.clear();
+        drop(self.base.take());
         // What cannot be closed is thrown away with the sandbox.
         let _ = self.store.clone().close();
     }

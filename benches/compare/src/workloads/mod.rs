@@ -1,6 +1,7 @@
 //! What is done, one file each. Everything is made from the seed.
 
 pub mod directory;
+pub mod forks;
 pub mod objects;
 pub mod raw;
 pub mod steps;
@@ -23,9 +24,10 @@ pub struct Workload {
 }
 
 /// All workloads, in the order in which they run.
-pub const ALL: [Workload; 4] = [
+pub const ALL: [Workload; 5] = [
     raw::WORKLOAD,
     steps::WORKLOAD,
+    forks::WORKLOAD,
     objects::WORKLOAD,
     directory::WORKLOAD,
 ];
