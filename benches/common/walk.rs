@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Walks a directory and stats every entry, depth first on one thread; the number of files.
-fn walk(directory: &Path) -> u64 {
+pub fn walk(directory: &Path) -> u64 {
     let mut files = 0;
     let mut pending = vec![directory.to_owned()];
     while let Some(next) = pending.pop() {

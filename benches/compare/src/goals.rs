@@ -18,8 +18,6 @@ pub enum Target {
     TimesBetter(&'static str, f64),
     /// So much of a ceiling is reached.
     OfCeiling(&'static str, f64),
-    /// So much of the lowest ceiling is reached.
-    OfLowestCeiling(f64),
 }
 
 /// A goal.
@@ -107,11 +105,6 @@ impl Goal {
                 let ratio = against(ceiling)?;
                 Ok((ratio >= part, format!("{ratio:.2} of it")))
             }
-            Target::OfLowestCeiling(part) => {
-                let ratio = helios.of_ceiling.ok_or("no ceiling was measured")?;
-                let ceiling = helios.ceiling.as_deref().unwrap_or_default();
-                Ok((ratio >= part, format!("{ratio:.2} of {ceiling}")))
-            }
         }
     }
 
@@ -126,7 +119,6 @@ impl Goal {
             Target::MedianBelow(limit) => format!("median below {}", unit.show(limit)),
             Target::TimesBetter(peer, times) => format!("at least {times}x better than {peer}"),
             Target::OfCeiling(ceiling, part) => format!("at least {part:.2} of {ceiling}"),
-            Target::OfLowestCeiling(part) => format!("at least {part:.2} of the lowest ceiling"),
         };
         format!(
             "{}: {}, {}, {}: {asked}",

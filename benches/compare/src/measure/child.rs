@@ -5,14 +5,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use super::counters::memory_peak;
 use super::{Outcome, Problem};
-use crate::sandbox::{pause, time};
-
-/// Time between two looks at the memory of a program.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+use crate::sandbox::time;
 
 /// A program that is there, or why it is not.
 pub fn find(program: &str) -> Result<PathBuf, String> {
@@ -51,36 +46,6 @@ pub fn run(command: &mut Command) -> Outcome<u64> {
     let (ns, output) = time(|| command.output());
     check(command, output?)?;
     Ok(ns)
-}
-
-/// The same, and the most memory that the program held, in bytes. Programs that it starts are not counted.
-pub fn run_watched(command: &mut Command) -> Outcome<(u64, u64)> {
-    let (ns, ended) = time(|| -> Outcome<_> {
-        let mut child = command.stderr(Stdio::null()).spawn()?;
-        let mut peak = 0;
-        let status = loop {
-            // The kernel keeps the highest value itself: only what is new since the last look is missed.
-            peak = peak.max(memory_peak(&child.id().to_string()).unwrap_or(0));
-            match child.try_wait()? {
-                Some(status) => break status,
-                None => pause(LOOK_EVERY),
-            }
-        };
-        Ok((status, peak))
-    });
-    let (status, peak) = ended?;
-    if !status.success() {
-        return Err(format!("{} ended with {status}", name(command)).into());
-    }
-    Ok((ns, peak))
-}
-
-/// Runs a command to its end and answers what it printed.
-pub fn output(command: &mut Command) -> Outcome<String> {
-    let output = command.stdout(Stdio::piped()).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    check(command, output)?;
-    Ok(text)
 }
 
 fn check(command: &Command, output: std::process::Output) -> Outcome {

@@ -86,7 +86,7 @@ impl<'a> Contest<'a> {
         }
     }
 
-    /// Sets a subject up and lets it take part. `Ok(None)` is for what this machine does not have: see [`Contest::skip`].
+    /// Sets a subject up and lets it take part.
     pub fn enter(&mut self, who: Who, set_up: impl FnOnce() -> Outcome<Turn<'a>>) {
         let turn = guarded(set_up).map_err(|why| RowResult::Failed { why });
         self.entries.push(Entry {
@@ -103,19 +103,6 @@ impl<'a> Contest<'a> {
             turn: Err(RowResult::Skipped { why: why.into() }),
             rounds: Vec::new(),
         });
-    }
-
-    /// Lets a subject take part, if what it needs is there.
-    pub fn enter_if(
-        &mut self,
-        available: Result<(), String>,
-        who: Who,
-        set_up: impl FnOnce() -> Outcome<Turn<'a>>,
-    ) {
-        match available {
-            Ok(()) => self.enter(who, set_up),
-            Err(why) => self.skip(who, why),
-        }
     }
 
     /// Runs all rounds.

@@ -44,11 +44,3 @@ impl Device {
         Ok(sectors.parse::<u64>()? * SECTOR_BYTES)
     }
 }
-
-/// Highest resident memory of this process so far, in bytes.
-pub fn memory_peak(process: &str) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib * 1024)
-}

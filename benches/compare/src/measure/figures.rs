@@ -107,11 +107,6 @@ impl Round {
         self.record(quantity, rate as u64);
     }
 
-    /// Adds all samples of a distribution.
-    pub fn record_all(&mut self, quantity: Quantity, values: &Histogram<u64>) {
-        self.of(quantity).add(values).expect("histograms grow");
-    }
-
     /// What was recorded.
     pub fn into_samples(self) -> Vec<(Quantity, Histogram<u64>)> {
         self.0

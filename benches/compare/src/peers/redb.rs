@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use helios_engine::hash;
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::{Content, Objects, Stepper};
 use crate::measure::{Class, Outcome};

@@ -22,21 +22,21 @@ pub fn fill_in(rows: &mut [Row]) {
         if row.figures().is_none() {
             continue;
         }
+        let this = row.clone();
         let comparable = |role: Role| {
-            let row = row.clone();
-            others
+            let same = others
                 .iter()
-                .filter(move |other| other.role == role && row.is_comparable(other))
-                .filter(|other| other.figures().is_some())
+                .filter(|other| other.figures().is_some() && this.is_comparable(other));
+            same.filter(move |other| other.role == role)
         };
         if row.role != Role::Ceiling {
-            let peers = comparable(Role::Peer).filter(|other| other.subject != row.subject);
+            let peers = comparable(Role::Peer).filter(|other| other.subject != this.subject);
             if let Some(best) = peers.reduce(better) {
-                row.times_best_peer = times_better(row, best);
+                row.times_best_peer = times_better(&this, best);
                 row.best_peer = Some(best.subject.clone());
             }
             if let Some(lowest) = comparable(Role::Ceiling).reduce(worse) {
-                row.of_ceiling = times_better(row, lowest);
+                row.of_ceiling = times_better(&this, lowest);
                 row.ceiling = Some(lowest.subject.clone());
             }
         }

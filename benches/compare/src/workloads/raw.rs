@@ -1,7 +1,6 @@
 //! The limits of the hardware by themselves: what the other workloads' ceilings can be held against.
 
 use std::num::NonZero;
-use std::time::Duration;
 
 use crate::fio::Job;
 use crate::lab::Lab;
@@ -173,6 +172,3 @@ pub fn hash_on(threads: usize, block: usize, amount: usize) -> u64 {
     });
     ns
 }
-
-/// How long a turn of a rate lasts.
-pub const RATE_SECONDS: Duration = Duration::from_secs(1);
