@@ -58,8 +58,7 @@ fn on_threads(contents: &[Content], depth: usize, work: impl Fn(&Content) -> Out
         let threads: Vec<_> = (0..depth)
             .map(|first| scope.spawn(move || contents.iter().skip(first).step_by(depth).try_for_each(work)))
             .collect();
-        let ends = threads.into_iter().map(|thread| thread.join());
-        ends.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+        let mut ends = threads.into_iter().map(|thread| thread.join());
+        ends.try_for_each(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
