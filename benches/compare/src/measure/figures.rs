@@ -98,7 +98,7 @@ pub struct Round(Vec<(Quantity, Histogram<u64>)>);
 impl Round {
     /// Adds a sample.
     pub fn record(&mut self, quantity: Quantity, value: u64) {
-        self.of(quantity).saturating_record(value);
+        self.of(quantity).record(value).expect("histograms grow");
     }
 
     /// Adds a number of operations done in some time, as a rate.
@@ -150,7 +150,8 @@ impl Figures {
         }
         let at = |quantile: f64| {
             let quantile = if unit.more_is_better() {
-                1.0 - quantile
+                // Less what rounding adds, which would be the next sample.
+                1.0 - quantile - 1e-9
             } else {
                 quantile
             };
