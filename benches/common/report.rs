@@ -19,7 +19,7 @@ pub fn is_wanted(section: &str) -> bool {
     words.peek().is_none() || words.any(|word| section.contains(word.as_str()))
 }
 
-/// What the figures were measured on.
+/// Says what the figures were measured on.
 pub fn machine() {
     println!("machine: {}", Machine::around(Path::new(".")));
 }

@@ -18,7 +18,12 @@ impl Sandbox {
     pub fn new() -> Sandbox {
         let parent =
             std::env::var_os("HELIOS_BENCH_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-        std::fs::create_dir_all(&parent).expect("a directory for benches");
+        Sandbox::new_in(&parent)
+    }
+
+    /// In that directory.
+    pub fn new_in(parent: &Path) -> Sandbox {
+        std::fs::create_dir_all(parent).expect("a directory for benches");
         Sandbox(tempfile::tempdir_in(parent).expect("a directory for benches"))
     }
 

@@ -5,8 +5,11 @@ use std::process::Command;
 
 use helios_engine::device::Address;
 
+use crate::fio::{Job, run};
+
 /// The part of a file that is full of contents for certain.
-const FILLED: &str = "400m";
+const FILLED_FROM: u64 = 2 << 20;
+const FILLED_BYTES: u64 = 400 << 20;
 
 /// Somebody else who reads random blocks of 4 KiB from the same device.
 pub enum Ceiling {
@@ -62,59 +65,23 @@ impl Ceiling {
 }
 
 fn fio(path: &std::path::Path, depth: usize, seconds: u64) -> Result<f64, String> {
-    let mut fio = Command::new("fio");
-    fio.args([
-        "--name=ceiling",
-        "--ioengine=io_uring",
-        "--direct=1",
-        "--rw=randread",
-        "--bs=4k",
-    ])
-    .args([
-        "--readonly",
-        "--time_based",
-        "--registerfiles",
-        "--fixedbufs",
-        "--offset=2m",
-    ])
-    .args(["--output-format=terse", "--terse-version=3", "--cpus_allowed=0"])
-    .arg(format!("--size={FILLED}"))
-    .arg(format!("--iodepth={depth}"))
-    .arg(format!("--runtime={seconds}"))
-    .arg(format!("--filename={}", path.display()));
-    let text = run(fio)?;
-    let line = text.lines().find(|line| line.starts_with("3;"));
-    let rate = line
-        .and_then(|line| line.split(';').nth(7))
-        .and_then(|rate| rate.parse().ok());
-    rate.ok_or_else(|| format!("fio says {text}"))
+    let job = Job {
+        offset: FILLED_FROM,
+        size: FILLED_BYTES,
+        ..Job::reads(path, 4096, depth, seconds)
+    };
+    Ok(job.run()?.per_second)
 }
 
 fn perf(program: &std::path::Path, target: &str, depth: usize, seconds: u64) -> Result<f64, String> {
     let mut perf = Command::new(program);
     perf.args(["-o", "4096", "-w", "randread", "-c", "0x1", "-s", "128"])
         .args(["-q", &depth.to_string(), "-t", &seconds.to_string(), "-r", target]);
-    let text = run(perf)?;
+    let text = run(&mut perf)?;
     let line = text.lines().find(|line| line.trim_start().starts_with("Total"));
     let rate = line
         .and_then(|line| line.split(':').nth(1))
         .and_then(|numbers| numbers.split_whitespace().next())
         .and_then(|rate| rate.parse().ok());
     rate.ok_or_else(|| format!("spdk_nvme_perf says {text}"))
-}
-
-fn run(mut command: Command) -> Result<String, String> {
-    let program = command.get_program().to_owned();
-    let output = command
-        .output()
-        .map_err(|error| format!("{}: {error}", program.display()))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!(
-        "{} ends with {}: {said}",
-        program.display(),
-        output.status
-    ))
 }

@@ -19,6 +19,9 @@ mod load;
 mod power;
 mod subject;
 
+#[path = "../common/fio.rs"]
+#[allow(dead_code, reason = "shared with another bench")]
+mod fio;
 #[path = "../common/report.rs"]
 #[allow(dead_code, reason = "shared with another bench")]
 mod report;

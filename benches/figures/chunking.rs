@@ -46,10 +46,13 @@ pub fn run() {
     }
 }
 
+/// A name, and what is done with the bytes.
+type Row = (&'static str, fn(&[u8]));
+
 /// Rates of both and of reading, interleaved, in processor time: neighbours on a busy machine count less.
 fn rates(name: &str, bytes: &[u8], times: usize) {
     println!("  {name}:");
-    let rows: [(&str, fn(&[u8])); 3] = [
+    let rows: [Row; 3] = [
         ("FastCDC", |bytes| drop(black_box(fastcdc(bytes)))),
         ("Helios", |bytes| drop(black_box(helios(bytes)))),
         ("reading", read),

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::report;
 use crate::sandbox::{Sandbox, time};
+use crate::walk::walk;
 
 const FILES_MIN: u64 = 35_000;
 const ROUNDS: usize = 3;
@@ -26,24 +27,6 @@ fn run_program(program: &str, arguments: &[&str], store: &Path) -> u64 {
     let status = status.unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(status.success(), "{program} {arguments:?} ended with {status}");
     taken
-}
-
-/// Walks a directory and stats every entry, depth first on one thread; the number of files.
-fn walk(directory: &Path) -> u64 {
-    let mut files = 0;
-    let mut pending = vec![directory.to_owned()];
-    while let Some(next) = pending.pop() {
-        for entry in std::fs::read_dir(next).expect("a readable directory") {
-            let entry = entry.expect("a readable entry");
-            let metadata = entry.metadata().expect("an entry that stays");
-            if metadata.is_dir() {
-                pending.push(entry.path());
-            } else {
-                files += 1;
-            }
-        }
-    }
-    files
 }
 
 /// A tree with enough files inside the sandbox.

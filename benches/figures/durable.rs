@@ -1,28 +1,18 @@
 //! A durable put of one small content, and an agent's durable commit of one file, each beside one raw durable write of the
 //! same bytes.
 
-use std::fs::File;
-use std::path::Path;
-
-use hdrhistogram::Histogram;
 use helios_engine::format::{Domain, Kind};
 use helios_engine::hash;
 use helios_engine::store::{Extent, Key, Store};
-use rustix::io::{IoSlice, ReadWriteFlags};
 
+use crate::raw::{Raw, UNIT};
 use crate::report;
-use crate::sandbox::{Sandbox, content, raw_file, time};
+use crate::sandbox::{Sandbox, content, time};
 use crate::steps::{edits, step, tree};
 
 const ROUNDS: u64 = 4000;
 const WARM_UP: u64 = 200;
 const BYTES: usize = 4096;
-const UNIT: usize = 4096;
-const UNITS_MAX: usize = 16;
-
-/// Memory aligned for direct I/O.
-#[repr(align(4096))]
-struct Aligned([u8; UNITS_MAX * UNIT]);
 
 /// Runs the section.
 pub fn run() {
@@ -72,11 +62,11 @@ fn beside_raw_writes(name: &str, store: &Store, sandbox: &Sandbox, mut operation
     let units = usize::try_from((frame_bytes() - before) / WARM_UP)
         .expect("small")
         .div_ceil(UNIT);
-    let raw = Raw::new(&sandbox.path("raw"), units);
+    let raw = Raw::new(&sandbox.path("raw"), units, ROUNDS);
     let (mut engine, mut ceiling) = (report::histogram(), report::histogram());
     for number in 0..ROUNDS {
         engine.record(operation(WARM_UP + number)).expect("in range");
-        raw.write(number, &mut ceiling);
+        ceiling.record(raw.write(number)).expect("in range");
     }
     report::row(
         &format!("raw RWF_DSYNC write, {} KiB", units * UNIT / 1024),
@@ -84,33 +74,4 @@ fn beside_raw_writes(name: &str, store: &Store, sandbox: &Sandbox, mut operation
     );
     report::row(&format!("durable {name}"), &engine);
     report::ratio(&format!("{name} / raw"), &engine, &ceiling);
-}
-
-/// The ceiling: a file whose space has been written once.
-struct Raw {
-    file: File,
-    block: Box<Aligned>,
-    len: usize,
-}
-
-impl Raw {
-    fn new(path: &Path, units: usize) -> Raw {
-        let file = raw_file(path);
-        let (block, len) = (Box::new(Aligned([7; UNITS_MAX * UNIT])), units * UNIT);
-        for at in 0..ROUNDS {
-            rustix::io::pwrite(&file, &block.0[..len], at * len as u64).expect("a first write");
-        }
-        rustix::fs::fdatasync(&file).expect("a durable file");
-        Raw { file, block, len }
-    }
-
-    fn write(&self, number: u64, times: &mut Histogram<u64>) {
-        let (taken, written) = time(|| {
-            let block = [IoSlice::new(&self.block.0[..self.len])];
-            let offset = number * self.len as u64;
-            rustix::io::pwritev2(&self.file, &block, offset, ReadWriteFlags::DSYNC)
-        });
-        assert_eq!(written.expect("a raw write"), self.len);
-        times.record(taken).expect("in range");
-    }
 }

@@ -11,16 +11,21 @@ mod directory;
 mod durable;
 mod puts;
 mod recovery;
-mod steps;
 
 #[path = "../common/extents.rs"]
 mod extents;
+#[path = "../common/raw.rs"]
+mod raw;
 #[path = "../common/report.rs"]
 #[allow(dead_code, reason = "shared with another bench")]
 mod report;
 #[path = "../common/sandbox.rs"]
 #[allow(dead_code, reason = "shared with another bench")]
 mod sandbox;
+#[path = "../common/steps.rs"]
+mod steps;
+#[path = "../common/walk.rs"]
+mod walk;
 
 fn main() {
     report::machine();

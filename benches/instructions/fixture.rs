@@ -6,7 +6,7 @@ use helios_engine::format::node::LeafRecord;
 use helios_engine::format::{ContentId, Domain, Kind, SegmentId};
 use helios_engine::hash;
 use helios_engine::reactor::{Config, Runtime};
-use helios_engine::store::index::{Index, IndexKey, Secret, Slot};
+use helios_engine::store::index::{Index, IndexKey, Secret, Slot, Widths};
 use helios_engine::store::{Ack, CreateOptions, Extent, Key, OpenOptions, Store};
 use helios_engine::trees::{Attributes, Entry, EntryKind, FileTime, PendingDirectory, WorkingTree};
 
@@ -33,7 +33,7 @@ fn id(number: u64) -> ContentId {
 }
 
 fn index(first: u64, step: u64) -> (Index, Vec<IndexKey>) {
-    let index = Index::new();
+    let index = Index::new(Widths::of(64 << 20, 1 << 14));
     let secret = Secret::derive(b"counted");
     let key = |number| IndexKey::new(&secret, Domain(0), Kind::Data, &id(number));
     for number in 0..INDEX_ENTRIES {

@@ -7,15 +7,18 @@ use helios_engine::trees::{CommitOptions, Trees, WorkingOptions, WorkingTree};
 
 use super::content::content;
 
-const DIRECTORIES: u64 = 40;
-const FILES: u64 = 50;
+/// Directories of the tree.
+pub const DIRECTORIES: u64 = 40;
+/// Files in each of them.
+pub const FILES: u64 = 50;
 /// Bytes of one file.
 pub const BYTES: usize = 4096;
 
 /// A path, and what is to be there.
 pub type Edit = (String, Vec<u8>);
 
-fn path(number: u64) -> String {
+/// Where the file with this number lies.
+pub fn path(number: u64) -> String {
     format!(
         "directory-{:02}/file-{:03}",
         number % DIRECTORIES,
