@@ -33,7 +33,7 @@ impl Machine {
     /// This machine, with everything measured in `directory`.
     pub fn look(directory: &Path, versions: Vec<(String, String)>) -> Machine {
         Machine {
-            summary: helios::workloads::machine::Machine::around(std::path::Path::new(".")).to_string(),
+            summary: ::helios::workloads::machine::Machine::around(std::path::Path::new(".")).to_string(),
             load_at_end: String::new(),
             directory: directory.display().to_string(),
             file_system: mount_of(directory),

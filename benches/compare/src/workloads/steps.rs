@@ -19,7 +19,7 @@ use crate::raw::{Raw, UNIT};
 use crate::report::row::Row;
 use crate::sandbox::{content, pause, time};
 use crate::steps::edits;
-use helios::workloads::steps::{BYTES, DIRECTORIES, FILES, path};
+use ::helios::workloads::steps::{BYTES, DIRECTORIES, FILES, path};
 
 use super::Workload;
 
