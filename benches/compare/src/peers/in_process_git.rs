@@ -2,6 +2,7 @@
 //!
 //! Durable: `core.fsyncObjectFiles=true`, which libgit2 applies to objects and references. Visible: without.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use git2::build::TreeUpdateBuilder;
@@ -40,9 +41,14 @@ impl Stepper for InProcess {
     fn step(&mut self, edits: &[(String, Vec<u8>)]) -> Outcome {
         let repository = &self.0;
         let parent = repository.head()?.peel_to_commit()?;
-        let mut update = TreeUpdateBuilder::new();
+        // The builder takes a path once; of two edits of a file the later one is committed, as by everybody else.
+        let mut blobs = BTreeMap::new();
         for (path, bytes) in edits {
-            update.upsert(path.as_str(), repository.blob(bytes)?, FileMode::Blob);
+            blobs.insert(path.as_str(), repository.blob(bytes)?);
+        }
+        let mut update = TreeUpdateBuilder::new();
+        for (path, blob) in blobs {
+            update.upsert(path, blob, FileMode::Blob);
         }
         let tree = update.create_updated(repository, &parent.tree()?)?;
         let tree = repository.find_tree(tree)?;
