@@ -16,10 +16,10 @@ use helios_engine::trees::{CommitOptions, Trees, WorkingOptions};
 use serde_json::{Value, json};
 
 use super::io_counter::written_here;
-use super::place;
 use super::programs::git;
 use super::report::{Goal, Row};
 use super::run::Run;
+use crate::cli::commands::sink;
 use crate::workloads::content;
 
 pub const GOALS: [Goal; 2] = [
@@ -256,7 +256,7 @@ fn in_git(run: &Run, size: &Size) -> Result<Vec<u64>, Failure> {
         let committed = git(run, &directory, &["commit", "-q", "-a", "-m", "step"])?;
         each.push(made + checked_out + edited + committed);
         check_worktree(&directory, 0..size.files)?;
-        fs::remove_dir_all(&directory).map_err(|error| place::failure("remove", &directory, &error))?;
+        fs::remove_dir_all(&directory).map_err(|error| sink::failure("remove", &directory, &error))?;
     }
     Ok(each)
 }
@@ -265,15 +265,15 @@ fn in_git(run: &Run, size: &Size) -> Result<Vec<u64>, Failure> {
 fn check_worktree(directory: &Path, numbers: Range<u64>) -> Result<(), Failure> {
     for number in [numbers.start, numbers.end - 1] {
         let path = directory.join(file(number).0);
-        fs::symlink_metadata(&path).map_err(|error| place::failure("look at", &path, &error))?;
+        fs::symlink_metadata(&path).map_err(|error| sink::failure("look at", &path, &error))?;
     }
     Ok(())
 }
 
 fn make_directory(path: &Path) -> Result<(), Failure> {
-    fs::create_dir(path).map_err(|error| place::failure("create", path, &error))
+    fs::create_dir(path).map_err(|error| sink::failure("create", path, &error))
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    fs::write(path, bytes).map_err(|error| place::failure("write", path, &error))
+    fs::write(path, bytes).map_err(|error| sink::failure("write", path, &error))
 }

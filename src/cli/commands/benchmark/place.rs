@@ -4,11 +4,12 @@
 //! may go on at once, and nothing is removed that this process has not made.
 
 use std::fs;
-use std::io;
+
 use std::path::{Path, PathBuf};
 
 use helios_engine::ops::{Class, Failure};
 
+use crate::cli::commands::sink::failure;
 use crate::cli::quote;
 use crate::cli::size;
 
@@ -52,14 +53,4 @@ impl Drop for Place {
             tracing::warn!("{} could not be removed: {error}", self.0.display());
         }
     }
-}
-
-/// A failure of a file operation.
-pub fn failure(operation: &str, path: &Path, error: &io::Error) -> Failure {
-    let class = match error.kind() {
-        io::ErrorKind::NotFound => Class::NotFound,
-        io::ErrorKind::StorageFull => Class::Full,
-        _ => Class::Io,
-    };
-    Failure::new(class, format!("{operation} {}: {error}", path.display()))
 }
