@@ -74,8 +74,8 @@ need_toolchain() {
     1.95.0) ;;
     *) die "rustc $version is too old: Helios needs 1.95 or later." "Update it with: rustup update stable" ;;
   esac
-  if ! command -v cc >/dev/null 2>&1; then
-    apt_install gcc libc6-dev || die "A C compiler is missing; Rust links with it." \
-      "Install one with: sudo apt-get install gcc libc6-dev"
+  if ! command -v cc >/dev/null 2>&1 || ! command -v make >/dev/null 2>&1; then
+    apt_install gcc libc6-dev make || die "A C compiler or make is missing; Rust links with the one, jemalloc is built with both." \
+      "Install them with: sudo apt-get install gcc libc6-dev make"
   fi
 }
