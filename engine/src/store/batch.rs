@@ -25,8 +25,9 @@ use crate::format::{Domain, LogId, Sequence};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::reactor::Nanos;
 
-/// Cost at which a part goes to the log on its own. The writer puts several of them into one frame; what is smaller
-/// leaves less behind at the end of a segment.
+/// Cost at which a part goes to the log on its own, if at least half as much is still to follow in the same put. The writer
+/// puts several of them into one frame; what is smaller leaves less behind at the end of a segment. What would be left is
+/// not worth a part: a step of 50 files of 4 KiB, with its nodes, is one.
 const PART_COST: u64 = 256 << 10;
 
 /// How often a batch has room made before it is refused.
@@ -48,6 +49,8 @@ pub struct Batch {
     /// A store that is full makes room first.
     makes_room: bool,
     last: Option<u64>,
+    /// Everything in hand was looked up in the put that goes on, and nothing has been waited for since.
+    fresh: bool,
     /// When `submit` was called.
     started: Nanos,
 }
@@ -101,6 +104,7 @@ impl Batch {
             lease,
             makes_room: true,
             last: None,
+            fresh: false,
             started: Nanos(0),
         }
     }
@@ -125,10 +129,14 @@ impl Batch {
             .map(|extent| shared.index_key(&extent.key))
             .collect();
         let known = self.probe(&shared, extents.iter().map(|extent| extent.key), &keys);
+        self.fresh = self.extents.is_empty();
+        let mut to_follow: u64 = extents.iter().map(|extent| extent.bytes.len() as u64).sum();
+        self.collected.reserve(extents.len());
         for ((extent, index_key), known) in extents.into_iter().zip(keys).zip(known) {
             extent.check()?;
             self.counts.offered += 1;
             self.counts.offered_bytes += extent.bytes.len() as u64;
+            to_follow -= extent.bytes.len() as u64;
             if known {
                 continue;
             }
@@ -148,7 +156,11 @@ impl Batch {
                 bytes: extent.bytes,
                 moved_from: None,
             });
-            if self.cost > PART_COST {
+            let limit = match to_follow < PART_COST / 2 {
+                true => PART_COST + PART_COST / 2,
+                false => PART_COST,
+            };
+            if self.cost > limit {
                 self.send_part(Vec::new()).await?;
             }
         }
@@ -315,8 +327,10 @@ impl Batch {
     async fn send_part(&mut self, updates: Vec<RootUpdate>) -> Result<()> {
         let shared = self.store.shared().clone();
         shared.check_writable()?;
-        // Others may put the same at the same time. A handful of extents is on its way before they can.
-        if self.cost > PART_COST || self.last.is_some() {
+        // Others may put the same at the same time. What has just been looked up, or is only a handful of extents, is on its
+        // way before they can.
+        let fresh = std::mem::take(&mut self.fresh);
+        if !fresh && (self.cost > PART_COST || self.last.is_some()) {
             self.leave_out_known(&shared);
             if self.extents.is_empty() && updates.is_empty() {
                 self.cost = cost_of(std::iter::empty(), std::iter::empty());

@@ -167,8 +167,8 @@ impl Index {
         let mut writer = self.writer(sought.stripe);
         match writer.find(&sought) {
             (_, Some((_, existing))) => Err(self.widths.slot_of(existing)),
-            (_, None) => {
-                writer.insert(&sought, self.entry(&sought, slot));
+            (bucket, None) => {
+                writer.insert(bucket, &sought, self.entry(&sought, slot));
                 Ok(())
             }
         }
@@ -212,8 +212,8 @@ impl Index {
                 bucket.set(position, self.widths.with_slot(existing, slot));
                 Some(self.widths.slot_of(existing))
             }
-            (_, None) => {
-                writer.insert(&sought, self.entry(&sought, slot));
+            (bucket, None) => {
+                writer.insert(bucket, &sought, self.entry(&sought, slot));
                 None
             }
         }
@@ -236,7 +236,7 @@ impl Index {
                 let (bucket, found) = writer.find(&sought);
                 let had = found.map(|(_, existing)| self.widths.slot_of(existing));
                 match found {
-                    None => writer.insert(&sought, self.entry(&sought, *slot)),
+                    None => writer.insert(bucket, &sought, self.entry(&sought, *slot)),
                     Some((position, existing)) if had.is_some_and(|had| wins(had, *slot)) => {
                         bucket.set(position, self.widths.with_slot(existing, *slot));
                     }
@@ -322,8 +322,8 @@ impl Index {
                 bucket.raise(Flag::Marked, position);
                 Ok(Some(self.widths.slot_of(existing)))
             }
-            (_, None) => {
-                writer.insert(&sought, self.entry(&sought, slot));
+            (bucket, None) => {
+                writer.insert(bucket, &sought, self.entry(&sought, slot));
                 Ok(None)
             }
         }

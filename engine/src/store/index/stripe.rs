@@ -210,9 +210,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Adds an entry for a key that has none.
-    pub(super) fn insert(&mut self, sought: &Sought, entry: u128) {
-        let mut bucket = self.bucket(sought.spread);
+    /// Adds an entry for a key that has none; `bucket` is where it was not found.
+    pub(super) fn insert(&mut self, mut bucket: Bucket<'a>, sought: &Sought, entry: u128) {
         while bucket.identity().count() == BUCKET_ENTRIES {
             self.split(bucket);
             bucket = self.bucket(sought.spread);
