@@ -270,6 +270,8 @@ mod handshake_tests;
 #[cfg(test)]
 mod opening_tests;
 #[cfg(test)]
+mod parts_tests;
+#[cfg(test)]
 mod room_tests;
 #[cfg(test)]
 mod store_tests;
