@@ -2,7 +2,8 @@
 //!
 //! From the cache it is the calling thread that gets. From the device it is a task of the reactor, as it is for clients of a server;
 //! its reads take turns with direct reads of as much of the same file through the same adapter, on a queue of their own that is
-//! polled without a pause: the least that anybody waits for this device.
+//! polled without a pause: the least that anybody waits for this device. Both run on the reactor's core, because a device
+//! answers the core that its interrupts go to sooner than others.
 
 use std::ops::Range;
 use std::sync::mpsc;
@@ -95,9 +96,13 @@ fn uncached(run: &Run) -> Result<Row, Failure> {
         run.step(0.2 + 0.8 * turn as f64 / turns as f64)?;
         let wanted: Vec<Key> = (0..TURN).map(|_| keys[random.below(contents) as usize]).collect();
         gets.extend(get_on_reactor(&store, wanted)?);
-        for _ in 0..TURN {
-            reads.record(raw.read(run, &mut random)?);
-        }
+        let core = store.runtime().handles()[0].core();
+        on_core(core, || {
+            (0..TURN).try_for_each(|_| -> Result<(), Failure> {
+                reads.record(raw.read(run, &mut random)?);
+                Ok(())
+            })
+        })?;
     }
     let from_device = store.stats().reads;
     drop(raw);
@@ -140,6 +145,21 @@ fn get_on_reactor(store: &Store, keys: Vec<Key>) -> Result<Vec<u64>, Failure> {
     });
     let gone = |_| Failure::new(Class::Failed, "the reactor has ended");
     Ok(receiver.recv().map_err(gone)??)
+}
+
+/// Does something on a core, if there is one to be on; the reactor whose core it is has nothing to do meanwhile.
+fn on_core<T>(core: Option<usize>, work: impl FnOnce() -> T) -> T {
+    let before = rustix::thread::sched_getaffinity(None);
+    let (Some(core), Ok(before)) = (core, before) else {
+        return work();
+    };
+    let mut only = rustix::thread::CpuSet::new();
+    only.set(core);
+    // Where it is refused, the work is done wherever it may be.
+    let _ = rustix::thread::sched_setaffinity(None, &only);
+    let result = work();
+    let _ = rustix::thread::sched_setaffinity(None, &before);
+    result
 }
 
 /// Direct reads of a file by whatever drives the store's own device.
