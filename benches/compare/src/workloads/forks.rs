@@ -130,9 +130,10 @@ fn contest(lab: &Lab, class: Class) -> Outcome<Vec<Row>> {
         format!("{few} forks; {}", git::settings(class)),
     );
     lab.enter(&mut contest, who, Some("git"), || {
-        let repository = Repository::new(&top.join("git"), &lab.home(), class)?;
+        let repository = Repository::new(&top.join("git"), &lab.home(), Class::Visible)?;
         repository.write(tree(lab))?;
         repository.commit_all("first")?;
+        repository.promise(class)?;
         turn(
             lab,
             &top,

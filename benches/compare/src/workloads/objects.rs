@@ -18,7 +18,7 @@ use crate::goals::{Goal, Target};
 use crate::lab::Lab;
 use crate::measure::contest::{Contest, Turn, Who};
 use crate::measure::figures::{Quantity, Round};
-use crate::measure::{Class, Outcome, caches};
+use crate::measure::{Class, Outcome};
 use crate::peers::{Content, Objects, files, helios, redb, sqlite};
 use crate::raw::{Raw, UNIT};
 use crate::report::row::Row;
@@ -123,7 +123,7 @@ fn subjects(class: Class) -> Vec<(Who, Open)> {
 
 fn run(lab: &Lab) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
-    for bytes in SIZES {
+    for &bytes in lab.scale.pick(&SIZES[..], &SIZES[..1]) {
         for class in [Class::Visible, Class::Durable] {
             for kind in [Put::One, Put::InFlight, Put::Duplicate] {
                 rows.extend(puts(lab, bytes, class, kind)?);
@@ -353,7 +353,7 @@ fn get_turn<'a>(
         let store = match &warm {
             Some(store) => store,
             None => {
-                caches::drop_all();
+                lab.empty_caches();
                 fresh = open(&path, Class::Visible, cache)?;
                 &fresh
             }
