@@ -48,6 +48,14 @@ pub fn run(command: &mut Command) -> Outcome<u64> {
     Ok(ns)
 }
 
+/// Runs a command to its end; it must succeed. Answers what it printed.
+pub fn answer(command: &mut Command) -> Outcome<String> {
+    let output = command.stdout(Stdio::piped()).output()?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    check(command, output)?;
+    Ok(printed)
+}
+
 fn check(command: &Command, output: std::process::Output) -> Outcome {
     if output.status.success() {
         return Ok(());
