@@ -7,6 +7,7 @@ pub mod git;
 pub mod helios;
 pub mod in_process_git;
 pub mod redb;
+pub mod restic;
 pub mod rocksdb;
 pub mod sqlite;
 

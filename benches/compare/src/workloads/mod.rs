@@ -2,6 +2,7 @@
 
 pub mod directory;
 pub mod forks;
+pub mod ingest;
 pub mod objects;
 pub mod raw;
 pub mod steps;
@@ -24,10 +25,11 @@ pub struct Workload {
 }
 
 /// All workloads, in the order in which they run.
-pub const ALL: [Workload; 5] = [
+pub const ALL: [Workload; 6] = [
     raw::WORKLOAD,
     steps::WORKLOAD,
     forks::WORKLOAD,
     objects::WORKLOAD,
     directory::WORKLOAD,
+    ingest::WORKLOAD,
 ];
