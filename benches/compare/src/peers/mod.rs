@@ -1,6 +1,7 @@
 //! Everybody who takes part, one file each: set up as its own documentation says for the class it is measured in.
 
 pub mod agentfs;
+pub mod btrfs;
 pub mod copies;
 pub mod files;
 pub mod git;
