@@ -30,6 +30,11 @@ bytes() {
     printf (i == 1 ? "%d %s" : "%.1f %s"), n, u[i] }'
 }
 
+# The directory that everything is built in, absolute, from the top of the repository.
+target_directory() {
+  case ${CARGO_TARGET_DIR:-} in /*) say "$CARGO_TARGET_DIR" ;; *) say "$PWD/${CARGO_TARGET_DIR:-target}" ;; esac
+}
+
 # apt_install PACKAGE...: installs Debian packages if that is possible without asking; otherwise says what to do.
 apt_install() {
   command -v apt-get >/dev/null 2>&1 || {

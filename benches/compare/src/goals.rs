@@ -18,6 +18,8 @@ pub enum Target {
     TimesBetter(&'static str, f64),
     /// So much of a ceiling is reached.
     OfCeiling(&'static str, f64),
+    /// So much of the lowest of its ceilings is reached.
+    OfLowestCeiling(f64),
 }
 
 /// A goal.
@@ -105,6 +107,11 @@ impl Goal {
                 let ratio = against(ceiling)?;
                 Ok((ratio >= part, format!("{ratio:.2} of it")))
             }
+            Target::OfLowestCeiling(part) => {
+                let ratio = helios.of_ceiling.ok_or("no ceiling has figures for it")?;
+                let ceiling = helios.ceiling.as_deref().unwrap_or_default();
+                Ok((ratio >= part, format!("{ratio:.2} of {ceiling}")))
+            }
         }
     }
 
@@ -119,6 +126,7 @@ impl Goal {
             Target::MedianBelow(limit) => format!("median below {}", unit.show(limit)),
             Target::TimesBetter(peer, times) => format!("at least {times}x better than {peer}"),
             Target::OfCeiling(ceiling, part) => format!("at least {part:.2} of {ceiling}"),
+            Target::OfLowestCeiling(part) => format!("at least {part:.2} of its lowest ceiling"),
         };
         format!(
             "{}: {}, {}, {}: {asked}",
@@ -134,6 +142,7 @@ impl Goal {
 mod tests {
     use super::*;
     use crate::measure::figures::Unit;
+    use crate::report::compare::fill_in;
     use crate::report::compare::tests::row;
 
     fn goal(target: Target) -> Goal {
@@ -150,10 +159,11 @@ mod tests {
     #[test]
     fn goals_are_met_missed_or_not_measured() {
         let time = |subject, role, value| row(subject, role, Class::Durable, Unit::Nanoseconds, value);
-        let rows = [
+        let mut rows = [
             time("helios", Role::Helios, 100),
             time("git", Role::Peer, 300),
             time("device", Role::Ceiling, 80),
+            time("memory", Role::Ceiling, 50),
         ];
         let met = |target| goal(target).judge(&rows).met;
         assert_eq!(met(Target::P95Below(101.0)), Some(true));
@@ -163,6 +173,11 @@ mod tests {
         assert_eq!(met(Target::TimesBetter("restic", 1.0)), None);
         assert_eq!(met(Target::OfCeiling("device", 0.8)), Some(true));
         assert_eq!(met(Target::OfCeiling("device", 0.9)), Some(false));
+        assert_eq!(met(Target::OfLowestCeiling(0.8)), None);
+        fill_in(&mut rows);
+        let met = |target| goal(target).judge(&rows).met;
+        assert_eq!(met(Target::OfLowestCeiling(0.8)), Some(true));
+        assert_eq!(met(Target::OfLowestCeiling(0.9)), Some(false));
         let mut other_class = goal(Target::P95Below(101.0));
         other_class.class = Class::Visible;
         assert_eq!(other_class.judge(&rows).met, None);

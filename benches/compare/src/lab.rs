@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::measure::contest::{Contest, Turn, Who};
-use crate::measure::{Outcome, Scale, child, disk};
+use crate::measure::{Outcome, Scale, caches, child, disk};
 use crate::options::Options;
 use crate::peers::helios::Program;
 use crate::report::row::{Role, Row};
@@ -63,6 +63,13 @@ impl Lab {
         disk::remove(&path)?;
         std::fs::create_dir_all(&path)?;
         Ok(path)
+    }
+
+    /// Empties the page cache, if that is allowed. A smoke test leaves it alone: the machine has other work.
+    pub fn empty_caches(&self) {
+        if !self.scale.quick {
+            caches::drop_all();
+        }
     }
 
     /// Lets a subject take part if it is wanted; if the program that it needs is missing, the report says so.

@@ -113,6 +113,10 @@ fn versions(lab: &Lab) -> Vec<(String, String)> {
             "agentfs-sdk".to_owned(),
             agentfs.unwrap_or_else(|| "not installed".to_owned()),
         ),
+        (
+            "rocksdb".to_owned(),
+            peers::rocksdb::version().unwrap_or_else(|| "not installed".to_owned()),
+        ),
         ("sqlite".to_owned(), rusqlite::version().to_owned()),
         ("redb".to_owned(), locked("redb")),
         ("libgit2".to_owned(), git_version()),

@@ -20,9 +20,8 @@ pub fn drop_all() {
     }
 }
 
-/// Makes all of a directory's file system durable: what `sync -f` does.
-pub fn sync_file_system(directory: &Path) -> super::Outcome {
-    let directory = std::fs::File::open(directory)?;
-    rustix::fs::syncfs(directory)?;
+/// Makes all of the file system of a file or a directory durable: what `sync -f` does.
+pub fn sync_file_system(path: &Path) -> super::Outcome {
+    rustix::fs::syncfs(std::fs::File::open(path)?)?;
     Ok(())
 }

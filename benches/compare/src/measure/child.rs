@@ -6,7 +6,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Outcome, Problem};
+use super::figures::{Quantity, Round};
+use super::{Outcome, Problem, memory};
 use crate::sandbox::time;
 
 /// A program that is there, or why it is not.
@@ -46,6 +47,47 @@ pub fn run(command: &mut Command) -> Outcome<u64> {
     let (ns, output) = time(|| command.output());
     check(command, output?)?;
     Ok(ns)
+}
+
+/// A program that has ended well.
+#[derive(Debug, Clone, Copy)]
+pub struct Ran {
+    /// Nanoseconds.
+    pub ns: u64,
+    /// The most memory that it had in use; none, if it was too quick to be seen.
+    pub peak_bytes: Option<u64>,
+}
+
+/// See [`Ran::peak_bytes`].
+const MEMORY: Quantity = Quantity::bytes("memory of the program at most");
+
+impl Ran {
+    /// Records the memory, if it was seen.
+    pub fn record_memory(self, round: &mut Round) {
+        if let Some(bytes) = self.peak_bytes {
+            round.record(MEMORY, bytes);
+        }
+    }
+}
+
+/// Runs a command to its end and watches its memory; it must succeed.
+pub fn watch(command: &mut Command) -> Outcome<Ran> {
+    let (ns, ended) = time(|| -> Outcome<_> {
+        let child = command.spawn()?;
+        let (peak_bytes, output) = memory::watched(child.id(), || child.wait_with_output());
+        Ok((peak_bytes, output?))
+    });
+    let (peak_bytes, output) = ended?;
+    check(command, output)?;
+    Ok(Ran { ns, peak_bytes })
+}
+
+/// Runs a command to its end; it must succeed. Answers what it printed.
+pub fn answer(command: &mut Command) -> Outcome<String> {
+    let output = command.stdout(Stdio::piped()).output()?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    check(command, output)?;
+    Ok(printed)
 }
 
 fn check(command: &Command, output: std::process::Output) -> Outcome {

@@ -7,6 +7,7 @@ pub mod counters;
 pub mod disk;
 pub mod figures;
 pub mod machine;
+pub mod memory;
 
 /// Why something could not be measured; it becomes a row of the report.
 pub type Problem = Box<dyn std::error::Error + Send + Sync>;

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use crate::measure::{Outcome, child};
+use crate::measure::Outcome;
+use crate::measure::child::{self, Ran};
 
 /// How a directory is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +27,22 @@ impl Way {
 
     /// Copies; nanoseconds.
     pub fn copy(self, from: &Path, to: &Path, home: &Path) -> Outcome<u64> {
+        child::run(&mut self.command(from, to, home))
+    }
+
+    /// The same, with its memory.
+    pub fn watch(self, from: &Path, to: &Path, home: &Path) -> Outcome<Ran> {
+        child::watch(&mut self.command(from, to, home))
+    }
+
+    fn command(self, from: &Path, to: &Path, home: &Path) -> Command {
         let flags: &[&str] = match self {
             Way::Whole => &["-a", "--reflink=never"],
             Way::Links => &["-al"],
         };
-        child::run(child::command("cp", home).args(flags).arg(from).arg(to))
+        let mut command = child::command("cp", home);
+        command.args(flags).arg(from).arg(to);
+        command
     }
 }
 

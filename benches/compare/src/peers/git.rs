@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Stepper;
-use crate::measure::{Class, Outcome, child};
+use crate::measure::{Class, Outcome, caches, child};
 
 /// A repository and its first working tree.
 pub struct Repository {
@@ -19,11 +19,21 @@ pub struct Repository {
     home: PathBuf,
 }
 
+/// No conversions.
+const ATTRIBUTES: &str = "* -text -ident -filter -eol -working-tree-encoding\n";
+
 /// The settings of a class, as a note.
 pub fn settings(class: Class) -> &'static str {
     match class {
         Class::Durable => "core.fsync=committed,reference; gc off",
         _ => "core.fsync=none; gc off",
+    }
+}
+
+fn fsync(class: Class) -> &'static str {
+    match class {
+        Class::Durable => "committed,reference",
+        _ => "none",
     }
 }
 
@@ -58,18 +68,23 @@ impl Repository {
 
     fn set_up(&self, git: &Path, class: Class) -> Outcome {
         self.run(&["init", "-q", "-b", "main"])?;
-        let fsync = if class == Class::Durable {
-            "committed,reference"
-        } else {
-            "none"
-        };
+        let fsync = fsync(class);
         let config = format!(
             "[user]\n\tname = compare\n\temail = compare@localhost\n[core]\n\tfsync = {fsync}\n\tfsyncMethod = fsync\n\
              [gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[commit]\n\tgpgSign = false\n"
         );
         let path = git.join("config");
         let known = fs::read_to_string(&path)?;
-        Ok(fs::write(path, known + &config)?)
+        fs::write(path, known + &config)?;
+        // Bytes are kept as they are, whatever the files that are committed say of ends of lines.
+        fs::create_dir_all(git.join("info"))?;
+        Ok(fs::write(git.join("info/attributes"), ATTRIBUTES)?)
+    }
+
+    /// Makes what was committed so far durable, and has commits promise something else from now on.
+    pub fn promise(&self, class: Class) -> Outcome {
+        self.run(&["config", "core.fsync", fsync(class)])?;
+        caches::sync_file_system(&self.directory)
     }
 
     /// Where its files lie.
@@ -101,9 +116,9 @@ impl Repository {
         write_files(&self.directory, files)
     }
 
-    /// Adds everything and commits it.
+    /// Adds everything, what the tree itself wants to be ignored too, and commits it.
     pub fn commit_all(&self, message: &str) -> Outcome<u64> {
-        let added = self.run(&["add", "-A"])?;
+        let added = self.run(&["add", "-A", "-f"])?;
         Ok(added + self.run(&["commit", "-q", "--allow-empty", "-m", message])?)
     }
 }

@@ -9,7 +9,7 @@ use git2::build::TreeUpdateBuilder;
 use git2::{FileMode, Repository, Signature};
 
 use super::Stepper;
-use crate::measure::{Class, Outcome};
+use crate::measure::{Class, Outcome, caches};
 
 /// A bare repository.
 pub struct InProcess(Repository);
@@ -22,10 +22,6 @@ impl InProcess {
         files: impl IntoIterator<Item = (String, Vec<u8>)>,
     ) -> Outcome<InProcess> {
         let repository = Repository::init_bare(directory)?;
-        let durable = class == Class::Durable;
-        repository.config()?.set_bool("core.fsyncObjectFiles", durable)?;
-        // The setting is read when a repository is opened.
-        let repository = Repository::open_bare(directory)?;
         {
             let empty = repository.find_tree(repository.treebuilder(None)?.write()?)?;
             let author = Signature::now("compare", "compare@localhost")?;
@@ -33,7 +29,12 @@ impl InProcess {
         }
         let mut made = InProcess(repository);
         made.step(&files.into_iter().collect::<Vec<_>>())?;
-        Ok(made)
+        // From here on; the setting is read when a repository is opened.
+        caches::sync_file_system(directory)?;
+        made.0
+            .config()?
+            .set_bool("core.fsyncObjectFiles", class == Class::Durable)?;
+        Ok(InProcess(Repository::open_bare(directory)?))
     }
 }
 

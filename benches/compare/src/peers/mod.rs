@@ -1,12 +1,15 @@
 //! Everybody who takes part, one file each: set up as its own documentation says for the class it is measured in.
 
 pub mod agentfs;
+pub mod btrfs;
 pub mod copies;
 pub mod files;
 pub mod git;
 pub mod helios;
 pub mod in_process_git;
 pub mod redb;
+pub mod restic;
+pub mod rocksdb;
 pub mod sqlite;
 
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! A real directory of 35,000 files and more: committed, committed again unchanged, and given out as a usable directory.
 //!
 //! The tree is the unpacked packages of cargo's registry (or `HELIOS_BENCH_TREE`), copied until there are enough files; a
-//! smoke test makes some of its own. All of it is in the page cache. Helios and git are run as programs. The ceiling of an
-//! unchanged commit is a thread that walks and stats the tree.
+//! smoke test makes some of its own. All of it is in the page cache. Helios, git and restic are run as programs. The ceiling
+//! of an unchanged commit is a thread that walks and stats the tree.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use crate::goals::{Goal, Target};
 use crate::lab::Lab;
+use crate::measure::child::{self, Ran};
 use crate::measure::contest::{Contest, Who};
 use crate::measure::figures::{Quantity, Round};
 use crate::measure::{Class, Outcome, disk};
 use crate::peers::copies::Way;
 use crate::peers::git::{self, Repository, write_files};
+use crate::peers::restic;
 use crate::report::row::Row;
 use crate::sandbox::{content, time};
 use crate::walk::walk;
@@ -36,6 +38,7 @@ pub const WORKLOAD: Workload = Workload {
     question: "how long do commits of a real directory take, and directories made from them?",
     goals: &[
         goal(AGAIN, Class::Durable, Target::OfCeiling(WALK, 1.0 / 1.3)),
+        goal(AGAIN, Class::Durable, Target::TimesBetter("restic", 10.0)),
         goal(OUT, Class::Visible, Target::TimesBetter("cp -a", 1.0)),
     ],
     run,
@@ -102,8 +105,8 @@ fn first(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
             Ok(Box::new(move |round: &mut Round| {
                 disk::remove(&store)?;
                 helios.init(&store, "16G")?;
-                let commit = helios.command(&store, &["commit", "-q", "-b", "main"]);
-                round.record(TIME, ran(commit, &[tree])?);
+                let mut commit = helios.command(&store, &["commit", "-q", "-b", "main"]);
+                record(round, child::watch(commit.arg(tree))?);
                 Ok(())
             }))
         }),
@@ -122,6 +125,15 @@ fn first(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
             Ok(())
         }))
     });
+    let who = Who::peer("restic", class, format!("new repository; {}", restic::NOTE));
+    lab.enter(&mut contest, who, Some(restic::PROGRAM), || {
+        let at = top.join("first.restic");
+        Ok(Box::new(move |round: &mut Round| {
+            let repository = restic::Repository::new(&at, &lab.home())?;
+            record(round, repository.backup(tree, true)?);
+            Ok(())
+        }))
+    });
     let who = Who::peer("cp -a", class, "a copy, then syncfs");
     lab.enter(&mut contest, who, Some("cp"), || {
         let to = top.join("first.copy");
@@ -137,7 +149,7 @@ fn first(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
         }))
     });
     let rows = lab.run(contest);
-    for name in ["first.helios", "first.git", "first.copy"] {
+    for name in ["first.helios", "first.git", "first.restic", "first.copy"] {
         disk::remove(&top.join(name))?;
     }
     Ok(rows)
@@ -152,10 +164,13 @@ fn again(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
         Ok(helios) => contest.enter(who, || {
             let store = top.join("store.helios");
             helios.init(&store, "16G")?;
-            let commit = move || ran(helios.command(&store, &["commit", "-q", "-b", "main"]), &[tree]);
+            let commit = move || {
+                let mut commit = helios.command(&store, &["commit", "-q", "-b", "main"]);
+                child::watch(commit.arg(tree))
+            };
             commit()?;
             Ok(Box::new(move |round: &mut Round| {
-                round.record(TIME, commit()?);
+                record(round, commit()?);
                 Ok(())
             }))
         }),
@@ -170,6 +185,15 @@ fn again(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
         repository.commit_all("first")?;
         Ok(Box::new(move |round: &mut Round| {
             round.record(TIME, repository.commit_all("again")?);
+            Ok(())
+        }))
+    });
+    let who = Who::peer("restic", class, restic::NOTE);
+    lab.enter(&mut contest, who, Some(restic::PROGRAM), || {
+        let repository = restic::Repository::new(&top.join("store.restic"), &lab.home())?;
+        repository.backup(tree, true)?;
+        Ok(Box::new(move |round: &mut Round| {
+            record(round, repository.backup(tree, true)?);
             Ok(())
         }))
     });
@@ -223,6 +247,16 @@ fn out(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
             Ok(())
         }))
     });
+    let who = Who::peer("restic", class, restic::NOTE);
+    lab.enter(&mut contest, who, Some(restic::PROGRAM), || {
+        let repository = restic::Repository::known(&top.join("store.restic"), &lab.home());
+        let to = top.join("out.restic");
+        Ok(Box::new(move |round: &mut Round| {
+            disk::remove(&to)?;
+            round.record(TIME, repository.restore("latest", &to)?);
+            Ok(())
+        }))
+    });
     for way in [Way::Whole, Way::Links] {
         let note = match way {
             Way::Whole => "without reflinks",
@@ -245,7 +279,13 @@ fn out(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
     Ok(lab.run(contest))
 }
 
+/// Time and memory of a program.
+fn record(round: &mut Round, ran: Ran) {
+    round.record(TIME, ran.ns);
+    ran.record_memory(round);
+}
+
 /// Runs a command with paths after its arguments; nanoseconds.
 fn ran(mut command: std::process::Command, paths: &[&Path]) -> Outcome<u64> {
-    crate::measure::child::run(command.args(paths))
+    child::run(command.args(paths))
 }

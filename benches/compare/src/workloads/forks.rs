@@ -17,7 +17,7 @@ use crate::measure::{Class, Outcome, caches, disk};
 use crate::peers::agentfs::{self, Agent};
 use crate::peers::copies::{Way, replace};
 use crate::peers::git::{self, Repository, write_files};
-use crate::peers::{Stepper, helios};
+use crate::peers::{Stepper, btrfs, helios};
 use crate::report::row::Row;
 use crate::sandbox::{content, time};
 
@@ -35,6 +35,8 @@ const DELETE: Quantity = Quantity::time("delete, per fork");
 const DELETE_ALL: Quantity = Quantity::time("delete all 850, scaled");
 /// Forks that the project's goals speak of.
 const ALL: u64 = 850;
+/// Of the sparse file that has the file system of btrfs.
+const VOLUME_BYTES: u64 = 4 << 30;
 
 /// See the module.
 pub const WORKLOAD: Workload = Workload {
@@ -130,9 +132,10 @@ fn contest(lab: &Lab, class: Class) -> Outcome<Vec<Row>> {
         format!("{few} forks; {}", git::settings(class)),
     );
     lab.enter(&mut contest, who, Some("git"), || {
-        let repository = Repository::new(&top.join("git"), &lab.home(), class)?;
+        let repository = Repository::new(&top.join("git"), &lab.home(), Class::Visible)?;
         repository.write(tree(lab))?;
         repository.commit_all("first")?;
+        repository.promise(class)?;
         turn(
             lab,
             &top,
@@ -160,6 +163,18 @@ fn contest(lab: &Lab, class: Class) -> Outcome<Vec<Row>> {
             };
             turn(lab, &top, copies, few)
         });
+    }
+    let who = Who::peer(
+        "btrfs snapshot",
+        class,
+        format!("{few} forks; {}{sync}", btrfs::NOTE),
+    );
+    match btrfs::available() {
+        Ok(()) => lab.enter(&mut contest, who, None, || {
+            let volume = btrfs::Volume::new(&top.join("btrfs"), &lab.home(), VOLUME_BYTES)?;
+            turn(lab, &top, btrfs::Snapshots::new(volume, class, tree(lab))?, few)
+        }),
+        Err(why) => contest.skip(who, why),
     }
     if class == agentfs::CLASS {
         let who = Who::peer(

@@ -2,6 +2,8 @@
 
 pub mod directory;
 pub mod forks;
+pub mod history;
+pub mod ingest;
 pub mod objects;
 pub mod raw;
 pub mod steps;
@@ -24,10 +26,12 @@ pub struct Workload {
 }
 
 /// All workloads, in the order in which they run.
-pub const ALL: [Workload; 5] = [
+pub const ALL: [Workload; 7] = [
     raw::WORKLOAD,
     steps::WORKLOAD,
     forks::WORKLOAD,
     objects::WORKLOAD,
     directory::WORKLOAD,
+    ingest::WORKLOAD,
+    history::WORKLOAD,
 ];

@@ -1,8 +1,10 @@
 //! Contents put and got by their ids: unique and duplicate, one and 32 in flight, cold and cached.
 //!
-//! Everybody hashes what is put (BLAKE3) and keeps what it has once. With one in flight the time of each call is measured,
-//! with 32 how many are done in a second. "32 in flight" is 32 clients for those who take several writers, and one
+//! Everybody hashes what is put (BLAKE3) and keeps what it has once, but for RocksDB, whose own load generator does neither.
+//! With one in flight the time of each call is measured, with 32 only how many are done in a second. "32 in flight" is 32 clients for those who take several writers, and one
 //! transaction of 32 contents for those who take one (SQLite, redb), which is the kinder way for them.
+
+mod rocksdb;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::goals::{Goal, Target};
 use crate::lab::Lab;
 use crate::measure::contest::{Contest, Turn, Who};
 use crate::measure::figures::{Quantity, Round};
-use crate::measure::{Class, Outcome, caches};
+use crate::measure::{Class, Outcome};
 use crate::peers::{Content, Objects, files, helios, redb, sqlite};
 use crate::raw::{Raw, UNIT};
 use crate::report::row::Row;
@@ -123,7 +125,7 @@ fn subjects(class: Class) -> Vec<(Who, Open)> {
 
 fn run(lab: &Lab) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
-    for bytes in SIZES {
+    for &bytes in lab.scale.pick(&SIZES[..], &SIZES[..1]) {
         for class in [Class::Visible, Class::Durable] {
             for kind in [Put::One, Put::InFlight, Put::Duplicate] {
                 rows.extend(puts(lab, bytes, class, kind)?);
@@ -184,6 +186,7 @@ fn puts(lab: &Lab, len: usize, class: Class, kind: Put) -> Outcome<Vec<Row>> {
             Ok(put_turn(lab, store, kind, count, len))
         });
     }
+    rocksdb::puts(lab, &mut contest, &top, class, kind, len);
     put_ceiling(lab, &mut contest, &top, class, kind, len)?;
     let rows = lab.run(contest);
     lab.fresh(NAME)?;
@@ -197,11 +200,7 @@ fn put_turn<'a>(lab: &'a Lab, store: Box<dyn Objects>, kind: Put, count: u64, le
         match kind {
             Put::One => {
                 from += count;
-                for one in all.chunks(1) {
-                    let (ns, done) = time(|| store.put(one));
-                    done?;
-                    round.record(TIME, ns);
-                }
+                one_by_one(round, all.chunks(1), |one| store.put(one))?;
             }
             Put::InFlight => {
                 from += count;
@@ -217,6 +216,23 @@ fn put_turn<'a>(lab: &'a Lab, store: Box<dyn Objects>, kind: Put, count: u64, le
         }
         Ok(())
     })
+}
+
+/// Does something with each of all, and records the times and how many are done in a second of these.
+fn one_by_one<T>(
+    round: &mut Round,
+    all: impl ExactSizeIterator<Item = T>,
+    mut work: impl FnMut(T) -> Outcome,
+) -> Outcome {
+    let (count, mut sum) = (all.len() as u64, 0);
+    for one in all {
+        let (ns, done) = time(|| work(one));
+        done?;
+        round.record(TIME, ns);
+        sum += ns;
+    }
+    round.record_rate(RATE, count, sum);
+    Ok(())
 }
 
 fn put_ceiling<'a>(
@@ -266,9 +282,13 @@ fn put_ceiling<'a>(
                 Who::ceiling("raw durable write", class, "RWF_DSYNC").pinned(),
                 || {
                     Ok(Box::new(move |round: &mut Round| {
+                        let mut all = 0;
                         for number in 0..count {
-                            round.record(TIME, raw.write(number));
+                            let ns = raw.write(number);
+                            round.record(TIME, ns);
+                            all += ns;
                         }
+                        round.record_rate(RATE, count, all);
                         Ok(())
                     }))
                 },
@@ -311,6 +331,7 @@ fn gets(lab: &Lab, len: usize, cold: bool, depth: usize) -> Outcome<Vec<Row>> {
             get_turn(lab, open, path, all, cold, depth)
         });
     }
+    rocksdb::gets(lab, &mut contest, &top, cold, depth, len);
     if cold {
         let path = top.join(FIO);
         let size = lay_out_for(lab, &path, len)?;
@@ -353,7 +374,7 @@ fn get_turn<'a>(
         let store = match &warm {
             Some(store) => store,
             None => {
-                caches::drop_all();
+                lab.empty_caches();
                 fresh = open(&path, Class::Visible, cache)?;
                 &fresh
             }
@@ -364,14 +385,9 @@ fn get_turn<'a>(
             round.record_rate(RATE, chosen.len() as u64, ns);
             return Ok(());
         }
-        for content in chosen.iter() {
-            let (ns, found) = time(|| store.get(content));
-            let found = found?;
-            if found != content.bytes.len() {
-                return Err(format!("{found} bytes instead of {}", content.bytes.len()).into());
-            }
-            round.record(TIME, ns);
-        }
-        Ok(())
+        one_by_one(round, chosen.iter(), |content| match store.get(content)? {
+            found if found == content.bytes.len() => Ok(()),
+            found => Err(format!("{found} bytes instead of {}", content.bytes.len()).into()),
+        })
     }))
 }

@@ -59,7 +59,7 @@ fn device(lab: &Lab) -> Outcome<Vec<Row>> {
         ("randread", Class::Read, false),
         ("randwrite", Class::Durable, true),
     ] {
-        for block in [4096, 64 << 10, MIB] {
+        for &block in lab.scale.pick(&[4096, 64 << 10, MIB][..], &[4096][..]) {
             let mut contest = Contest::new(NAME, format!("{kind} of {} KiB", block / 1024));
             for depth in [1, 32] {
                 let job = Job {

@@ -104,9 +104,10 @@ fn contest(lab: &Lab, case: &str, count: u64, class: Class) -> Outcome<Vec<Row>>
         format!("working tree and commit -a; {}", git::settings(class)),
     );
     lab.enter(&mut contest, who, Some("git"), || {
-        let repository = Repository::new(&top.join("git"), &lab.home(), class)?;
+        let repository = Repository::new(&top.join("git"), &lab.home(), Class::Visible)?;
         repository.write(files())?;
         repository.commit_all("first")?;
+        repository.promise(class)?;
         Ok(pacing.turn(repository))
     });
     let who = Who::peer("libgit2", class, "in process, no working tree").pinned();
