@@ -10,8 +10,9 @@ use crate::format::segment::footer_units;
 use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
 use crate::store::segments::SegmentUse;
 
-/// Bytes zeroed by one command.
-const ZERO_PIECE_BYTES: u64 = 1 << 20;
+/// Bytes zeroed by one command: a durable write that comes meanwhile waits for it, 0.6 ms for 1 MiB; half as many bytes meet
+/// twice as many writes.
+const ZERO_PIECE_BYTES: u64 = 512 << 10;
 /// Zeroing starts when less than this is ready ahead, and goes on to `ZERO_AHEAD_BYTES`.
 const ZERO_LOW_BYTES: u64 = 2 << 20;
 const ZERO_AHEAD_BYTES: u64 = 16 << 20;

@@ -40,6 +40,8 @@ use crate::store::shared::Shared;
 
 /// Visible data is written within this time, asked or not.
 const VISIBLE_DELAY: Duration = Duration::from_millis(5);
+/// How many frames tell how long frames are of late.
+const FRAMES_OF_LATE: u64 = 8;
 /// Frames in flight at once.
 const FRAMES_IN_FLIGHT_MAX: usize = 6;
 
@@ -150,6 +152,8 @@ pub(in crate::store) struct Writer {
     /// Something durable names the next segment: replay finds it even if no further frame gets into this one.
     next_is_named: bool,
     zeroing: Latch,
+    /// Bytes of a frame, by the last few.
+    frame_bytes: u64,
     /// Footers, headers and zeroes under way.
     background: usize,
 }
@@ -183,6 +187,7 @@ impl Writer {
             wrote_anew: false,
             next_is_named: true,
             zeroing: Latch::default(),
+            frame_bytes: 0,
             background: 0,
         }
     }
@@ -456,6 +461,7 @@ impl Writer {
             .offset(open.id(), u64::from(open.next_unit) * UNIT_BYTES as u64);
         let (segment, unit) = (open.id(), open.next_unit);
         let meets_zeroes = open.take(plan.units(), &descriptors);
+        self.frame_bytes = (self.frame_bytes * (FRAMES_OF_LATE - 1) + bytes as u64) / FRAMES_OF_LATE;
         self.shared
             .counters
             .frame(bytes as u64, plan.batches.len() as u64);

@@ -22,6 +22,9 @@ use crate::store::shared::Shared;
 
 /// How often a header or a footer is written before the log is given up.
 const ATTEMPTS_MAX: u32 = 4;
+/// Longest frames, by the last few, that space is zeroed for. Zeroing first takes 80 us off a durable write of 4 KiB, 170 off one
+/// of 128 KiB, and costs a write as long as the frame: at 256 KiB that is as much, at 1 MiB a third more.
+const ZEROED_FRAME_BYTES_MAX: u64 = 192 << 10;
 /// Time between two attempts.
 const RETRY_DELAY: Duration = Duration::from_millis(10);
 
@@ -182,8 +185,11 @@ impl Writer {
     }
 
     /// Zeroes a piece of the current segment, or of the next one once all of the current one is ready: the first
-    /// frames there would otherwise meet space that was never written.
+    /// frames there would otherwise meet space that was never written. Not where frames are long.
     pub(super) fn zero_ahead(&mut self) {
+        if self.frame_bytes > ZEROED_FRAME_BYTES_MAX {
+            return;
+        }
         let idle = self.in_flight.is_empty() && self.queue.is_empty() && self.planned.is_none();
         // The piece under way may lie in a segment that the log has left; its end is an event that comes here again.
         if !idle || self.zeroing.is_held() || self.log.is_closed() || !self.shared.zero_ahead {
