@@ -39,6 +39,14 @@ enum Cut {
     Hole(u64),
 }
 
+/// Pieces of one window that have been cut and not hashed.
+#[derive(Default)]
+struct Group {
+    /// What the chunks are slices of.
+    window: Bytes,
+    cuts: Vec<Cut>,
+}
+
 /// One large content on its way in.
 pub(super) struct Ingest {
     objects: Objects,
@@ -46,8 +54,7 @@ pub(super) struct Ingest {
     whole: Hasher,
     length: u64,
     listing: Listing,
-    /// Cut, not hashed.
-    group: Vec<Cut>,
+    group: Group,
 }
 
 impl Ingest {
@@ -58,7 +65,7 @@ impl Ingest {
             whole: Hasher::new(),
             length: 0,
             listing: Listing::default(),
-            group: Vec::new(),
+            group: Group::default(),
         }
     }
 
@@ -72,7 +79,7 @@ impl Ingest {
             let mut full = false;
             let cutting: Task<'_> = Box::new(|| full = cut_group(chunker, window, &mut at, end, next));
             let ids = hash_group(&self.objects, &mut self.whole, &group, Some(cutting));
-            self.store(batch, group, ids).await?;
+            self.store(batch, group.cuts, ids).await?;
             if !full {
                 return Ok(at);
             }
@@ -102,14 +109,14 @@ impl Ingest {
             Cut::Chunk(bytes) => bytes.len(),
             Cut::Hole(_) => 0,
         };
-        self.group.iter().map(bytes).sum()
+        self.group.cuts.iter().map(bytes).sum()
     }
 
     /// Puts the manifest. Everything has been absorbed, the end included.
     pub async fn finish(mut self, batch: &mut Batch) -> Result<Offered> {
         let group = std::mem::take(&mut self.group);
         let ids = hash_group(&self.objects, &mut self.whole, &group, None);
-        self.store(batch, group, ids).await?;
+        self.store(batch, group.cuts, ids).await?;
         let id = self.whole.finish();
         let (parts, root) = self.listing.finish(id);
         let key = self.objects.key_of(Kind::Manifest, id);
@@ -176,15 +183,16 @@ impl Ingest {
 }
 
 /// Cuts pieces off `window` from `at` on until a group is full (then true) or nothing more can be decided.
-fn cut_group(chunker: &mut Chunker, window: &Bytes, at: &mut usize, end: bool, group: &mut Vec<Cut>) -> bool {
+fn cut_group(chunker: &mut Chunker, window: &Bytes, at: &mut usize, end: bool, group: &mut Group) -> bool {
+    group.window = window.clone();
     let mut bytes = 0;
     while bytes < GROUP_BYTES {
         match chunker.next(&window[*at..], end) {
             Step::More => return false,
             Step::Zeros(zeros) => *at += zeros,
-            Step::Hole(length) => group.push(Cut::Hole(length)),
+            Step::Hole(length) => group.cuts.push(Cut::Hole(length)),
             Step::Chunk(length) => {
-                group.push(Cut::Chunk(window.slice(*at..*at + length)));
+                group.cuts.push(Cut::Chunk(window.slice(*at..*at + length)));
                 *at += length;
                 bytes += length;
             }
@@ -193,14 +201,39 @@ fn cut_group(chunker: &mut Chunker, window: &Bytes, at: &mut usize, end: bool, g
     true
 }
 
+/// Hashes what a group has of the whole content. Chunks that follow each other are taken as one: at every other border BLAKE3
+/// has a chunk of its own to finish, block by block, and smaller subtrees to hash together.
+fn take_in(whole: &mut Hasher, group: &Group) {
+    let Group { window, cuts } = group;
+    let mut run = 0..0;
+    for cut in cuts {
+        match cut {
+            Cut::Chunk(bytes) => {
+                let start = bytes.as_ptr().addr() - window.as_ptr().addr();
+                if start != run.end {
+                    whole.update(&window[run]);
+                    run = start..start;
+                }
+                run.end = start + bytes.len();
+            }
+            Cut::Hole(length) => {
+                whole.update(&window[std::mem::take(&mut run)]);
+                whole.update_zeroes(*length);
+            }
+        }
+    }
+    whole.update(&window[run]);
+}
+
 /// The ids of the chunks of `group`; the whole content's hash takes the group in. `beside` runs at the same time.
 fn hash_group(
     objects: &Objects,
     whole: &mut Hasher,
-    group: &[Cut],
+    group: &Group,
     beside: Option<Task<'_>>,
 ) -> Vec<ContentId> {
     let chunks: Vec<&[u8]> = group
+        .cuts
         .iter()
         .filter_map(|cut| match cut {
             Cut::Chunk(bytes) => Some(&bytes[..]),
@@ -209,15 +242,8 @@ fn hash_group(
         .collect();
     let mut ids = vec![ContentId([0; 32]); chunks.len()];
     let mut tasks: Vec<Task<'_>> = beside.into_iter().collect();
-    if !group.is_empty() {
-        tasks.push(Box::new(|| {
-            for cut in group {
-                match cut {
-                    Cut::Chunk(bytes) => whole.update(bytes),
-                    Cut::Hole(length) => whole.update_zeroes(*length),
-                };
-            }
-        }));
+    if !group.cuts.is_empty() {
+        tasks.push(Box::new(|| take_in(whole, group)));
     }
     tasks.extend(workers::id_tasks(&chunks, &mut ids));
     workers::run(objects.threads, tasks);

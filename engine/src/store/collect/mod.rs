@@ -137,7 +137,6 @@ pub(super) async fn collect(
     let began = clock.now();
     let written = shared.counters.written();
     let scope = shared.generations.begin(wanted);
-    let entries = shared.index.len();
     if scope == Scope::All {
         let mut pace = Pace::new(local, Share::Least);
         for stripe in 0..super::index::STRIPES {
@@ -145,9 +144,11 @@ pub(super) async fn collect(
             pace.breathe(local, shared, STRIPE_STEPS).await?;
         }
     }
-    shared
-        .barrier
-        .change(Phase::Marking, || shared.index.set_born_marked(true));
+    let mut entries = 0;
+    shared.barrier.change(Phase::Marking, || {
+        shared.index.set_born_marked(true);
+        entries = shared.index.len();
+    });
     let after = if dry_run { Phase::Idle } else { Phase::Sweeping };
     let marked = mark::mark(local, store, trace, after).await;
     let mut collected = Collected {
