@@ -1,11 +1,10 @@
 //! The engine's view of a queue of `fallback-io`: the same commands with other names, and buffers from an arena.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fallback_io::Target;
 
-use super::arena::Arena;
+use super::ahead::{MappedArena, Supplier};
 use super::buffer::DmaBuffer;
 use super::{Command, Completion, Doorbell, Geometry, Operation, Queue};
 use crate::limits::UNIT_BYTES;
@@ -13,15 +12,15 @@ use crate::limits::UNIT_BYTES;
 /// Any queue of `fallback-io` with its arena.
 pub(super) struct Adapter<Q> {
     queue: Q,
-    arena: Arc<Arena>,
+    arena: MappedArena,
 }
 
 impl<Q> Adapter<Q> {
     /// A queue that hands out up to `memory_bytes` of its own memory.
-    pub(super) fn new(queue: Q, memory_bytes: usize) -> Adapter<Q> {
+    pub(super) fn new(queue: Q, memory_bytes: usize, supplier: &Supplier) -> Adapter<Q> {
         Adapter {
             queue,
-            arena: Arena::new(memory_bytes),
+            arena: MappedArena::new(memory_bytes, supplier.clone()),
         }
     }
 }

@@ -1,15 +1,17 @@
 //! Memory for one queue's buffers: mapped, faulted in and registered once, then handed out again and again.
 //!
 //! The arena grows by chunks of [`CHUNK_BYTES`] up to its bound; each chunk is one piece of [`Memory`] (a mapping with
-//! its io_uring region, or hugepages of SPDK) and a bitmap of used units. Small buffers are taken from the first chunk that has room, large ones from the
-//! last, so that they fragment each other less; both get the first gap that fits, which is also the memory
-//! used most recently. Buffers come back on any thread and keep the arena alive, also after their queue.
+//! its io_uring region, or hugepages of SPDK) and a bitmap of used units. Small buffers are taken from the first chunk
+//! that has room, large ones from the last, so that they fragment each other less; both get the first gap that fits,
+//! which is also the memory used most recently. Buffers come back on any thread and keep the arena alive, also after
+//! their queue. Where chunks come from is the caller's matter (`ahead`, `spdk`).
 //!
 //! Rejected: power-of-two classes. The largest frame is 1 MiB and a bit; it would occupy 2 MiB.
 #![allow(unsafe_code, reason = "raw memory cut into buffers")]
 
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fallback_io::Mapping;
 use parking_lot::Mutex;
@@ -23,6 +25,8 @@ pub(super) const CHUNK_BYTES: usize = 4 << 20;
 const CHUNK_UNITS: usize = CHUNK_BYTES / UNIT_BYTES;
 /// Buffers from this size on are taken from the back.
 const LARGE_UNITS: usize = 16;
+/// An arena with fewer free units than this should have its next chunk made ready.
+const AHEAD_UNITS: usize = CHUNK_UNITS / 2;
 
 const _: () = assert!(TRANSFER_BYTES_MAX <= CHUNK_BYTES);
 
@@ -47,6 +51,8 @@ unsafe impl Memory for Arc<Mapping> {
 pub(super) struct Arena<M: Memory = Arc<Mapping>> {
     chunks: Mutex<Vec<Chunk<M>>>,
     chunks_max: usize,
+    /// Another chunk may come, and will soon be needed.
+    short: AtomicBool,
 }
 
 struct Chunk<M> {
@@ -61,31 +67,19 @@ struct Units {
     free: usize,
 }
 
-impl Arena {
-    /// Memory of at least `len` bytes; from the heap when the arena is full or the buffer larger than any
-    /// transfer. New chunks are given to `register` for their region.
-    pub(super) fn buffer(
-        self: &Arc<Arena>,
-        len: usize,
-        register: impl FnOnce(&Arc<Mapping>) -> Option<u16>,
-    ) -> DmaBuffer {
-        let chunk = || {
-            // Out of memory for another chunk: the heap will tell.
-            let mapping = Arc::new(Mapping::new(CHUNK_BYTES).ok()?);
-            let region = register(&mapping);
-            Some((mapping, region))
-        };
-        self.own(len, chunk).unwrap_or_else(|| DmaBuffer::heap(len))
-    }
-}
-
 impl<M: Memory> Arena<M> {
     /// An empty arena that grows to `bytes`, rounded down to whole chunks.
     pub(super) fn new(bytes: usize) -> Arc<Arena<M>> {
         Arc::new(Arena {
             chunks: Mutex::new(Vec::new()),
             chunks_max: bytes / CHUNK_BYTES,
+            short: AtomicBool::new(bytes >= CHUNK_BYTES),
         })
+    }
+
+    /// Whether another chunk should be got ready: the arena may grow, and little was left of it when it last gave a buffer.
+    pub(super) fn runs_short(&self) -> bool {
+        self.short.load(Ordering::Relaxed)
     }
 
     /// Memory of at least `len` bytes from the arena itself; `None` when it is full, when `chunk` has no more, or when
@@ -117,6 +111,7 @@ impl<M: Memory> Arena<M> {
             chunks.iter_mut().rev().find_map(|chunk| chunk.take(units))
         };
         if found.is_some() || chunks.len() >= self.chunks_max {
+            self.look_ahead(&chunks);
             return found;
         }
         let (memory, region) = chunk()?;
@@ -130,7 +125,14 @@ impl<M: Memory> Arena<M> {
         };
         let taken = chunk.take(units);
         chunks.push(chunk);
+        self.look_ahead(&chunks);
         taken
+    }
+
+    fn look_ahead(&self, chunks: &[Chunk<M>]) {
+        let free = || chunks.iter().map(|chunk| chunk.used.free).sum::<usize>();
+        let short = chunks.len() < self.chunks_max && free() < AHEAD_UNITS;
+        self.short.store(short, Ordering::Relaxed);
     }
 }
 

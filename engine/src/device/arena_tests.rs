@@ -4,7 +4,8 @@ use rand::{Rng, SeedableRng};
 use super::*;
 
 fn buffer(arena: &Arc<Arena>, len: usize) -> DmaBuffer {
-    arena.buffer(len, |_| Some(0))
+    let chunk = || Some((Arc::new(Mapping::new(CHUNK_BYTES).unwrap()), Some(0)));
+    arena.own(len, chunk).unwrap_or_else(|| DmaBuffer::heap(len))
 }
 
 /// Goal: memory is handed out once at a time, never past the bound, and all of it comes back, on any thread.

@@ -13,6 +13,7 @@
 
 mod adapter;
 mod address;
+mod ahead;
 mod arena;
 mod buffer;
 #[doc(hidden)]

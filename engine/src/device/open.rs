@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fallback_io::{Options, Target};
 
+use super::ahead::Supplier;
 use super::{Address, Device, Geometry, Queue, ThreadsDevice, UringDevice};
 use crate::limits::{QUEUE_MEMORY_BYTES, TRANSFER_BYTES_MAX, UNIT_BYTES};
 
@@ -104,11 +105,12 @@ fn open_path(name: String, path: &Path, options: &OpenOptions) -> io::Result<Arc
     }
     let target = Arc::new(target);
     let memory = options.queue_memory_bytes;
-    let threads = ThreadsDevice::new(name.clone(), target.clone(), memory);
+    let supplier = Supplier::start()?;
+    let threads = ThreadsDevice::new(name.clone(), target.clone(), memory, supplier.clone());
     if options.backend == Backend::Threads {
         return Ok(Arc::new(threads));
     }
-    let uring = UringDevice::new(name, target, memory);
+    let uring = UringDevice::new(name, target, memory, supplier);
     match uring.probe() {
         Ok(()) if options.backend == Backend::Uring => Ok(Arc::new(uring)),
         Ok(()) => Ok(Arc::new(UringOrThreads {

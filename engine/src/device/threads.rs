@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fallback_io::{Target, Threads};
 
 use super::adapter::{Adapter, geometry};
+use super::ahead::Supplier;
 use super::{Device, Geometry, Queue};
 
 /// See the module.
@@ -13,15 +14,22 @@ pub struct ThreadsDevice {
     name: String,
     target: Arc<Target>,
     memory_bytes: usize,
+    supplier: Supplier,
 }
 
 impl ThreadsDevice {
     /// The device `name` over an opened target; its queues hand out up to `memory_bytes` of reused memory.
-    pub(super) fn new(name: String, target: Arc<Target>, memory_bytes: usize) -> ThreadsDevice {
+    pub(super) fn new(
+        name: String,
+        target: Arc<Target>,
+        memory_bytes: usize,
+        supplier: Supplier,
+    ) -> ThreadsDevice {
         ThreadsDevice {
             name,
             target,
             memory_bytes,
+            supplier,
         }
     }
 }
@@ -37,6 +45,6 @@ impl Device for ThreadsDevice {
 
     fn open_queue(&self, depth: u32) -> io::Result<Box<dyn Queue>> {
         let queue = Threads::open(self.target.clone(), depth)?;
-        Ok(Box::new(Adapter::new(queue, self.memory_bytes)))
+        Ok(Box::new(Adapter::new(queue, self.memory_bytes, &self.supplier)))
     }
 }

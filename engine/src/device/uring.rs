@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fallback_io::{Target, Uring};
 
 use super::adapter::{Adapter, geometry};
+use super::ahead::Supplier;
 use super::buffer::DmaBuffer;
 use super::{Device, Geometry, Queue};
 
@@ -15,15 +16,22 @@ pub struct UringDevice {
     name: String,
     target: Arc<Target>,
     memory_bytes: usize,
+    supplier: Supplier,
 }
 
 impl UringDevice {
     /// The device `name` over an opened target; its queues hand out up to `memory_bytes` of registered memory.
-    pub(super) fn new(name: String, target: Arc<Target>, memory_bytes: usize) -> UringDevice {
+    pub(super) fn new(
+        name: String,
+        target: Arc<Target>,
+        memory_bytes: usize,
+        supplier: Supplier,
+    ) -> UringDevice {
         UringDevice {
             name,
             target,
             memory_bytes,
+            supplier,
         }
     }
 
@@ -35,7 +43,7 @@ impl UringDevice {
     /// As [`Device::open_queue`], with the error that tells whether another way would do.
     pub(super) fn queue(&self, depth: u32) -> fallback_io::Result<Box<dyn Queue>> {
         let queue = Uring::open(self.target.clone(), depth)?;
-        Ok(Box::new(Adapter::new(queue, self.memory_bytes)))
+        Ok(Box::new(Adapter::new(queue, self.memory_bytes, &self.supplier)))
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use bytes::{Buf, Bytes};
 
 use super::get_stream::write_section;
-use super::put_stream::WINDOW_BYTES;
+use super::put_from::read_full;
 use super::{Durability, GetStream, Objects, Put, PutOptions, PutStream, Section};
 use crate::error::{Error, Result};
 use crate::format::ContentId;
@@ -34,7 +34,11 @@ impl Objects {
 }
 
 impl Blocking {
-    fn wait<F: Future>(&self, future: F) -> F::Output {
+    pub(super) fn objects(&self) -> &Objects {
+        &self.0
+    }
+
+    pub(super) fn wait<F: Future>(&self, future: F) -> F::Output {
         self.0.store.block_on(future)
     }
 
@@ -55,28 +59,12 @@ impl Blocking {
 
     /// Puts everything `reader` gives, in bounded memory. With more than one thread (see
     /// [`Objects::with_threads`]) the next window is read while one is cut, hashed and put.
-    pub fn put_reader(&self, mut reader: impl Read + Send, options: PutOptions) -> Result<Put> {
-        let mut stream = self.0.put_stream(options);
-        let mut window = read_window(&mut reader)?;
-        while window.len() == WINDOW_BYTES {
-            let write = stream.write(&window);
-            let next = if self.0.threads.get() > 1 {
-                std::thread::scope(|scope| {
-                    let next = scope.spawn(|| read_window(&mut reader));
-                    let written = self.wait(write);
-                    let next = next
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                    written.and(next)
-                })
-            } else {
-                self.wait(write).and_then(|()| read_window(&mut reader))
-            };
-            window = next?;
-        }
-        self.wait(async {
-            stream.write(&window).await?;
-            stream.finish().await
+    pub fn put_reader(&self, mut reader: impl Read, options: PutOptions) -> Result<Put> {
+        self.put_from(options, |space| {
+            read_full(&mut reader, space).map_err(|source| Error::Stream {
+                operation: "reading the content",
+                source,
+            })
         })
     }
 
@@ -137,17 +125,6 @@ impl Blocking {
     pub fn unpin(&self, id: ContentId, durability: Durability) -> Result<u64> {
         self.wait(self.0.unpin(id, durability))
     }
-}
-
-/// A window full, or less at the end.
-fn read_window(reader: &mut impl Read) -> Result<Vec<u8>> {
-    let mut window = Vec::new();
-    let read = reader.take(WINDOW_BYTES as u64).read_to_end(&mut window);
-    read.map_err(|source| Error::Stream {
-        operation: "reading the content",
-        source,
-    })?;
-    Ok(window)
 }
 
 /// A [`PutStream`] that is written like a file.

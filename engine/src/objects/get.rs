@@ -34,27 +34,12 @@ impl Objects {
 
     /// Many contents, each as [`get`](Objects::get) answers it; reads of small ones are sorted and merged.
     pub async fn get_batch(&self, ids: &[ContentId]) -> Vec<Result<Bytes>> {
-        let kinds = match self.kinds(ids) {
-            Ok(kinds) => kinds,
-            Err(error) => {
-                // A link that fails says so once.
-                let mut answers = vec![Err(error)];
-                answers.resize_with(ids.len(), || Err(Error::Closed));
-                return answers;
+        let keys: Vec<Key> = ids.iter().map(|id| self.key_of(Kind::Data, *id)).collect();
+        let mut contents = self.store.get_many(&keys).await;
+        for (id, content) in ids.iter().zip(&mut contents) {
+            if is_missing(content) {
+                *content = self.get(*id).await;
             }
-        };
-        let data = |(id, kind): (&ContentId, &Option<Kind>)| {
-            (*kind == Some(Kind::Data)).then(|| self.key_of(Kind::Data, *id))
-        };
-        let keys: Vec<Key> = ids.iter().zip(&kinds).filter_map(data).collect();
-        let mut found = self.store.get_many(&keys).await.into_iter();
-        let mut contents = Vec::with_capacity(ids.len());
-        for (id, kind) in ids.iter().zip(kinds) {
-            contents.push(match kind {
-                Some(Kind::Data) => found.next().expect("one answer per key"),
-                Some(_) => self.get(*id).await,
-                None => Err(not_found(*id)),
-            });
         }
         contents
     }
@@ -110,18 +95,22 @@ impl Objects {
         }
     }
 
+    /// Small contents, which are most, take one look-up.
     async fn open(&self, id: ContentId) -> Result<Stored> {
-        match self.kinds(&[id])?[0] {
-            Some(Kind::Data) => Ok(Stored::Whole(self.store.get(self.key_of(Kind::Data, id)).await?)),
-            Some(_) => Ok(Stored::Listed(self.manifest(id).await?)),
-            None => Err(not_found(id)),
+        let whole = self.store.get(self.key_of(Kind::Data, id)).await;
+        if is_missing(&whole) {
+            return Ok(Stored::Listed(self.manifest(id).await?));
         }
+        whole.map(Stored::Whole)
     }
 
     /// The root manifest of a content.
     pub(super) async fn manifest(&self, id: ContentId) -> Result<Manifest> {
-        let bytes = self.store.get(self.key_of(Kind::Manifest, id)).await?;
-        Manifest::decode_root(bytes, id).map_err(|damage| Error::Inconsistent {
+        let bytes = self.store.get(self.key_of(Kind::Manifest, id)).await;
+        if is_missing(&bytes) {
+            return Err(not_found(id));
+        }
+        Manifest::decode_root(bytes?, id).map_err(|damage| Error::Inconsistent {
             id,
             kind: Kind::Manifest,
             damage: damage.to_string(),
@@ -147,6 +136,10 @@ impl Objects {
         }
         Ok(bytes.freeze())
     }
+}
+
+fn is_missing(answer: &Result<Bytes>) -> bool {
+    matches!(answer, Err(Error::NotFound { .. }))
 }
 
 /// `range` within a content of `length` bytes.

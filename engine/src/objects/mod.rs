@@ -25,6 +25,7 @@ mod listing;
 mod pieces;
 mod pins;
 mod put;
+mod put_from;
 mod put_stream;
 mod walk;
 mod workers;
@@ -37,6 +38,7 @@ pub use get_stream::{GetStream, Section};
 pub(crate) use pieces::pieces;
 pub use pins::Pin;
 pub use put::{Durability, Offered, Put, PutOptions};
+pub(crate) use put_from::read_full;
 pub use put_stream::PutStream;
 
 use crate::access::Access;

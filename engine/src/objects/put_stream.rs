@@ -5,17 +5,19 @@
 //! content of any size stays small. Nothing names the content before [`finish`](PutStream::finish); a stream
 //! that is dropped leaves chunks that collection removes.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::ingest::{GROUP_BYTES, Ingest, check_length};
 use super::{Objects, Offered, Put, PutOptions};
 use crate::access::Batch;
 use crate::error::{Error, Result};
-use crate::limits::{EXTENT_BYTES_MAX, HOLE_BYTES_MIN, UNIT_BYTES};
+use crate::limits::{CHUNK_BYTES, EXTENT_BYTES_MAX, HOLE_BYTES_MIN, UNIT_BYTES};
 use crate::store::Key;
 
 /// Bytes gathered before they are cut.
 pub(super) const WINDOW_BYTES: usize = GROUP_BYTES;
+/// What cutting a window leaves over is shorter: neither the longest chunk, nor a run of zeros that is a hole, nor a block.
+pub(super) const LEFT_OVER_MAX: usize = CHUNK_BYTES[2] + HOLE_BYTES_MIN + UNIT_BYTES;
 /// References a batch gathers before a new one takes over what is still needed.
 const FRESH_MAX: u64 = 16 << 10;
 
@@ -51,14 +53,31 @@ impl PutStream {
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         self.grow(bytes.len() as u64)?;
         while !bytes.is_empty() {
+            if self.ingest.is_some() {
+                self.window.reserve_exact(WINDOW_BYTES - self.window.len());
+            }
             let (now, later) = bytes.split_at(bytes.len().min(WINDOW_BYTES - self.window.len()));
             self.window.extend_from_slice(now);
             bytes = later;
             if self.window.len() == WINDOW_BYTES {
-                self.absorb(false).await?;
+                self.absorb_window(false).await?;
             }
         }
         Ok(())
+    }
+
+    /// Adds the bytes of `window` from [`LEFT_OVER_MAX`] on, a full window of them, without copying them: what is left over
+    /// of the bytes before goes before them. Returns the memory, of which slices may still be on their way.
+    pub(super) async fn write_window(&mut self, mut window: BytesMut) -> Result<Bytes> {
+        self.grow((window.len() - LEFT_OVER_MAX) as u64)?;
+        let start = LEFT_OVER_MAX
+            .checked_sub(self.window.len())
+            .expect("a stream that is written by windows has cut what came before");
+        window[start..LEFT_OVER_MAX].copy_from_slice(&self.window);
+        self.window.clear();
+        let window = window.freeze();
+        self.absorb(window.slice(start..), false).await?;
+        Ok(window)
     }
 
     /// Adds `length` zero bytes that the caller knows without reading them, like a hole of a sparse file. The
@@ -73,7 +92,7 @@ impl PutStream {
         rest -= real as u64;
         if rest > 0 && total > EXTENT_BYTES_MAX as u64 {
             self.grow(rest)?;
-            self.absorb(false).await?;
+            self.absorb_window(false).await?;
             // What is left in the window are the zeros of a block that is not complete.
             let zeros = self.window.len() as u64 + rest;
             let blocks = zeros / UNIT_BYTES as u64 * UNIT_BYTES as u64;
@@ -113,7 +132,7 @@ impl PutStream {
                 .offer(self.batch.as_mut().ok_or_else(broken)?, &[content])
                 .await?
         } else {
-            self.absorb(true).await?;
+            self.absorb_window(true).await?;
             let ingest = self.ingest.take().ok_or_else(broken)?;
             vec![ingest.finish(self.batch.as_mut().ok_or_else(broken)?).await?]
         };
@@ -135,18 +154,20 @@ impl PutStream {
         Ok(())
     }
 
-    /// Passes on what can be cut. On an error (or if the future is dropped halfway) the stream stays broken.
-    async fn absorb(&mut self, end: bool) -> Result<()> {
+    async fn absorb_window(&mut self, end: bool) -> Result<()> {
+        let window = Bytes::from(std::mem::take(&mut self.window));
+        self.absorb(window, end).await
+    }
+
+    /// Passes on what can be cut; the rest stays in the stream's own window, which is empty before. On an error (or if the
+    /// future is dropped halfway) the stream stays broken.
+    async fn absorb(&mut self, window: Bytes, end: bool) -> Result<()> {
         let mut batch = self.batch.take().ok_or_else(broken)?;
         let ingest = self.ingest.get_or_insert_with(|| Ingest::new(&self.objects));
-        let window = Bytes::from(std::mem::take(&mut self.window));
         let before = batch.counts().offered;
         let taken = ingest.absorb(&mut batch, &window, end).await?;
         self.fresh += batch.counts().offered - before;
-        if !end {
-            self.window.reserve_exact(WINDOW_BYTES);
-            self.window.extend_from_slice(&window[taken..]);
-        }
+        self.window.extend_from_slice(&window[taken..]);
         if self.fresh > FRESH_MAX {
             batch = self.objects.succeed(batch, &ingest.unlisted()).await?;
             self.fresh = 0;

@@ -15,10 +15,10 @@ const VISIBLE: PutOptions = PutOptions {
 };
 
 /// Goal: told holes and written zeros are the same content, stored the same way. Method: contents of data and
-/// zeros of many lengths and alignments, each by hole, by zeros and from memory.
+/// zeros of many lengths and alignments, each by hole, by zeros and from memory; and from a reader into another store.
 #[test]
 fn holes_told_or_found_are_the_same() {
-    let objects = objects();
+    let (objects, elsewhere) = (objects(), objects());
     let mut seed = 0;
     for before in [0, 5, 4096, 100_000, 5_000_000] {
         for hole in [
@@ -49,8 +49,15 @@ fn holes_told_or_found_are_the_same() {
                     "{before} {hole} {after}"
                 );
                 assert_eq!(put.id, content_id(&content));
+                let read = elsewhere.put_reader(&content[..], VISIBLE).expect("read");
+                assert_eq!(
+                    (read.id, read.length, read.new),
+                    (put.id, put.length, true),
+                    "{before} {hole} {after}"
+                );
                 if let Some(stored) = stored {
                     assert_eq!(pieces(&objects, told.id), stored, "{before} {hole} {after}");
+                    assert_eq!(pieces(&elsewhere, read.id), stored, "{before} {hole} {after}");
                     let holes: u64 = stored
                         .iter()
                         .filter(|piece| matches!(piece, Piece::Hole { .. }))
@@ -203,6 +210,34 @@ impl Write for Fails {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Goal: windows are filled with the right bytes while others are put, also in memory that was used before. Method: a
+/// content of ten windows from a reader that gives odd pieces, with one thread and with several, read back.
+#[test]
+fn readers_are_read_while_windows_are_put() {
+    struct Odd<'a>(&'a [u8]);
+    impl Read for Odd<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let bytes = (self.0.len() % 70_001 + 1).min(out.len()).min(self.0.len());
+            let (now, later) = self.0.split_at(bytes);
+            out[..bytes].copy_from_slice(now);
+            self.0 = later;
+            Ok(bytes)
+        }
+    }
+    for threads in [1, 3] {
+        let objects = Objects::clone(&objects())
+            .with_threads(NonZero::new(threads).expect("not zero"))
+            .blocking();
+        let content = noise(41_000_003, threads as u64);
+        let put = objects.put_reader(Odd(&content), VISIBLE).expect("put");
+        assert_eq!(
+            (put.id, put.length, put.new),
+            (content_id(&content), content.len() as u64, true)
+        );
+        assert!(objects.get(put.id).expect("get") == content, "{threads}");
     }
 }
 

@@ -47,8 +47,28 @@ impl Wake for Parker {
     }
 }
 
+/// What a thread waits with.
+struct Waiter {
+    parker: Arc<Parker>,
+    waker: Waker,
+}
+
+impl Waiter {
+    fn new() -> Waiter {
+        let parker = Arc::new(Parker {
+            thread: std::thread::current(),
+            woken: AtomicBool::new(false),
+        });
+        let waker = Waker::from(Arc::clone(&parker));
+        Waiter { parker, waker }
+    }
+}
+
 thread_local! {
     static SPIN: Cell<Spin> = const { Cell::new(Spin::new(SPIN_MAX)) };
+    /// Kept from one call to the next, because many futures are ready at once: a waker that somebody still holds makes a
+    /// later future look up once in vain.
+    static WAITER: Cell<Option<Waiter>> = const { Cell::new(None) };
 }
 
 /// Runs `future` to its end on the calling thread.
@@ -73,18 +93,18 @@ pub(super) fn refuse_on_reactor() {
 /// The form for threads beside running reactors.
 pub(super) fn park_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let parker = Arc::new(Parker {
-        thread: std::thread::current(),
-        woken: AtomicBool::new(false),
-    });
-    let waker = Waker::from(Arc::clone(&parker));
-    let mut context = Context::from_waker(&waker);
-    loop {
+    // A thread at its end has none left, a call within another's poll finds it taken.
+    let kept = WAITER.try_with(Cell::take).ok().flatten();
+    let waiter = kept.unwrap_or_else(Waiter::new);
+    let mut context = Context::from_waker(&waiter.waker);
+    let output = loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
+            break output;
         }
-        wait(&parker);
-    }
+        wait(&waiter.parker);
+    };
+    let _ = WAITER.try_with(|kept| kept.set(Some(waiter)));
+    output
 }
 
 fn wait(parker: &Parker) {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use fallback_io::Mapping;
 
-use crate::device::arena::{Arena, CHUNK_BYTES, Memory};
+use crate::device::ahead::{MappedArena, Supplier};
+use crate::device::arena::{self, Arena, CHUNK_BYTES};
 use crate::device::buffer::DmaBuffer;
 use crate::limits::UNIT_BYTES;
 
@@ -23,7 +24,7 @@ unsafe impl Send for HugeChunk {}
 unsafe impl Sync for HugeChunk {}
 
 // SAFETY: `HugeChunk::new` takes zeroed, unit-aligned memory of a chunk's size, which is given back when the value goes.
-unsafe impl Memory for HugeChunk {
+unsafe impl arena::Memory for HugeChunk {
     fn start(&self) -> NonNull<u8> {
         self.0
     }
@@ -53,11 +54,19 @@ impl Drop for HugeChunk {
     }
 }
 
+/// What a device's queues need their buffers to be.
+pub(super) enum Memory {
+    /// Any memory will do: it is copied through a socket.
+    Ordinary(Supplier),
+    /// The device reads and writes it by its physical address.
+    Huge,
+}
+
 /// Where the buffers of a queue come from.
 #[derive(Clone)]
 pub(super) enum Pool {
     /// Any memory will do: it is copied through a socket.
-    Ordinary(Arc<Arena>),
+    Ordinary(Arc<MappedArena>),
     /// The device reads and writes it by its physical address.
     Huge(HugeArena),
 }
@@ -68,11 +77,10 @@ pub(super) struct HugeArena(Arc<Arena<HugeChunk>>);
 
 impl Pool {
     /// A pool of up to `bytes`.
-    pub(super) fn new(local: bool, bytes: usize) -> Pool {
-        if local {
-            Pool::Huge(HugeArena(Arena::new(bytes.max(CHUNK_BYTES))))
-        } else {
-            Pool::Ordinary(Arena::new(bytes))
+    pub(super) fn new(memory: &Memory, bytes: usize) -> Pool {
+        match memory {
+            Memory::Ordinary(supplier) => Pool::Ordinary(Arc::new(MappedArena::new(bytes, supplier.clone()))),
+            Memory::Huge => Pool::Huge(HugeArena(Arena::new(bytes.max(CHUNK_BYTES)))),
         }
     }
 

@@ -37,17 +37,18 @@ use std::sync::Arc;
 
 use self::bounds::Bounds;
 use self::control::Control;
-use self::memory::Pool;
+use self::memory::{Memory, Pool};
 use self::namespace::Shape;
 use self::queue::SpdkQueue;
 use self::transport::Transport;
+use super::ahead::Supplier;
 use super::{Address, Device, Geometry, OpenOptions, Queue};
 
 /// A namespace of an NVMe controller.
 pub struct SpdkDevice {
     name: String,
     shape: Shape,
-    local: bool,
+    memory: Memory,
     read_only: bool,
     memory_bytes: usize,
     control: Arc<Control>,
@@ -63,14 +64,18 @@ impl SpdkDevice {
                 format!("{address} is not driven by SPDK"),
             ));
         };
-        let local = transport.is_local();
+        let memory = if transport.is_local() {
+            Memory::Huge
+        } else {
+            Memory::Ordinary(Supplier::start()?)
+        };
         let bounds = Bounds::new(options.command_timeout);
         let (control, shape) = Control::start(transport, namespace, bounds)
             .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
         Ok(SpdkDevice {
             name: address.to_string(),
             shape,
-            local,
+            memory,
             read_only: options.read_only,
             memory_bytes: options.queue_memory_bytes,
             control,
@@ -88,7 +93,7 @@ impl Device for SpdkDevice {
     }
 
     fn open_queue(&self, depth: u32) -> io::Result<Box<dyn Queue>> {
-        let pool = Pool::new(self.local, self.memory_bytes);
+        let pool = Pool::new(&self.memory, self.memory_bytes);
         let queue = SpdkQueue::open(&self.control, self.shape, pool, self.read_only, depth)?;
         Ok(Box::new(queue))
     }

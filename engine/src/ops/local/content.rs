@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use super::open::Engine;
 use crate::error::{Error, Result};
 use crate::format::ContentId;
-use crate::objects::{self, Section};
+use crate::objects::{self, Section, read_full};
 use crate::ops::{
     CatRequest, Content, ContentRequest, Durability, Exchange, Found, GetRequest, PinCount, Pinned, Presence,
     PutRequest, Stage, Step,
@@ -21,18 +21,19 @@ impl Engine {
             durability: class(request.durability),
             pin: request.pin,
         };
-        let mut stream = self.objects.put_stream(options);
         let mut moved = Moved::new(exchange, None);
-        let mut piece = vec![0; PIECE_BYTES];
-        loop {
-            let length = fill(exchange, &mut piece)?;
-            self.store.block_on(stream.write(&piece[..length]))?;
-            moved.add(exchange, length as u64)?;
-            if length < piece.len() {
-                break;
+        let put = self.objects.blocking().put_from(options, |space| {
+            let mut filled = 0;
+            for piece in space.chunks_mut(PIECE_BYTES) {
+                let read = read_full(&mut Input(exchange), piece).map_err(reading)?;
+                moved.add(exchange, read as u64)?;
+                filled += read;
+                if read < piece.len() {
+                    break;
+                }
             }
-        }
-        let put = self.store.block_on(stream.finish())?;
+            Ok(filled)
+        })?;
         Ok(Content {
             id: put.id,
             size: put.length,
@@ -157,30 +158,20 @@ fn class(durability: Durability) -> objects::Durability {
     }
 }
 
-/// Reads until `buffer` is full or the input ends.
-fn fill(exchange: &mut dyn Exchange, buffer: &mut [u8]) -> Result<usize> {
-    struct Input<'a>(&'a mut dyn Exchange);
-    impl Read for Input<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.0.input(buffer)
-        }
+/// What is put, as a reader.
+struct Input<'a>(&'a mut dyn Exchange);
+
+impl Read for Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.input(buffer)
     }
-    let mut input = Input(exchange);
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match input.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(length) => filled += length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => {
-                return Err(Error::Stream {
-                    operation: "reading the content",
-                    source,
-                });
-            }
-        }
+}
+
+fn reading(source: io::Error) -> Error {
+    Error::Stream {
+        operation: "reading the content",
+        source,
     }
-    Ok(filled)
 }
 
 fn writing(source: io::Error) -> Error {

@@ -260,3 +260,38 @@ fn busy_reactors_never_sleep() {
         runtime.shutdown();
     }
 }
+
+/// Goal: a thread that waits again and again with the same waker is woken for each, also for one inside another, and by
+/// nobody's late wake-up too early. Method: wakers of earlier waits are kept and rung from a reactor while later ones wait for
+/// answers, every third from within another wait's poll.
+#[test]
+fn one_thread_waits_many_times() {
+    let runtime = threads(1);
+    let late = Arc::new(parking_lot::Mutex::new(Vec::<std::task::Waker>::new()));
+    let wait = |number: u32| {
+        let (answer, outcome) = oneshot::<u32>();
+        let rung = Arc::clone(&late);
+        runtime.handles()[0].spawn(move |_| async move {
+            rung.lock().iter().for_each(std::task::Waker::wake_by_ref);
+            answer.send(number).expect("the thread waits");
+        });
+        let keep = std::future::poll_fn(|context| {
+            let mut late = late.lock();
+            late.truncate(7);
+            late.insert(0, context.waker().clone());
+            std::task::Poll::Ready(())
+        });
+        runtime.block_on(async {
+            keep.await;
+            outcome.await
+        })
+    };
+    for number in 0..20_000 {
+        if number % 3 == 0 {
+            let inside = runtime.block_on(async { wait(number) });
+            assert_eq!(inside, Some(number));
+        }
+        assert_eq!(wait(number), Some(number));
+    }
+    runtime.shutdown();
+}

@@ -1,0 +1,105 @@
+//! A content that a thread has to fetch, like one that is read from a file: while a window of it is cut, hashed and put, the
+//! next one is filled.
+//!
+//! Owns the windows. Each is filled behind room for what the one before leaves over, so that no byte of it is copied again
+//! before the frame it is written with; and its memory is filled again when nobody has a slice of it any more.
+//! Rejected: fetching on the other thread and putting on the caller's (not every source may leave its thread).
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+
+use bytes::{Bytes, BytesMut};
+
+use super::blocking::Blocking;
+use super::put_stream::{LEFT_OVER_MAX, WINDOW_BYTES};
+use super::{Put, PutOptions};
+use crate::error::Result;
+use crate::limits::EXTENT_BYTES_MAX;
+
+const MEMORY_BYTES: usize = LEFT_OVER_MAX + WINDOW_BYTES;
+
+const _: () = assert!(
+    EXTENT_BYTES_MAX < WINDOW_BYTES,
+    "contents of full windows are listed"
+);
+
+impl Blocking {
+    /// Puts everything that `fill` gives: it fills what it is given, and less than that only with the end of the content.
+    pub(crate) fn put_from(
+        &self,
+        options: PutOptions,
+        mut fill: impl FnMut(&mut [u8]) -> Result<usize>,
+    ) -> Result<Put> {
+        let mut stream = self.objects().put_stream(options);
+        // Most contents are small, and need no window.
+        let mut first = vec![0; EXTENT_BYTES_MAX];
+        let filled = fill(&mut first)?;
+        if filled < first.len() {
+            return self.wait(async {
+                stream.write(&first[..filled]).await?;
+                stream.finish().await
+            });
+        }
+        let mut windows = Windows::default();
+        let mut window = windows.take();
+        let (begin, rest) = window[LEFT_OVER_MAX..].split_at_mut(first.len());
+        begin.copy_from_slice(&first);
+        drop(first);
+        let mut filled = EXTENT_BYTES_MAX + fill(rest)?;
+        while filled == WINDOW_BYTES {
+            let putting = stream.write_window(window);
+            window = windows.take();
+            let space = &mut window[LEFT_OVER_MAX..];
+            let (put, now) = if self.objects().threads.get() > 1 {
+                std::thread::scope(|scope| {
+                    let putting = scope.spawn(|| self.wait(putting));
+                    let filled = fill(space);
+                    let put = putting
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                    (put, filled)
+                })
+            } else {
+                (self.wait(putting), fill(space))
+            };
+            windows.lent.push_back(put?);
+            filled = now?;
+        }
+        self.wait(async {
+            stream.write(&window[LEFT_OVER_MAX..][..filled]).await?;
+            stream.finish().await
+        })
+    }
+}
+
+/// Memory of windows, oldest first, of which chunks may be on their way to the device.
+#[derive(Default)]
+struct Windows {
+    lent: VecDeque<Bytes>,
+}
+
+impl Windows {
+    /// Memory that nobody else has. Chunks are written in order: where the oldest is still needed, so are the others.
+    fn take(&mut self) -> BytesMut {
+        match self.lent.pop_front().map(Bytes::try_into_mut) {
+            Some(Ok(memory)) => return memory,
+            Some(Err(needed)) => self.lent.push_front(needed),
+            None => {}
+        }
+        BytesMut::zeroed(MEMORY_BYTES)
+    }
+}
+
+/// Fills `space`, or less of it at the end.
+pub(crate) fn read_full(reader: &mut impl Read, space: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < space.len() {
+        match reader.read(&mut space[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
