@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::chunker::{Chunker, Step};
 use super::listing::Listing;
+use super::put_stream::{LEFT_OVER_MAX, WINDOW_BYTES};
 use super::workers::{self, Task};
 use super::{Objects, Offered};
 use crate::access::Batch;
@@ -18,8 +19,9 @@ use crate::hash::Hasher;
 use crate::limits::CONTENT_BYTES_MAX;
 use crate::store::{Extent, Key};
 
-/// Bytes of content that are hashed together.
-pub(super) const GROUP_BYTES: usize = 4 << 20;
+/// Bytes of content that are hashed together. What a stream cuts off one window is one group, so that it is hashed beside the
+/// cutting of the next window.
+const GROUP_BYTES: usize = WINDOW_BYTES + LEFT_OVER_MAX;
 
 /// Refuses contents of more than [`CONTENT_BYTES_MAX`] bytes.
 pub(super) fn check_length(length: Option<u64>) -> Result<u64> {

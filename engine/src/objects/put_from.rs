@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use bytes::{Bytes, BytesMut};
+use crossbeam::channel;
 
 use super::blocking::Blocking;
 use super::put_stream::{LEFT_OVER_MAX, WINDOW_BYTES};
-use super::{Put, PutOptions};
+use super::{Put, PutOptions, PutStream};
 use crate::error::Result;
 use crate::limits::EXTENT_BYTES_MAX;
 
@@ -46,28 +47,50 @@ impl Blocking {
         begin.copy_from_slice(&first);
         drop(first);
         let mut filled = EXTENT_BYTES_MAX + fill(rest)?;
+        if filled == WINDOW_BYTES && self.objects().threads.get() > 1 {
+            (window, filled) = self.put_beside(&mut stream, window, &mut windows, &mut fill)?;
+        }
         while filled == WINDOW_BYTES {
-            let putting = stream.write_window(window);
+            windows.lent.push_back(self.wait(stream.write_window(window))?);
             window = windows.take();
-            let space = &mut window[LEFT_OVER_MAX..];
-            let (put, now) = if self.objects().threads.get() > 1 {
-                std::thread::scope(|scope| {
-                    let putting = scope.spawn(|| self.wait(putting));
-                    let filled = fill(space);
-                    let put = putting
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                    (put, filled)
-                })
-            } else {
-                (self.wait(putting), fill(space))
-            };
-            windows.lent.push_back(put?);
-            filled = now?;
+            filled = fill(&mut window[LEFT_OVER_MAX..])?;
         }
         self.wait(async {
             stream.write(&window[LEFT_OVER_MAX..][..filled]).await?;
             stream.finish().await
+        })
+    }
+
+    /// Puts full windows on a thread of their own, `window` first, while `fill` fills the next ones on this thread. Returns the
+    /// first that was not filled, and how far it was.
+    fn put_beside(
+        &self,
+        stream: &mut PutStream,
+        mut window: BytesMut,
+        windows: &mut Windows,
+        mut fill: impl FnMut(&mut [u8]) -> Result<usize>,
+    ) -> Result<(BytesMut, usize)> {
+        std::thread::scope(|scope| {
+            let (full, filled) = channel::bounded(0);
+            let (put, done) = channel::bounded(1);
+            scope.spawn(move || {
+                for window in filled {
+                    if put.send(self.wait(stream.write_window(window))).is_err() {
+                        return;
+                    }
+                }
+            });
+            loop {
+                full.send(window)
+                    .expect("the other thread takes windows until this one ends");
+                window = windows.take();
+                let now = fill(&mut window[LEFT_OVER_MAX..]);
+                windows.lent.push_back(done.recv().expect("it answers each")?);
+                match now? {
+                    WINDOW_BYTES => {}
+                    last => return Ok((window, last)),
+                }
+            }
         })
     }
 }

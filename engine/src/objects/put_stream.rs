@@ -7,7 +7,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::ingest::{GROUP_BYTES, Ingest, check_length};
+use super::ingest::{Ingest, check_length};
 use super::{Objects, Offered, Put, PutOptions};
 use crate::access::Batch;
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::limits::{CHUNK_BYTES, EXTENT_BYTES_MAX, HOLE_BYTES_MIN, UNIT_BYTES};
 use crate::store::Key;
 
 /// Bytes gathered before they are cut.
-pub(super) const WINDOW_BYTES: usize = GROUP_BYTES;
+pub(super) const WINDOW_BYTES: usize = 4 << 20;
 /// What cutting a window leaves over is shorter: neither the longest chunk, nor a run of zeros that is a hole, nor a block.
 pub(super) const LEFT_OVER_MAX: usize = CHUNK_BYTES[2] + HOLE_BYTES_MIN + UNIT_BYTES;
 /// References a batch gathers before a new one takes over what is still needed.

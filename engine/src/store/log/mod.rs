@@ -63,9 +63,12 @@ struct Intake {
     waiting_cost: u64,
     /// The writer comes by itself soon: no bell for a batch that can wait as well.
     expected: bool,
+    /// It is rung before that when so much waits.
+    enough: u64,
 }
 
-/// Waiting batches of this cost are written without further delay, as one frame or several.
+/// Waiting batches of this cost are written without further delay, as one frame or several, unless the device is busy with
+/// frames of the log already: then they gather.
 const EAGER_BYTES: u64 = 256 << 10;
 
 /// The part of a log that all threads share.
@@ -111,6 +114,7 @@ impl Log {
                 closed: false,
                 waiting_cost: 0,
                 expected: false,
+                enough: EAGER_BYTES,
             }),
             bell,
             lazy_bell,
@@ -143,7 +147,7 @@ impl Log {
         let before = intake.waiting_cost;
         intake.waiting_cost += queued.cost;
         intake.queue.push_back(queued);
-        let enough = before < EAGER_BYTES && intake.waiting_cost >= EAGER_BYTES;
+        let enough = before < intake.enough && intake.waiting_cost >= intake.enough;
         let ring = enough || !intake.expected;
         drop(intake);
         if ring {
@@ -152,12 +156,13 @@ impl Log {
         Ok((sequence, outcome))
     }
 
-    /// The writer goes to rest with this cost still waiting for frames; `expected` if it has set itself a timer. False
-    /// if it must not, because a batch has come since it looked.
-    fn rest(&self, waiting_cost: u64, expected: bool) -> bool {
+    /// The writer goes to rest with this cost still waiting for frames; `expected` if it has set itself a timer, to be woken
+    /// before it by `enough` that waits. False if it must not, because a batch has come since it looked.
+    fn rest(&self, waiting_cost: u64, expected: bool, enough: u64) -> bool {
         let mut intake = self.intake.lock();
         intake.waiting_cost = waiting_cost;
         intake.expected = expected;
+        intake.enough = enough;
         intake.queue.is_empty()
     }
 
