@@ -111,7 +111,11 @@ fn processor(lab: &Lab) -> Vec<Row> {
         let mut contest = Contest::new(NAME, case);
         for threads in [1, cores] {
             let who = Who::ceiling(
-                format!("{threads} threads"),
+                if threads == 1 {
+                    "1 thread".to_owned()
+                } else {
+                    format!("{threads} threads")
+                },
                 Class::Read,
                 "the engine's own batches",
             );
