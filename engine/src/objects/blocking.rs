@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use super::get_stream::write_section;
 use super::put_from::read_full;
 use super::{Durability, GetStream, Objects, Put, PutOptions, PutStream, Section};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::ContentId;
 
 /// [`Objects`] whose calls wait. Look-ups that never wait are on [`Objects`] itself, by dereference.
@@ -60,12 +60,7 @@ impl Blocking {
     /// Puts everything `reader` gives, in bounded memory. With more than one thread (see
     /// [`Objects::with_threads`]) the next window is read while one is cut, hashed and put.
     pub fn put_reader(&self, mut reader: impl Read, options: PutOptions) -> Result<Put> {
-        self.put_from(options, |space| {
-            read_full(&mut reader, space).map_err(|source| Error::Stream {
-                operation: "reading the content",
-                source,
-            })
-        })
+        self.put_from(options, |space| read_full(&mut reader, space))
     }
 
     /// See [`Objects::put_stream`].

@@ -25,10 +25,7 @@ impl Objects {
     pub async fn get(&self, id: ContentId) -> Result<Bytes> {
         match self.open(id).await? {
             Stored::Whole(bytes) => Ok(bytes),
-            Stored::Listed(manifest) => {
-                let range = 0..manifest.length();
-                self.collect(id, manifest, range).await
-            }
+            Stored::Listed(manifest) => self.collect_all(id, manifest).await,
         }
     }
 
@@ -38,7 +35,10 @@ impl Objects {
         let mut contents = self.store.get_many(&keys).await;
         for (id, content) in ids.iter().zip(&mut contents) {
             if is_missing(content) {
-                *content = self.get(*id).await;
+                *content = match self.manifest(*id).await {
+                    Ok(manifest) => self.collect_all(*id, manifest).await,
+                    Err(error) => Err(error),
+                };
             }
         }
         contents
@@ -115,6 +115,11 @@ impl Objects {
             kind: Kind::Manifest,
             damage: damage.to_string(),
         })
+    }
+
+    async fn collect_all(&self, id: ContentId, manifest: Manifest) -> Result<Bytes> {
+        let range = 0..manifest.length();
+        self.collect(id, manifest, range).await
     }
 
     async fn collect(&self, id: ContentId, manifest: Manifest, range: Range<u64>) -> Result<Bytes> {

@@ -14,10 +14,12 @@ use crossbeam::channel;
 use super::blocking::Blocking;
 use super::put_stream::{LEFT_OVER_MAX, WINDOW_BYTES};
 use super::{Put, PutOptions, PutStream};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::EXTENT_BYTES_MAX;
 
 const MEMORY_BYTES: usize = LEFT_OVER_MAX + WINDOW_BYTES;
+/// Windows whose memory is kept to be used again, whether it is needed or not: a source may be slow for hours.
+const WINDOWS_KEPT: usize = 3;
 
 const _: () = assert!(
     EXTENT_BYTES_MAX < WINDOW_BYTES,
@@ -51,7 +53,7 @@ impl Blocking {
             (window, filled) = self.put_beside(&mut stream, window, &mut windows, &mut fill)?;
         }
         while filled == WINDOW_BYTES {
-            windows.lent.push_back(self.wait(stream.write_window(window))?);
+            windows.lend(self.wait(stream.write_window(window))?);
             window = windows.take();
             filled = fill(&mut window[LEFT_OVER_MAX..])?;
         }
@@ -85,7 +87,7 @@ impl Blocking {
                     .expect("the other thread takes windows until this one ends");
                 window = windows.take();
                 let now = fill(&mut window[LEFT_OVER_MAX..]);
-                windows.lent.push_back(done.recv().expect("it answers each")?);
+                windows.lend(done.recv().expect("it answers each")?);
                 match now? {
                     WINDOW_BYTES => {}
                     last => return Ok((window, last)),
@@ -102,6 +104,14 @@ struct Windows {
 }
 
 impl Windows {
+    /// Keeps memory for later. What is not kept goes when its chunks have been written.
+    fn lend(&mut self, window: Bytes) {
+        if self.lent.len() == WINDOWS_KEPT {
+            self.lent.pop_front();
+        }
+        self.lent.push_back(window);
+    }
+
     /// Memory that nobody else has. Chunks are written in order: where the oldest is still needed, so are the others.
     fn take(&mut self) -> BytesMut {
         match self.lent.pop_front().map(Bytes::try_into_mut) {
@@ -113,15 +123,20 @@ impl Windows {
     }
 }
 
-/// Fills `space`, or less of it at the end.
-pub(crate) fn read_full(reader: &mut impl Read, space: &mut [u8]) -> io::Result<usize> {
+/// Fills `space`, or less of it at the end of what is put.
+pub(crate) fn read_full(reader: &mut impl Read, space: &mut [u8]) -> Result<usize> {
     let mut filled = 0;
     while filled < space.len() {
         match reader.read(&mut space[filled..]) {
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(source) => {
+                return Err(Error::Stream {
+                    operation: "reading the content",
+                    source,
+                });
+            }
         }
     }
     Ok(filled)

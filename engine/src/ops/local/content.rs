@@ -25,7 +25,7 @@ impl Engine {
         let put = self.objects.blocking().put_from(options, |space| {
             let mut filled = 0;
             for piece in space.chunks_mut(PIECE_BYTES) {
-                let read = read_full(&mut Input(exchange), piece).map_err(reading)?;
+                let read = read_full(&mut Input(exchange), piece)?;
                 moved.add(exchange, read as u64)?;
                 filled += read;
                 if read < piece.len() {
@@ -164,13 +164,6 @@ struct Input<'a>(&'a mut dyn Exchange);
 impl Read for Input<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.input(buffer)
-    }
-}
-
-fn reading(source: io::Error) -> Error {
-    Error::Stream {
-        operation: "reading the content",
-        source,
     }
 }
 
