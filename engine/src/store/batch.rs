@@ -355,7 +355,7 @@ impl Batch {
                 Err(no_room)
                     if no_room.reason == Exhausted::Store
                         && self.makes_room
-                        && self.store.make_room(&log).await? =>
+                        && Box::pin(self.store.make_room(&log)).await? =>
                 {
                     asked = log.room.take(cost, removal, || log.hurry()).await;
                 }

@@ -164,10 +164,9 @@ impl RootTable {
             let (kind, name) = (update.kind, update.name);
             let names = &mut self.names[kind.number()];
             let old = names.live.remove(&name);
-            let freed = if old.is_none() {
-                names.freed.remove(&name)
-            } else {
-                None
+            let freed = match old {
+                None if !names.freed.is_empty() => names.freed.remove(&name),
+                _ => None,
             };
             accepted
                 .depends_on

@@ -41,6 +41,8 @@ pub struct Reference {
 /// What there is to say of a new branch besides its name and commit.
 #[derive(Debug, Clone, Copy, Default)]
 struct New<'a> {
+    /// Time of the commit, where that is known.
+    time_ns: Option<u64>,
     /// A branch that is likely to be at the commit.
     near: Option<&'a str>,
     /// When it goes by itself; 0: never.
@@ -125,20 +127,21 @@ impl Trees {
             .await
     }
 
-    /// The same for a commit that is likely to be the head of branch `near`.
+    /// The same for a commit of that time that is likely to be the head of branch `near`.
     pub(super) async fn create_branch_near(
         &self,
         name: &str,
         commit: ContentId,
+        time_ns: u64,
         near: Option<&str>,
     ) -> Result<Ack> {
-        self.create_roots(
-            RootKind::Branch,
-            &[name.to_owned()],
-            commit,
-            New { near, expires_ns: 0 },
-        )
-        .await
+        let new = New {
+            time_ns: Some(time_ns),
+            near,
+            expires_ns: 0,
+        };
+        self.create_roots(RootKind::Branch, &[name.to_owned()], commit, new)
+            .await
     }
 
     /// Makes `count` branches at `commit` in one batch: `pattern` with `{n}` replaced by `first`, `first + 1`, ...
@@ -205,7 +208,10 @@ impl Trees {
                 return Err(exists(kind, name));
             }
         }
-        let time_ns = self.read_commit(commit).await?.time_ns;
+        let time_ns = match new.time_ns {
+            Some(time_ns) => time_ns,
+            None => Box::pin(self.read_commit(commit)).await?.time_ns,
+        };
         let mut batch = self.batch();
         self.hold_commits(&mut batch, &[commit])?;
         let floor_ns = self.floor_of(commit, new.near).await?;

@@ -242,7 +242,7 @@ pub(super) async fn resolve_one(store: &Access, domain: Domain, decoded: Decoded
         return Ok(decoded.entry);
     }
     let what = node::describe(&decoded.entry.name);
-    resolve(store, domain, vec![decoded])
+    Box::pin(resolve(store, domain, vec![decoded]))
         .await?
         .pop()
         .ok_or_else(|| crate::Error::not_found(what))

@@ -247,6 +247,10 @@ impl Trees {
         {
             return Ok(head.data()?.floor_ns);
         }
+        Box::pin(self.floor_by_histories(commit)).await
+    }
+
+    async fn floor_by_histories(&self, commit: ContentId) -> Result<u64> {
         let mut starts = Vec::new();
         for kind in [RootKind::Branch, RootKind::Tag] {
             let roots = self.store.roots(kind)?.into_iter();

@@ -24,11 +24,14 @@ fn problem(name: &str) -> Option<String> {
         "it may not begin with `-`"
     } else if name == "@" || name == "HEAD" {
         "this name has a meaning of its own"
-    } else if let Some(bad) = name.chars().find(|c| c.is_control() || " ~^:?*[\\".contains(*c)) {
+    } else if let Some(bad) = name
+        .chars()
+        .find(|c| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\'))
+    {
         return Some(format!("it may not contain `{}`", bad.escape_debug()));
-    } else if name.contains("..") || name.contains("@{") {
+    } else if has_pair(name, b"..") || has_pair(name, b"@{") {
         "it may not contain `..` or `@{`"
-    } else if name.starts_with('/') || name.ends_with('/') || name.contains("//") {
+    } else if name.starts_with('/') || name.ends_with('/') || has_pair(name, b"//") {
         "`/` may only stand between two parts"
     } else if name.ends_with('.')
         || name
@@ -42,6 +45,11 @@ fn problem(name: &str) -> Option<String> {
         return None;
     };
     Some(reason.into())
+}
+
+/// Whether two bytes follow each other somewhere. A search for a string prepares tables, which costs a short name more.
+fn has_pair(name: &str, pair: &[u8; 2]) -> bool {
+    name.as_bytes().windows(2).any(|window| window == pair)
 }
 
 #[cfg(test)]

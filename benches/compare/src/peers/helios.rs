@@ -11,7 +11,7 @@ use helios_engine::objects::{Durability, PutOptions};
 use helios_engine::store::{CreateOptions, Store};
 use helios_engine::trees::{CommitOptions, ExpectHead, Trees, WorkingOptions, WorkingTree};
 
-use super::{Content, Objects, Stepper};
+use super::{Content, Objects, Queue, Stepper};
 use crate::measure::{Class, Outcome, child, disk};
 use crate::sandbox::Sandbox;
 use crate::workloads::forks::Forker;
@@ -206,12 +206,13 @@ impl Contents {
     ) -> Outcome {
         let (sender, receiver) = std::sync::mpsc::channel();
         let handles = self.store.runtime().handles();
+        let queue = Queue::new(contents);
         for client in 0..depth {
-            let (objects, contents) = (self.objects.clone(), Arc::clone(contents));
+            let (objects, queue) = (self.objects.clone(), queue.clone());
             let (sender, work) = (sender.clone(), work.clone());
             handles[client % handles.len()].spawn(move |_| async move {
                 let mut end = Ok(());
-                for content in contents.iter().skip(client).step_by(depth) {
+                while let Some(content) = queue.take() {
                     end = work(objects.clone(), content.clone()).await;
                     if end.is_err() {
                         break;

@@ -13,6 +13,7 @@ pub mod rocksdb;
 pub mod sqlite;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use helios_engine::format::ContentId;
 
@@ -54,13 +55,34 @@ pub trait Objects: Send + Sync {
     }
 }
 
+/// Contents that clients take one at a time, so that as many stay in flight as there are clients until none is left.
+#[derive(Clone)]
+pub struct Queue {
+    contents: Arc<[Content]>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    /// Of these, in their order.
+    pub fn new(contents: &Arc<[Content]>) -> Queue {
+        Queue {
+            contents: Arc::clone(contents),
+            taken: Arc::default(),
+        }
+    }
+
+    /// The next one.
+    pub fn take(&self) -> Option<&Content> {
+        self.contents.get(self.taken.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// Does something with every content, on as many threads as are to be in flight.
-fn on_threads(contents: &[Content], depth: usize, work: impl Fn(&Content) -> Outcome + Sync) -> Outcome {
-    let work = &work;
+fn on_threads(contents: &Arc<[Content]>, depth: usize, work: impl Fn(&Content) -> Outcome + Sync) -> Outcome {
+    let (queue, work) = (&Queue::new(contents), &work);
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..depth)
-            .map(|first| scope.spawn(move || contents.iter().skip(first).step_by(depth).try_for_each(work)))
-            .collect();
+        let client = || std::iter::from_fn(|| queue.take()).try_for_each(work);
+        let threads: Vec<_> = (0..depth).map(|_| scope.spawn(client)).collect();
         let mut ends = threads.into_iter().map(|thread| thread.join());
         ends.try_for_each(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })

@@ -1,14 +1,15 @@
 //! A large file of random bytes, put by the programs as their users put it.
 //!
 //! The file is in the page cache, and every round begins with an empty store, which is not in the figures; the start and the
-//! end of the program are. There are two ceilings, measured in the same turns: what the device takes in order, and what all
-//! cores cut and hash. Directories are in `directory`.
+//! end of the program are. Ceilings are measured in the same turns: what the device takes in order, and what all cores cut and
+//! hash. Directories are in `directory`.
 
 use std::num::NonZero;
 use std::path::Path;
 
 use helios_engine::hash;
 use helios_engine::objects::{Chunker, Step};
+use rustix::fs::FallocateFlags;
 
 use crate::fio::Job;
 use crate::goals::{Goal, Target};
@@ -30,6 +31,8 @@ const CASE: &str = "a file of random bytes";
 const RATE: Quantity = Quantity::throughput("bytes");
 const CLASS: Class = Class::Durable;
 const MIB: u64 = 1 << 20;
+/// More than is written in a round.
+const NEW_SPACE: u64 = 8 << 30;
 /// Chunks are hashed so many at a time.
 const BATCH: usize = 32;
 
@@ -127,25 +130,15 @@ fn programs<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, file: &'a P
 }
 
 fn ceilings<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, size: u64) -> Outcome {
-    let path = top.join("fio");
-    lay_out(&path, size)?;
-    let job = Job {
-        kind: "write",
-        size,
-        ..Job::reads(&path, MIB as usize, 32, 2)
+    let written = top.join("written");
+    lay_out(&written, size)?;
+    device(lab, contest, "written", || Ok(()), &written, size);
+    let new = top.join("new");
+    let fresh = {
+        let new = new.clone();
+        move || new_space(&new, NEW_SPACE)
     };
-    let who = Who::ceiling(
-        "fio, writes in order",
-        CLASS,
-        "1 MiB, 32 in flight, direct, to written space",
-    );
-    lab.enter(contest, who, Some("fio"), || {
-        Ok(Box::new(move |round: &mut Round| {
-            let load = job.run()?;
-            round.record(RATE, (load.per_second * MIB as f64) as u64);
-            Ok(())
-        }))
-    });
+    device(lab, contest, "new", fresh, &new, NEW_SPACE);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let who = Who::ceiling(
         "cut and hashed, all cores",
@@ -162,6 +155,41 @@ fn ceilings<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, size: u64) 
         }))
     });
     Ok(())
+}
+
+/// What the device takes in durable writes in order, to space of a file that has been written or not: a new store is of the
+/// latter kind, and a file system has to note for each write that it has been.
+fn device<'a>(
+    lab: &'a Lab,
+    contest: &mut Contest<'a>,
+    space: &str,
+    prepare: impl Fn() -> Outcome + Send + 'a,
+    path: &Path,
+    size: u64,
+) {
+    let job = Job {
+        kind: "write",
+        durable: true,
+        size,
+        ..Job::reads(path, MIB as usize, 32, 2)
+    };
+    let note = format!("1 MiB, 32 in flight, direct, O_DSYNC, to {space} space");
+    let who = Who::ceiling(format!("fio, {space} space"), CLASS, note);
+    lab.enter(contest, who, Some("fio"), || {
+        Ok(Box::new(move |round: &mut Round| {
+            prepare()?;
+            let load = job.run()?;
+            round.record(RATE, (load.per_second * MIB as f64) as u64);
+            Ok(())
+        }))
+    });
+}
+
+/// A file of that many bytes, none of them written.
+fn new_space(path: &Path, bytes: u64) -> Outcome {
+    disk::remove(path)?;
+    let file = std::fs::File::create(path)?;
+    Ok(rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)?)
 }
 
 /// Time in which each of so many threads does with the bytes what a put does before it writes.

@@ -167,6 +167,16 @@ fn count(lab: &Lab, len: usize) -> u64 {
     lab.scale.pick(real, 32)
 }
 
+/// Contents that are there for gets.
+fn kept(lab: &Lab, len: usize) -> u64 {
+    8 * count(lab, len)
+}
+
+/// Gets of a round, of different contents: a tenth of a second or more of them with 32 in flight.
+fn asked(lab: &Lab, len: usize) -> u64 {
+    kept(lab, len) / 2
+}
+
 fn puts(lab: &Lab, len: usize, class: Class, kind: Put) -> Outcome<Vec<Row>> {
     let case = match kind {
         Put::One => format!("put {} KiB unique, 1 in flight", len / 1024),
@@ -308,7 +318,7 @@ fn lay_out_for(lab: &Lab, path: &Path, len: usize) -> Outcome<u64> {
 fn gets(lab: &Lab, len: usize, cold: bool, depth: usize) -> Outcome<Vec<Row>> {
     let warmth = if cold { "cold" } else { "cached" };
     let top = lab.fresh(NAME)?;
-    let all = contents(lab, 0, count(lab, len) * 4, len);
+    let all = contents(lab, 0, kept(lab, len), len);
     let class = Class::Read;
     let mut contest = Contest::new(
         NAME,
@@ -357,6 +367,7 @@ fn get_turn<'a>(
     cold: bool,
     depth: usize,
 ) -> Outcome<Turn<'a>> {
+    let len = all.first().map_or(0, |content| content.bytes.len());
     let mut random = StdRng::seed_from_u64(lab.scale.seed);
     let cache = if cold { helios::CACHE_BYTES } else { CACHE_BYTES };
     let mut warm = None;
@@ -368,7 +379,7 @@ fn get_turn<'a>(
     Ok(Box::new(move |round: &mut Round| {
         let mut chosen = all.to_vec();
         chosen.shuffle(&mut random);
-        chosen.truncate(all.len() / 4);
+        chosen.truncate(usize::try_from(asked(lab, len))?);
         let chosen: Arc<[Content]> = chosen.into();
         let fresh;
         let store = match &warm {

@@ -70,7 +70,7 @@ impl WorkingTree {
         if self.pending_bytes <= self.options.pending_bytes_max {
             return Ok(());
         }
-        self.store_contents().await
+        Box::pin(self.store_contents()).await
     }
 
     /// Stores the contents that wait in memory for the commit, so that they take none. They stay changes of this tree.

@@ -89,7 +89,14 @@ impl WorkingTree {
     pub(super) async fn load(&mut self, stop: Stop) -> Result<()> {
         match stop {
             Stop::Failed(error) => Err(error),
-            Stop::Load(Want::Leaf(directory, leaf)) => {
+            // Apart, so that operations that find everything loaded do not carry the state of a read about.
+            Stop::Load(want) => Box::pin(self.load_wanted(want)).await,
+        }
+    }
+
+    async fn load_wanted(&mut self, want: Want) -> Result<()> {
+        match want {
+            Want::Leaf(directory, leaf) => {
                 let bytes = self
                     .directory(directory)
                     .nodes
@@ -98,7 +105,7 @@ impl WorkingTree {
                 self.fill_leaf(directory, leaf, bytes);
                 Ok(())
             }
-            Stop::Load(Want::Directory(parent, place, id)) => {
+            Want::Directory(parent, place, id) => {
                 let nodes = Nodes::load(&self.trees, id).await?;
                 let index = self.keep(Directory::new(parent, place.clone(), nodes));
                 self.set_content(parent, &place, Content::Directory(index));

@@ -35,25 +35,8 @@ const ENTRY_BYTES: usize = size_of::<Pending>() + ALLOCATION_BYTES;
 const ADDED_BYTES: usize = (size_of::<Pending>() + size_of::<bytes::Bytes>()) * 2 + ALLOCATION_BYTES;
 /// A loaded directory besides its nodes, the entry above that refers to it included.
 const DIRECTORY_BYTES: usize = size_of::<Directory>() + EDIT_BYTES + 3 * ALLOCATION_BYTES;
-/// Places without a directory that are worth giving back.
-const PLACES_SPARE: usize = 1024;
-
-/// A place for a loaded directory.
-#[derive(Clone)]
-pub(super) struct Slot {
-    directory: Option<Arc<Directory>>,
-    /// Used since directories were let go last.
-    used: bool,
-}
-
-impl Slot {
-    pub fn of(directory: Directory) -> Slot {
-        Slot {
-            directory: Some(Arc::new(directory)),
-            used: true,
-        }
-    }
-}
+/// Changed directories for which the list keeps room.
+const DIRTY_SPARE: usize = 1024;
 
 /// Bytes of a node that is not loaded, and of what loading it adds.
 fn frame_bytes(node: &Node) -> usize {
@@ -110,10 +93,8 @@ impl WorkingTree {
 
     /// Those of them that [`release`](Self::release) is about: directories, changed ones included, and the paths to them.
     pub fn loaded_bytes(&self) -> usize {
-        let places = self.directories.capacity() * size_of::<Slot>()
-            + self.unused.capacity() * size_of::<DirectoryIndex>()
-            + self.by_path.capacity() * size_of::<(Box<[u8]>, DirectoryIndex, u8)>();
-        self.directory_bytes + self.path_bytes + places
+        let paths = self.by_path.capacity() * size_of::<(Box<[u8]>, DirectoryIndex, u8)>();
+        self.directory_bytes + self.path_bytes + paths + self.directories.memory_bytes()
     }
 
     /// Bytes of contents that wait in memory for the commit.
@@ -132,10 +113,10 @@ impl WorkingTree {
         // Before a place can be given to another directory.
         let directories = &self.directories;
         self.by_path
-            .retain(|_, index| directories[*index as usize].directory.is_some());
+            .retain(|_, index| directories.get(*index as usize).is_some());
         self.path_bytes = self.by_path.keys().map(|path| path_bytes(path)).sum();
         self.by_path.shrink_to(self.by_path.len() * 2);
-        self.give_places_back();
+        self.give_lists_back();
         if self.loaded_bytes() > keep_bytes {
             self.by_path = PathMap::default();
             self.path_bytes = 0;
@@ -146,10 +127,9 @@ impl WorkingTree {
     fn release_directories(&mut self, keep_bytes: usize) {
         let count = self.directories.len();
         let mut below = vec![0u32; count];
-        for slot in &self.directories[1..] {
-            if let Some(directory) = &slot.directory {
-                below[directory.parent as usize] += 1;
-            }
+        // The first is the top, which is below nothing.
+        for directory in self.directories.iter().skip(1) {
+            below[directory.parent as usize] += 1;
         }
         // What was used since the last time gets a second chance.
         for last in [false, true] {
@@ -157,7 +137,7 @@ impl WorkingTree {
                 let start = (self.hand + step) % count;
                 let mut at = start;
                 while at != ROOT as usize && below[at] == 0 && self.is_clean(at) {
-                    if std::mem::take(&mut self.directories[at].used) && !last {
+                    if self.directories.take_used(at) && !last {
                         break;
                     }
                     let above = self.let_go(at);
@@ -174,7 +154,7 @@ impl WorkingTree {
 
     /// Whether the entry above says the id of the directory in this place, so that it can be loaded again.
     fn is_clean(&self, index: usize) -> bool {
-        let Some(directory) = &self.directories[index].directory else {
+        let Some(directory) = self.directories.get(index) else {
             return false;
         };
         let Place::Slot { leaf, slot } = directory.place else {
@@ -209,13 +189,10 @@ impl WorkingTree {
             if self.loaded_bytes() <= keep_bytes {
                 return;
             }
-            let has_some = self.directories[index]
-                .directory
-                .as_ref()
-                .is_some_and(|directory| {
-                    let leaves = &directory.nodes.levels[0];
-                    directory.stored && leaves.len() > 1 && leaves.iter().any(is_spare)
-                });
+            let has_some = self.directories.get(index).is_some_and(|directory| {
+                let leaves = &directory.nodes.levels[0];
+                directory.stored && leaves.len() > 1 && leaves.iter().any(is_spare)
+            });
             if !has_some {
                 continue;
             }
@@ -231,24 +208,10 @@ impl WorkingTree {
         }
     }
 
-    /// Gives room in the lists of places back if there is much of it.
-    fn give_places_back(&mut self) {
-        while self
-            .directories
-            .last()
-            .is_some_and(|slot| slot.directory.is_none())
-        {
-            self.directories.pop();
-        }
-        let count = self.directories.len();
-        self.unused.retain(|index| (*index as usize) < count);
-        if self.directories.capacity() > count * 2 + PLACES_SPARE {
-            self.directories.shrink_to_fit();
-        }
-        if self.unused.capacity() > self.unused.len() * 2 + PLACES_SPARE {
-            self.unused.shrink_to_fit();
-        }
-        if self.dirty.capacity() > self.dirty.len() * 2 + PLACES_SPARE {
+    /// Gives room in the lists back if there is much of it.
+    fn give_lists_back(&mut self) {
+        self.directories.give_back();
+        if self.dirty.capacity() > self.dirty.len() * 2 + DIRTY_SPARE {
             self.dirty.shrink_to_fit();
         }
     }
@@ -261,41 +224,29 @@ impl WorkingTree {
 
     /// A path leads into this directory.
     pub(super) fn mark_used(&mut self, index: DirectoryIndex) {
-        self.directories[index as usize].used = true;
+        self.directories.mark_used(index as usize);
     }
 
     pub(super) fn directory(&self, index: DirectoryIndex) -> &Directory {
-        let directory = self.directories[index as usize].directory.as_deref();
+        let directory = self.directories.get(index as usize);
         directory.expect("nothing names the place of a directory that is gone")
     }
 
     pub(super) fn directory_mut(&mut self, index: DirectoryIndex) -> &mut Directory {
-        let directory = self.directories[index as usize].directory.as_mut();
-        Arc::make_mut(directory.expect("nothing names the place of a directory that is gone"))
+        let directory = self.directories.get_mut(index as usize);
+        directory.expect("nothing names the place of a directory that is gone")
     }
 
     /// Gives a directory a place.
     pub(super) fn keep(&mut self, directory: Directory) -> DirectoryIndex {
         self.directory_bytes += directory.bytes;
-        let slot = Slot::of(directory);
-        match self.unused.pop() {
-            Some(index) => {
-                self.directories[index as usize] = slot;
-                index
-            }
-            None => {
-                self.directories.push(slot);
-                u32::try_from(self.directories.len() - 1).unwrap_or(u32::MAX)
-            }
-        }
+        self.directories.keep(directory)
     }
 
     /// Takes a directory out of its place.
     pub(super) fn vacate(&mut self, index: DirectoryIndex) -> Arc<Directory> {
-        let gone = self.directories[index as usize].directory.take();
-        let gone = gone.expect("nothing names the place of a directory that is gone");
+        let gone = self.directories.take(index);
         self.directory_bytes -= gone.bytes;
-        self.unused.push(index);
         gone
     }
 
@@ -321,7 +272,7 @@ impl WorkingTree {
     /// The directory in a place, for those that want to know when it goes.
     #[cfg(test)]
     pub(super) fn watch(&self, index: DirectoryIndex) -> std::sync::Weak<Directory> {
-        let directory = self.directories[index as usize].directory.as_ref();
+        let directory = self.directories.get(index as usize);
         Arc::downgrade(directory.expect("a loaded directory"))
     }
 
@@ -329,7 +280,7 @@ impl WorkingTree {
     #[cfg(test)]
     pub(super) fn check_memory(&self) {
         let (mut loaded, mut changed, mut pending) = (0, 0, 0);
-        for directory in self.directories.iter().filter_map(|slot| slot.directory.as_ref()) {
+        for directory in self.directories.iter() {
             assert_eq!(directory.bytes, nodes_bytes(&directory.nodes));
             loaded += directory.bytes;
             for (_, edit) in directory.nodes.levels[0].iter().flat_map(|leaf| &leaf.edits) {
@@ -348,11 +299,10 @@ impl WorkingTree {
         let paths: usize = self.by_path.keys().map(|path| path_bytes(path)).sum();
         assert_eq!(paths, self.path_bytes);
         for (path, index) in &self.by_path {
-            let known = self.directories[*index as usize].directory.is_some();
+            let known = self.directories.get(*index as usize).is_some();
             assert!(known, "{} leads nowhere", path.escape_ascii());
         }
-        let vacant = self.directories.iter().filter(|slot| slot.directory.is_none());
-        assert_eq!(vacant.count(), self.unused.len());
+        self.directories.check();
     }
 }
 

@@ -44,7 +44,7 @@ fn plant(trees: &Trees, branch: &str, files: usize) {
 }
 
 fn loaded(tree: &WorkingTree) -> usize {
-    tree.directories.len() - tree.unused.len()
+    tree.directories.iter().count()
 }
 
 async fn read(tree: &mut WorkingTree, path: &str) -> String {
@@ -69,7 +69,7 @@ fn remembered_paths_do_not_lead_elsewhere() {
         let before = loaded(&tree);
         tree.release(tree.loaded_bytes() - 1);
         assert_eq!(loaded(&tree), before - 1);
-        assert!(tree.unused.contains(&place));
+        assert!(tree.directories.get(place as usize).is_none());
         assert_eq!(read(&mut tree, "b/x/f").await, "of b");
         assert_eq!(tree.by_path[&b"b/x"[..]], place, "the place is used again");
         assert_eq!(read(&mut tree, "a/x/f").await, "of a");
@@ -191,6 +191,39 @@ fn what_is_used_stays() {
         }
         assert!(loaded(&tree) < 20);
         assert!(gone <= 2, "{gone}");
+    });
+}
+
+/// Goal: a fork copies the places of few directories, whatever is loaded. Method: blocks of places that a tree of 100 directories
+/// and its fork have in common: after the fork, after reads, after a change in each, and after the tree was let go.
+#[test]
+fn forks_share_places() {
+    let trees = trees();
+    plant(&trees, "main", 5_000);
+    block_on(async {
+        let mut tree = trees.open_branch("main", plain()).await.unwrap();
+        for number in (0..5_000).step_by(50) {
+            read(&mut tree, &path(number)).await;
+        }
+        let shared =
+            |fork: &WorkingTree, tree: &WorkingTree| fork.directories.blocks_shared(&tree.directories);
+        let mut fork = tree.fork("fork").await.unwrap();
+        let blocks = shared(&tree, &tree);
+        assert!(blocks >= 6 && shared(&fork, &tree) == blocks, "{blocks}");
+        read(&mut fork, &path(2_500)).await;
+        read(&mut tree, &path(4_000)).await;
+        assert_eq!(shared(&fork, &tree), blocks);
+        // The changed directory, the one above it and the top lie in three blocks at most.
+        fork.write(path(4_999), "of the fork").await.unwrap();
+        assert!((blocks - 3..blocks).contains(&shared(&fork, &tree)));
+        fork.commit("own").await.unwrap();
+        assert!((blocks - 3..blocks).contains(&shared(&fork, &tree)));
+        tree.release(0);
+        assert_eq!(shared(&fork, &tree), 0);
+        assert_eq!(read(&mut fork, &path(1)).await, path(1));
+        assert_eq!(read(&mut tree, &path(4_999)).await, path(4_999));
+        tree.check_memory();
+        fork.check_memory();
     });
 }
 

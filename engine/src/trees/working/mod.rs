@@ -22,6 +22,7 @@ mod locate;
 mod memory;
 mod name_index;
 mod nodes;
+mod places;
 mod plan;
 mod read;
 mod record;
@@ -41,8 +42,8 @@ use crate::format::ContentId;
 use crate::store::Lease;
 use edit::{Directory, DirectoryIndex, Place, ROOT};
 use locate::{PathMap, Want};
-use memory::Slot;
 use nodes::Nodes;
+use places::Places;
 
 /// How a working tree behaves.
 #[derive(Clone)]
@@ -85,9 +86,7 @@ pub struct WorkingTree {
     /// Mode and attributes of the top directory; its id is that of the base.
     root: Entry,
     counts: TreeCounts,
-    directories: Vec<Slot>,
-    /// Indices of `directories` where nothing is.
-    unused: Vec<DirectoryIndex>,
+    directories: Places,
     /// Where directories were let go last.
     hand: usize,
     /// Directories with changes in or below them; each knows its position here.
@@ -166,8 +165,7 @@ impl Trees {
             root: empty_root(made.nodes.id()),
             counts: TreeCounts::default(),
             directory_bytes: made.bytes,
-            directories: vec![Slot::of(made)],
-            unused: Vec::new(),
+            directories: Places::of(made),
             hand: 0,
             dirty: vec![ROOT],
             by_path: PathMap::default(),
@@ -256,7 +254,10 @@ impl WorkingTree {
             ));
         };
         let near = self.branch.as_deref();
-        self.trees.create_branch_near(branch, base.id, near).await?;
+        let time_ns = base.commit.time_ns;
+        self.trees
+            .create_branch_near(branch, base.id, time_ns, near)
+            .await?;
         let (lease, stored_ahead) = self.needed_lease();
         Ok(WorkingTree {
             trees: self.trees.clone(),
@@ -266,7 +267,6 @@ impl WorkingTree {
             root: self.root.clone(),
             counts: self.counts,
             directories: self.directories.clone(),
-            unused: self.unused.clone(),
             hand: self.hand,
             dirty: self.dirty.clone(),
             by_path: PathMap::default(),
@@ -297,8 +297,7 @@ impl WorkingTree {
 
     fn restart(&mut self, top: Directory, counts: TreeCounts) {
         self.directory_bytes = top.bytes;
-        self.directories = vec![Slot::of(top)];
-        self.unused = Vec::new();
+        self.directories = Places::of(top);
         self.dirty = Vec::new();
         self.forget_paths();
         self.pending_bytes = 0;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CACHE_BYTES, DEPTH, Put, RATE, count};
+use super::{CACHE_BYTES, DEPTH, Put, RATE, asked, count, kept};
 use crate::lab::Lab;
 use crate::measure::Class;
 use crate::measure::contest::{Contest, Who};
@@ -12,9 +12,9 @@ use crate::peers::rocksdb::{Database, Load, PROGRAM, settings};
 
 const NAME: &str = "rocksdb";
 
-fn load(lab: &Lab, len: usize, threads: usize) -> Load {
+fn load(lab: &Lab, operations: u64, threads: usize) -> Load {
     Load {
-        operations: count(lab, len),
+        operations,
         threads: threads as u64,
         seed: lab.scale.seed << 32,
     }
@@ -28,7 +28,7 @@ pub fn puts<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, class: Clas
     };
     lab.enter(contest, Who::peer(NAME, class, note), Some(PROGRAM), || {
         let database = Database::new(&path, &lab.home(), len, helios::CACHE_BYTES, keys)?;
-        let mut load = load(lab, len, if kind == Put::InFlight { DEPTH } else { 1 });
+        let mut load = load(lab, keys, if kind == Put::InFlight { DEPTH } else { 1 });
         Ok(Box::new(move |round: &mut Round| {
             load.seed += 1;
             let rate = match kind {
@@ -42,7 +42,7 @@ pub fn puts<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, class: Clas
 }
 
 pub fn gets<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, cold: bool, depth: usize, len: usize) {
-    let (path, keys) = (top.join(NAME), 4 * count(lab, len));
+    let (path, keys) = (top.join(NAME), kept(lab, len));
     let (note, cache) = if cold {
         let note = "db_bench, BlobDB; opened anew, page cache emptied, reads are direct";
         (note, helios::CACHE_BYTES)
@@ -52,7 +52,7 @@ pub fn gets<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, cold: bool,
     let who = Who::peer(NAME, Class::Read, note);
     lab.enter(contest, who, Some(PROGRAM), || {
         let database = Database::new(&path, &lab.home(), len, cache, keys)?;
-        let mut load = load(lab, len, depth);
+        let mut load = load(lab, asked(lab, len), depth);
         Ok(Box::new(move |round: &mut Round| {
             load.seed += 1;
             let rate = if cold {
