@@ -25,7 +25,7 @@ impl Objects {
     pub async fn get(&self, id: ContentId) -> Result<Bytes> {
         match self.open(id).await? {
             Stored::Whole(bytes) => Ok(bytes),
-            Stored::Listed(manifest) => self.collect_all(id, manifest).await,
+            Stored::Listed(manifest) => Box::pin(self.collect_all(id, manifest)).await,
         }
     }
 
@@ -55,7 +55,7 @@ impl Objects {
             }
             Stored::Listed(manifest) => {
                 let range = clip(range, manifest.length())?;
-                self.collect(id, manifest, range).await
+                Box::pin(self.collect(id, manifest, range)).await
             }
         }
     }
@@ -95,11 +95,11 @@ impl Objects {
         }
     }
 
-    /// Small contents, which are most, take one look-up.
+    /// Small contents, which are most, take one look-up, and carry no state about of what only large ones need.
     async fn open(&self, id: ContentId) -> Result<Stored> {
         let whole = self.store.get(self.key_of(Kind::Data, id)).await;
         if is_missing(&whole) {
-            return Ok(Stored::Listed(self.manifest(id).await?));
+            return Ok(Stored::Listed(Box::pin(self.manifest(id)).await?));
         }
         whole.map(Stored::Whole)
     }

@@ -116,10 +116,8 @@ impl Objects {
         let mut extents = Vec::with_capacity(small.len());
         for content in contents {
             if content.len() > EXTENT_BYTES_MAX {
-                let mut ingest = Ingest::new(self);
-                ingest.absorb(batch, content, true).await?;
+                let mut done = Box::pin(self.offer_large(batch, content)).await?;
                 // The index does not know yet what this batch still holds.
-                let mut done = ingest.finish(batch).await?;
                 done.new = done.new && seen.insert(done.id);
                 offered.push(done);
             } else {
@@ -140,6 +138,13 @@ impl Objects {
         Ok(offered)
     }
 
+    /// Adds a content of more than one extent.
+    async fn offer_large(&self, batch: &mut Batch, content: &Bytes) -> Result<Offered> {
+        let mut ingest = Ingest::new(self);
+        ingest.absorb(batch, content, true).await?;
+        ingest.finish(batch).await
+    }
+
     /// Starts putting a content that arrives in pieces or is larger than memory.
     pub fn put_stream(&self, options: PutOptions) -> PutStream {
         PutStream::new(self.clone(), options)
@@ -157,7 +162,7 @@ impl Objects {
                 .iter()
                 .map(|content| self.key(content.id, content.length))
                 .collect();
-            ack = self.pin_visibly(&contents).await?;
+            ack = Box::pin(self.pin_visibly(&contents)).await?;
         }
         if options.durability == Durability::Durable {
             ack.durable().await?;

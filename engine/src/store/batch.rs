@@ -147,7 +147,7 @@ impl Batch {
             self.counts.new_bytes += extent.bytes.len() as u64;
             let cost = cost_of(std::iter::once(extent.bytes.len()), std::iter::empty());
             if self.cost + cost > FRAME_BYTES_MAX as u64 {
-                self.send_part(Vec::new()).await?;
+                Box::pin(self.send_part(Vec::new())).await?;
             }
             self.cost += cost - cost_of(std::iter::empty(), std::iter::empty());
             self.extents.push(PendingExtent {
@@ -161,7 +161,7 @@ impl Batch {
                 false => PART_COST,
             };
             if self.cost > limit {
-                self.send_part(Vec::new()).await?;
+                Box::pin(self.send_part(Vec::new())).await?;
             }
         }
         Ok(())
@@ -279,7 +279,7 @@ impl Batch {
             shared.roots.read().check(&self.roots)?;
         }
         if self.cost + roots_cost > FRAME_BYTES_MAX as u64 {
-            self.send_part(Vec::new()).await?;
+            Box::pin(self.send_part(Vec::new())).await?;
         }
         if !self.roots.is_empty() || !self.extents.is_empty() {
             self.cost += roots_cost;

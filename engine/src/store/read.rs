@@ -124,7 +124,7 @@ impl Store {
             Place::Device(extent) => {
                 let answer = match self.read_one(&extent).await {
                     Ok(bytes) => Ok(bytes),
-                    Err(failed) => self.look_again(extent, failed).await,
+                    Err(failed) => Box::pin(self.look_again(extent, failed)).await,
                 };
                 (Class::GetDevice, answer)
             }
@@ -225,7 +225,7 @@ impl Store {
         };
         if !wanted.is_empty() {
             for (number, extent, failed) in self.read_runs(plan(wanted), &mut answers).await {
-                answers[number] = Some(self.look_again(extent, failed).await);
+                answers[number] = Some(Box::pin(self.look_again(extent, failed)).await);
             }
         }
         shared

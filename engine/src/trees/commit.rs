@@ -282,13 +282,13 @@ impl Trees {
             && old.root == root
         {
             if options.durable {
-                self.store.flush().await?;
+                Box::pin(self.store.flush()).await?;
             }
             return Ok((unchanged(head.commit, old, &batch), None));
         }
         let parent_time_ns = match (base, parents.first()) {
             (Some((_, old)), _) if onto_head => Some(old.time_ns),
-            (_, Some(parent)) => Some(self.read_commit(*parent).await?.time_ns),
+            (_, Some(parent)) => Some(Box::pin(self.read_commit(*parent)).await?.time_ns),
             (_, None) => None,
         };
         let now_ns = self.store.now_ns();
@@ -309,10 +309,7 @@ impl Trees {
         self.hold_commits(&mut batch, &commit.parents)?;
         let data = match base {
             Some((head, _)) if onto_head && commit.parents.len() == 1 => head.root.data.clone(),
-            _ => {
-                self.data_with(base.map(|(head, _)| head), &commit, now_ns)
-                    .await?
-            }
+            _ => Box::pin(self.data_with(base.map(|(head, _)| head), &commit, now_ns)).await?,
         };
         let written = batch.counts();
         let data = self.charge(branch, data, written.new_bytes)?;
