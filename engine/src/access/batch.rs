@@ -37,11 +37,12 @@ impl Batch {
         }
     }
 
-    /// Offers extents; those the store has are held, and do not travel.
+    /// Offers extents; those the store has are held, and do not travel. Says of each whether it is new: neither in the store
+    /// nor offered before.
     ///
     /// # Errors
     /// `Invalid` for an extent that is too long; the store's; the link's.
-    pub async fn put(&mut self, extents: Vec<Extent>) -> Result<()> {
+    pub async fn put(&mut self, extents: Vec<Extent>) -> Result<Vec<bool>> {
         match self {
             Batch::Own(batch) => batch.put(extents).await,
             Batch::Far(batch) => batch.put(extents),

@@ -243,24 +243,26 @@ impl RemoteBatch {
         }
     }
 
-    pub(super) fn put(&mut self, extents: Vec<Extent>) -> Result<()> {
+    pub(super) fn put(&mut self, extents: Vec<Extent>) -> Result<Vec<bool>> {
         if extents.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         for extent in &extents {
             extent.check()?;
         }
         let keys: Vec<Key> = extents.iter().map(|extent| extent.key).collect();
-        let known = self.open()?.hold(&keys)?;
+        // Says what is known, and then what is new.
+        let mut answers = self.open()?.hold(&keys)?;
         let mut counts = self.counts;
         let mut lacking = HashSet::new();
         let (mut group, mut group_bytes) = (Vec::new(), 0);
         let (link, number) = (Arc::clone(&self.link), self.open()?.number);
-        for (extent, known) in extents.into_iter().zip(known) {
+        for (extent, answer) in extents.into_iter().zip(&mut answers) {
             let bytes = extent.bytes.len();
             counts.offered += 1;
             counts.offered_bytes += bytes as u64;
-            if known || !lacking.insert(extent.key) {
+            *answer = !*answer && lacking.insert(extent.key);
+            if !*answer {
                 continue;
             }
             counts.new += 1;
@@ -276,7 +278,7 @@ impl RemoteBatch {
             link.put(number, group)?;
         }
         self.counts = counts;
-        Ok(())
+        Ok(answers)
     }
 
     pub(super) fn hold(&mut self, keys: &[Key]) -> Result<Vec<bool>> {

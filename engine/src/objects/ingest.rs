@@ -122,17 +122,16 @@ impl Ingest {
         let id = self.whole.finish();
         let (parts, root) = self.listing.finish(id);
         let key = self.objects.key_of(Kind::Manifest, id);
-        let new = !self.objects.store.contains(&[key])?[0];
         let part = |(id, bytes)| Extent {
             key: self.objects.key_of(Kind::Manifest, id),
             bytes,
         };
         let extents = parts.into_iter().map(part).chain([Extent { key, bytes: root }]);
-        batch.put(extents.collect()).await?;
+        let new = batch.put(extents.collect()).await?;
         Ok(Offered {
             id,
             length: self.length,
-            new,
+            new: new.last() == Some(&true),
         })
     }
 

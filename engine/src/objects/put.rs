@@ -1,7 +1,5 @@
 //! Contents that are in memory go in: one, or many as one batch.
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 
 use super::ingest::Ingest;
@@ -107,34 +105,30 @@ impl Objects {
             .map(|content| &content[..])
             .collect();
         let ids = workers::content_ids(self.threads, &small);
-        let keys: Vec<Key> = ids.iter().map(|id| self.key_of(Kind::Data, *id)).collect();
-        let known = self.store.contains(&keys)?;
-
-        let mut known = keys.into_iter().zip(known);
-        let mut seen = HashSet::new();
-        let mut offered = Vec::with_capacity(contents.len());
         let mut extents = Vec::with_capacity(small.len());
+        let mut ids = ids.into_iter();
+        let mut offered = Vec::with_capacity(contents.len());
         for content in contents {
             if content.len() > EXTENT_BYTES_MAX {
-                let mut done = Box::pin(self.offer_large(batch, content)).await?;
-                // The index does not know yet what this batch still holds.
-                done.new = done.new && seen.insert(done.id);
-                offered.push(done);
-            } else {
-                let (key, known) = known.next().expect("one key per small content");
-                let new = !known && (contents.len() == 1 || seen.insert(key.id));
-                offered.push(Offered {
-                    id: key.id,
-                    length: content.len() as u64,
-                    new,
-                });
-                extents.push(Extent {
-                    key,
-                    bytes: content.clone(),
-                });
+                offered.push(Box::pin(self.offer_large(batch, content)).await?);
+                continue;
             }
+            let id = ids.next().expect("one id per small content");
+            extents.push(Extent {
+                key: self.key_of(Kind::Data, id),
+                bytes: content.clone(),
+            });
+            offered.push(Offered {
+                id,
+                length: content.len() as u64,
+                new: false,
+            });
         }
-        batch.put(extents).await?;
+        let new = batch.put(extents).await?;
+        let small = offered
+            .iter_mut()
+            .filter(|offered| offered.length <= EXTENT_BYTES_MAX as u64);
+        small.zip(new).for_each(|(offered, new)| offered.new = new);
         Ok(offered)
     }
 

@@ -121,26 +121,27 @@ impl Batch {
         self
     }
 
-    /// Offers extents; those the store has cost one look-up and are held by the batch's lease.
-    pub async fn put(&mut self, extents: Vec<Extent>) -> Result<()> {
+    /// Offers extents; those the store has cost one look-up and are held by the batch's lease. Says of each whether it is
+    /// new: neither in the store nor offered before.
+    pub async fn put(&mut self, extents: Vec<Extent>) -> Result<Vec<bool>> {
         let shared = self.store.shared().clone();
         let keys: Vec<IndexKey> = extents
             .iter()
             .map(|extent| shared.index_key(&extent.key))
             .collect();
-        let known = self.probe(&shared, extents.iter().map(|extent| extent.key), &keys);
+        // Says what is known, and then what is new.
+        let mut answers = self.probe(&shared, extents.iter().map(|extent| extent.key), &keys);
         self.fresh = self.extents.is_empty();
         let mut to_follow: u64 = extents.iter().map(|extent| extent.bytes.len() as u64).sum();
-        self.collected.reserve(extents.len());
-        for ((extent, index_key), known) in extents.into_iter().zip(keys).zip(known) {
+        self.collected
+            .reserve(answers.iter().filter(|known| !**known).count());
+        for ((extent, index_key), answer) in extents.into_iter().zip(keys).zip(&mut answers) {
             extent.check()?;
             self.counts.offered += 1;
             self.counts.offered_bytes += extent.bytes.len() as u64;
             to_follow -= extent.bytes.len() as u64;
-            if known {
-                continue;
-            }
-            if !self.collected.insert(index_key) {
+            *answer = !*answer && self.collected.insert(index_key);
+            if !*answer {
                 continue;
             }
             self.counts.new += 1;
@@ -164,7 +165,7 @@ impl Batch {
                 Box::pin(self.send_part(Vec::new())).await?;
             }
         }
-        Ok(())
+        Ok(answers)
     }
 
     /// Holds extents the caller knows by id and will reference; false for those the store does not have.

@@ -322,7 +322,8 @@ async fn take_in(
         let parents = trees::commit_parents(&extent.bytes, 0)?;
         opened.parents.insert(extent.key.id, parents);
     }
-    Ok(opened.batch.put(extents).await?)
+    opened.batch.put(extents).await?;
+    Ok(())
 }
 
 /// Makes a batch visible.

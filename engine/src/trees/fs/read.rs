@@ -67,7 +67,8 @@ impl Sink<'_> {
                 bytes,
             })
             .collect();
-        objects.store().block_on(batch.lock().put(extents))
+        objects.store().block_on(batch.lock().put(extents))?;
+        Ok(())
     }
 }
 
