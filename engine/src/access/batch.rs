@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::link::{Open, RemoteBatch};
 use crate::error::Result;
 use crate::format::Domain;
-use crate::store::{self, BatchCounts, Extent, Key, Lease, RootUpdate};
+use crate::store::{self, BatchCounts, Extent, Key, Lease, Payload, RootUpdate};
 
 /// Extents and root changes that go into the store together; see [`store::Batch`].
 #[allow(
@@ -42,7 +42,7 @@ impl Batch {
     ///
     /// # Errors
     /// `Invalid` for an extent that is too long; the store's; the link's.
-    pub async fn put(&mut self, extents: Vec<Extent>) -> Result<Vec<bool>> {
+    pub async fn put<P: Payload>(&mut self, extents: Vec<Extent<P>>) -> Result<Vec<bool>> {
         match self {
             Batch::Own(batch) => batch.put(extents).await,
             Batch::Far(batch) => batch.put(extents),

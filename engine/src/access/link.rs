@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::format::Domain;
 use crate::limits::EXTENT_BYTES_MAX;
-use crate::store::{BatchCounts, Extent, Keeper, Key, Lease, Root, RootKind, RootUpdate};
+use crate::store::{BatchCounts, Extent, Keeper, Key, Lease, Payload, Root, RootKind, RootUpdate};
 
 /// Extents that one question is about, at most.
 pub const KEYS_AT_ONCE_MAX: usize = 16 << 10;
@@ -243,7 +243,7 @@ impl RemoteBatch {
         }
     }
 
-    pub(super) fn put(&mut self, extents: Vec<Extent>) -> Result<Vec<bool>> {
+    pub(super) fn put<P: Payload>(&mut self, extents: Vec<Extent<P>>) -> Result<Vec<bool>> {
         if extents.is_empty() {
             return Ok(Vec::new());
         }
@@ -258,7 +258,7 @@ impl RemoteBatch {
         let (mut group, mut group_bytes) = (Vec::new(), 0);
         let (link, number) = (Arc::clone(&self.link), self.open()?.number);
         for (extent, answer) in extents.into_iter().zip(&mut answers) {
-            let bytes = extent.bytes.len();
+            let bytes = extent.len();
             counts.offered += 1;
             counts.offered_bytes += bytes as u64;
             *answer = !*answer && lacking.insert(extent.key);
@@ -272,7 +272,10 @@ impl RemoteBatch {
                 group_bytes = 0;
             }
             group_bytes += bytes;
-            group.push(extent);
+            group.push(Extent {
+                key: extent.key,
+                bytes: extent.bytes.into_bytes(),
+            });
         }
         if !group.is_empty() {
             link.put(number, group)?;

@@ -3,6 +3,7 @@
 //! A wrapper of its own rather than a second name for each method: calls read the same in both worlds, and a
 //! future cannot be forgotten by mistake.
 
+use std::borrow::Borrow;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
@@ -53,7 +54,7 @@ impl Blocking {
     }
 
     /// See [`Objects::put_batch`].
-    pub fn put_batch(&self, contents: &[Bytes], options: PutOptions) -> Result<Vec<Put>> {
+    pub fn put_batch<B: Borrow<Bytes>>(&self, contents: &[B], options: PutOptions) -> Result<Vec<Put>> {
         self.wait(self.0.put_batch(contents, options))
     }
 

@@ -121,7 +121,7 @@ fn a_batch_answers_for_each() {
     assert_eq!(objects.exist(&[missing, puts[1].id]).unwrap(), [false, true]);
     assert!(
         objects
-            .put_batch(&[], PutOptions::default())
+            .put_batch::<Bytes>(&[], PutOptions::default())
             .expect("nothing")
             .is_empty()
     );

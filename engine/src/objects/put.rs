@@ -1,5 +1,8 @@
 //! Contents that are in memory go in: one, or many as one batch.
 
+use std::borrow::Borrow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::ingest::Ingest;
@@ -39,8 +42,9 @@ pub struct Put {
     pub length: u64,
     /// Whether the store did not have it yet.
     pub new: bool,
-    /// Its place in the log, and the lease that keeps it alive until it is dropped or something else names it.
-    pub ack: Ack,
+    /// Its place in the log, and the lease that keeps it alive until it is dropped or something else names it. All
+    /// contents of a batch have the same.
+    pub ack: Arc<Ack>,
 }
 
 impl Put {
@@ -79,28 +83,29 @@ impl Objects {
     }
 
     /// Puts many contents, hashed as one batch and visible together; at most 1024 if they are to be pinned. Answers
-    /// are in the order of the contents.
-    pub async fn put_batch(&self, contents: &[Bytes], options: PutOptions) -> Result<Vec<Put>> {
+    /// are in the order of the contents. What the store has already is only hashed and looked up.
+    pub async fn put_batch<B: Borrow<Bytes>>(&self, contents: &[B], options: PutOptions) -> Result<Vec<Put>> {
         if options.pin && contents.len() > PINS_MAX {
             let reason = format!("{} to pin at once; {PINS_MAX} are allowed", contents.len());
             return Err(Error::invalid("contents", reason));
         }
         let mut batch = self.batch();
         let offered = self.offer(&mut batch, contents).await?;
-        let ack = self.submit(batch, &offered, options).await?;
+        let ack = Arc::new(self.submit(batch, &offered, options).await?);
         let put = |Offered { id, length, new }| Put {
             id,
             length,
             new,
-            ack: ack.clone(),
+            ack: Arc::clone(&ack),
         };
         Ok(offered.into_iter().map(put).collect())
     }
 
     /// Adds contents to a batch of the caller, who submits it together with what refers to them.
-    pub async fn offer(&self, batch: &mut Batch, contents: &[Bytes]) -> Result<Vec<Offered>> {
+    pub async fn offer<B: Borrow<Bytes>>(&self, batch: &mut Batch, contents: &[B]) -> Result<Vec<Offered>> {
+        let contents = contents.iter().map(Borrow::borrow);
         let small: Vec<&[u8]> = contents
-            .iter()
+            .clone()
             .filter(|content| content.len() <= EXTENT_BYTES_MAX)
             .map(|content| &content[..])
             .collect();
@@ -116,7 +121,7 @@ impl Objects {
             let id = ids.next().expect("one id per small content");
             extents.push(Extent {
                 key: self.key_of(Kind::Data, id),
-                bytes: content.clone(),
+                bytes: content,
             });
             offered.push(Offered {
                 id,

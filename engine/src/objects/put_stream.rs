@@ -5,6 +5,8 @@
 //! content of any size stays small. Nothing names the content before [`finish`](PutStream::finish); a stream
 //! that is dropped leaves chunks that collection removes.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use super::ingest::{Ingest, check_length};
@@ -139,6 +141,7 @@ impl PutStream {
         let batch = self.batch.take().ok_or_else(broken)?;
         let ack = self.objects.submit(batch, &offered, self.options).await?;
         let Offered { id, length, new } = offered[0];
+        let ack = Arc::new(ack);
         Ok(Put { id, length, new, ack })
     }
 

@@ -213,8 +213,9 @@ impl Write for Fails {
     }
 }
 
-/// Goal: windows are filled with the right bytes while others are put, also in memory that was used before. Method: a
-/// content of ten windows from a reader that gives odd pieces, with one thread and with several, read back.
+/// Goal: windows are filled with the right bytes while others are put, also in memory that was used before. Method:
+/// contents of ten windows, and of two and no byte more, from a reader that gives odd pieces, with one thread and with
+/// several, read back.
 #[test]
 fn readers_are_read_while_windows_are_put() {
     struct Odd<'a>(&'a [u8]);
@@ -227,17 +228,19 @@ fn readers_are_read_while_windows_are_put() {
             Ok(bytes)
         }
     }
-    for threads in [1, 3] {
-        let objects = Objects::clone(&objects())
-            .with_threads(NonZero::new(threads).expect("not zero"))
-            .blocking();
-        let content = noise(41_000_003, threads as u64);
-        let put = objects.put_reader(Odd(&content), VISIBLE).expect("put");
-        assert_eq!(
-            (put.id, put.length, put.new),
-            (content_id(&content), content.len() as u64, true)
-        );
-        assert!(objects.get(put.id).expect("get") == content, "{threads}");
+    for threads in [1, 2, 3] {
+        for bytes in [41_000_003, 8 << 20] {
+            let objects = Objects::clone(&objects())
+                .with_threads(NonZero::new(threads).expect("not zero"))
+                .blocking();
+            let content = noise(bytes, threads as u64);
+            let put = objects.put_reader(Odd(&content), VISIBLE).expect("put");
+            assert_eq!(
+                (put.id, put.length, put.new),
+                (content_id(&content), content.len() as u64, true)
+            );
+            assert!(objects.get(put.id).expect("get") == content, "{threads} {bytes}");
+        }
     }
 }
 

@@ -22,11 +22,30 @@ pub struct Key {
 
 /// An extent offered to a batch. The caller has computed `key.id` from `bytes`.
 #[derive(Debug, Clone)]
-pub struct Extent {
+pub struct Extent<P = Bytes> {
     /// Its name.
     pub key: Key,
     /// Its bytes, at most [`EXTENT_BYTES_MAX`](crate::limits::EXTENT_BYTES_MAX).
-    pub bytes: Bytes,
+    pub bytes: P,
+}
+
+/// The bytes of an extent that is offered: the caller's own, or borrowed, which counts a reference only where the store keeps
+/// them.
+pub trait Payload: AsRef<[u8]> {
+    /// Makes them the store's.
+    fn into_bytes(self) -> Bytes;
+}
+
+impl Payload for Bytes {
+    fn into_bytes(self) -> Bytes {
+        self
+    }
+}
+
+impl Payload for &Bytes {
+    fn into_bytes(self) -> Bytes {
+        self.clone()
+    }
 }
 
 /// What kind of name keeps content alive.
@@ -138,14 +157,16 @@ pub struct BatchCounts {
     pub new_bytes: u64,
 }
 
-impl Extent {
+impl<P: Payload> Extent<P> {
+    /// Its length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.as_ref().len()
+    }
+
     /// Refuses what no frame can carry.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.bytes.len() > EXTENT_BYTES_MAX {
-            let reason = format!(
-                "{} bytes; an extent holds at most {EXTENT_BYTES_MAX}",
-                self.bytes.len()
-            );
+        if self.len() > EXTENT_BYTES_MAX {
+            let reason = format!("{} bytes; an extent holds at most {EXTENT_BYTES_MAX}", self.len());
             return Err(Error::invalid(
                 format!("{} {}", self.key.kind, self.key.id),
                 reason,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Store;
-use super::api::{BatchCounts, Extent, Key, RootChange, RootKind, RootUpdate, Target};
+use super::api::{BatchCounts, Extent, Key, Payload, RootChange, RootKind, RootUpdate, Target};
 use super::collect::{Phase, Section};
 use super::histogram::Class;
 use super::index::{IndexKey, KeySet, Slot};
@@ -123,7 +123,7 @@ impl Batch {
 
     /// Offers extents; those the store has cost one look-up and are held by the batch's lease. Says of each whether it is
     /// new: neither in the store nor offered before.
-    pub async fn put(&mut self, extents: Vec<Extent>) -> Result<Vec<bool>> {
+    pub async fn put<P: Payload>(&mut self, extents: Vec<Extent<P>>) -> Result<Vec<bool>> {
         let shared = self.store.shared().clone();
         let keys: Vec<IndexKey> = extents
             .iter()
@@ -132,21 +132,22 @@ impl Batch {
         // Says what is known, and then what is new.
         let mut answers = self.probe(&shared, extents.iter().map(|extent| extent.key), &keys);
         self.fresh = self.extents.is_empty();
-        let mut to_follow: u64 = extents.iter().map(|extent| extent.bytes.len() as u64).sum();
+        let mut to_follow: u64 = extents.iter().map(|extent| extent.len() as u64).sum();
         self.collected
             .reserve(answers.iter().filter(|known| !**known).count());
         for ((extent, index_key), answer) in extents.into_iter().zip(keys).zip(&mut answers) {
             extent.check()?;
             self.counts.offered += 1;
-            self.counts.offered_bytes += extent.bytes.len() as u64;
-            to_follow -= extent.bytes.len() as u64;
+            let bytes = extent.len();
+            self.counts.offered_bytes += bytes as u64;
+            to_follow -= bytes as u64;
             *answer = !*answer && self.collected.insert(index_key);
             if !*answer {
                 continue;
             }
             self.counts.new += 1;
-            self.counts.new_bytes += extent.bytes.len() as u64;
-            let cost = cost_of(std::iter::once(extent.bytes.len()), std::iter::empty());
+            self.counts.new_bytes += bytes as u64;
+            let cost = cost_of(std::iter::once(bytes), std::iter::empty());
             if self.cost + cost > FRAME_BYTES_MAX as u64 {
                 Box::pin(self.send_part(Vec::new())).await?;
             }
@@ -154,7 +155,7 @@ impl Batch {
             self.extents.push(PendingExtent {
                 index_key,
                 key: extent.key,
-                bytes: extent.bytes,
+                bytes: extent.bytes.into_bytes(),
                 moved_from: None,
             });
             let limit = match to_follow < PART_COST / 2 {

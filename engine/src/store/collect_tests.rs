@@ -447,7 +447,7 @@ fn a_collection_keeps_up_with_those_who_make_nodes() {
         };
         Extent {
             key,
-            bytes: bytes.into(),
+            bytes: Bytes::from(bytes),
         }
     };
     let ended = std::sync::atomic::AtomicBool::new(false);

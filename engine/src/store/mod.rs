@@ -53,7 +53,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use api::{BatchCounts, Expect, Extent, Key, Root, RootChange, RootKind, RootUpdate, Target};
+pub use api::{BatchCounts, Expect, Extent, Key, Payload, Root, RootChange, RootKind, RootUpdate, Target};
 pub use audit::Audit;
 pub use batch::{Ack, Batch};
 pub use checkpoint::CheckpointReport;

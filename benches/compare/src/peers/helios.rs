@@ -229,7 +229,7 @@ impl Contents {
 
 impl Objects for Contents {
     fn put(&self, contents: &[Content]) -> Outcome {
-        let contents: Vec<_> = contents.iter().map(|content| content.bytes.clone()).collect();
+        let contents: Vec<_> = contents.iter().map(|content| &content.bytes).collect();
         self.objects.blocking().put_batch(&contents, self.options)?;
         Ok(())
     }
