@@ -85,7 +85,7 @@ fn record(round: &mut Round, bytes: u64, ran: Ran) {
 }
 
 fn programs<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, file: &'a Path, size: u64) {
-    let who = Who::helios(CLASS, "put, into a new store");
+    let who = Who::helios(CLASS, "put, into a new store of the default size");
     match lab.helios() {
         Err(why) => contest.skip(who, why),
         Ok(helios) => {
@@ -93,7 +93,7 @@ fn programs<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, file: &'a P
             contest.enter(who, || {
                 Ok(Box::new(move |round: &mut Round| {
                     disk::remove(&store)?;
-                    helios.init(&store, "16G")?;
+                    helios.init(&store, "100G")?;
                     let mut put = helios.command(&store, &["put", "-q"]);
                     record(round, size, child::watch(put.arg(file))?);
                     disk::remove(&store)

@@ -42,8 +42,10 @@ use crate::store::shared::Shared;
 const VISIBLE_DELAY: Duration = Duration::from_millis(5);
 /// How many frames tell how long frames are of late.
 const FRAMES_OF_LATE: u64 = 8;
-/// Frames in flight at once.
-const FRAMES_IN_FLIGHT_MAX: usize = 6;
+/// Frames in flight at once. A long one into new space of a file is durable after 3 to 5 ms, a journal and two kernel threads
+/// beside the threads that cut and hash: a content of 1 GiB goes in at 1.19 GiB/s with 6 and 1.31 with 10 (medians of 8, in
+/// turns), and frames of small contents are no fewer or slower.
+const FRAMES_IN_FLIGHT_MAX: usize = 10;
 /// While so many bytes of frames are on their way to the device, what nobody waits for gathers to full frames. Each frame costs
 /// the device its durability: in new space of a file 1.1 GB/s are written in frames of 256 KiB, 2.0 in frames of 1 MiB.
 const BUSY_BYTES: u64 = 512 << 10;
