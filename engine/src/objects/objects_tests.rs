@@ -252,6 +252,26 @@ fn domains_are_apart() {
     assert_eq!(other.pins().expect("pins"), [Pin { id, count: 1 }]);
 }
 
+/// Goal: of what the store has, nothing is kept in memory once more. Method: a content is put twice, the second time as bytes
+/// of their own, of which the store has no reference afterwards; then both, borrowed.
+#[test]
+fn known_contents_are_not_held() {
+    let objects = objects();
+    let content = noise(4096, 77);
+    let first = [Bytes::from(content.clone())];
+    let put = objects.put_batch(&first, VISIBLE).expect("put").remove(0);
+    let second = [Bytes::from(content)];
+    let again = objects
+        .put_batch(&second, PutOptions::default())
+        .expect("put")
+        .remove(0);
+    assert_eq!((put.new, again.new, again.id), (true, false, put.id));
+    assert!(second[0].is_unique(), "a known content was kept");
+    let borrowed: Vec<&Bytes> = second.iter().chain(&first).collect();
+    let both = objects.put_batch(&borrowed, VISIBLE).expect("put");
+    assert!(both.iter().all(|put| !put.new && put.id == again.id));
+}
+
 /// Goal: visible means readable at once, durable means readable after the process ends. Method: read after a
 /// visible put; then wait, abandon the store without closing it, and reopen.
 #[test]
