@@ -167,14 +167,24 @@ fn count(lab: &Lab, len: usize) -> u64 {
     lab.scale.pick(real, 32)
 }
 
-/// Contents that are there for gets.
-fn kept(lab: &Lab, len: usize) -> u64 {
-    8 * count(lab, len)
+/// Contents that are there for gets. With 32 in flight all are got, which takes about as long as fio's second: a device
+/// needs some milliseconds to give its best.
+fn kept(lab: &Lab, len: usize, cold: bool) -> u64 {
+    let real = match (cold, len) {
+        (false, _) => 8 * count(lab, len),
+        (true, 4096) => 65536,
+        (true, 65536) => 8192,
+        (true, _) => 512,
+    };
+    lab.scale.pick(real, 256)
 }
 
-/// Gets of a round, of different contents: a tenth of a second or more of them with 32 in flight.
-fn asked(lab: &Lab, len: usize) -> u64 {
-    kept(lab, len) / 2
+/// Gets of a round, of different contents.
+fn asked(lab: &Lab, len: usize, cold: bool, depth: usize) -> u64 {
+    match depth {
+        1 => 4 * count(lab, len),
+        _ => kept(lab, len, cold),
+    }
 }
 
 fn puts(lab: &Lab, len: usize, class: Class, kind: Put) -> Outcome<Vec<Row>> {
@@ -318,7 +328,7 @@ fn lay_out_for(lab: &Lab, path: &Path, len: usize) -> Outcome<u64> {
 fn gets(lab: &Lab, len: usize, cold: bool, depth: usize) -> Outcome<Vec<Row>> {
     let warmth = if cold { "cold" } else { "cached" };
     let top = lab.fresh(NAME)?;
-    let all = contents(lab, 0, kept(lab, len), len);
+    let all = contents(lab, 0, kept(lab, len, cold), len);
     let class = Class::Read;
     let mut contest = Contest::new(
         NAME,
@@ -379,7 +389,7 @@ fn get_turn<'a>(
     Ok(Box::new(move |round: &mut Round| {
         let mut chosen = all.to_vec();
         chosen.shuffle(&mut random);
-        chosen.truncate(usize::try_from(asked(lab, len))?);
+        chosen.truncate(usize::try_from(asked(lab, len, cold, depth))?);
         let chosen: Arc<[Content]> = chosen.into();
         let fresh;
         let store = match &warm {

@@ -42,7 +42,7 @@ pub fn puts<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, class: Clas
 }
 
 pub fn gets<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, cold: bool, depth: usize, len: usize) {
-    let (path, keys) = (top.join(NAME), kept(lab, len));
+    let (path, keys) = (top.join(NAME), kept(lab, len, cold));
     let (note, cache) = if cold {
         let note = "db_bench, BlobDB; opened anew, page cache emptied, reads are direct";
         (note, helios::CACHE_BYTES)
@@ -52,7 +52,7 @@ pub fn gets<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, cold: bool,
     let who = Who::peer(NAME, Class::Read, note);
     lab.enter(contest, who, Some(PROGRAM), || {
         let database = Database::new(&path, &lab.home(), len, cache, keys)?;
-        let mut load = load(lab, asked(lab, len), depth);
+        let mut load = load(lab, asked(lab, len, cold, depth), depth);
         Ok(Box::new(move |round: &mut Round| {
             load.seed += 1;
             let rate = if cold {
