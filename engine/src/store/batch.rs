@@ -125,10 +125,7 @@ impl Batch {
     /// new: neither in the store nor offered before.
     pub async fn put<P: Payload>(&mut self, extents: Vec<Extent<P>>) -> Result<Vec<bool>> {
         let shared = self.store.shared().clone();
-        let keys: Vec<IndexKey> = extents
-            .iter()
-            .map(|extent| shared.index_key(&extent.key))
-            .collect();
+        let keys = shared.index_keys(extents.iter().map(|extent| &extent.key));
         // Says what is known, and then what is new.
         let mut answers = self.probe(&shared, extents.iter().map(|extent| extent.key), &keys);
         self.fresh = self.extents.is_empty();
@@ -172,7 +169,7 @@ impl Batch {
     /// Holds extents the caller knows by id and will reference; false for those the store does not have.
     pub fn hold(&mut self, keys: &[Key]) -> Vec<bool> {
         let shared = self.store.shared().clone();
-        let index_keys: Vec<IndexKey> = keys.iter().map(|key| shared.index_key(key)).collect();
+        let index_keys = shared.index_keys(keys);
         let known = self.probe(&shared, keys.iter().copied(), &index_keys);
         let collected = &self.collected;
         index_keys

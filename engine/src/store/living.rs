@@ -49,7 +49,7 @@ pub(super) async fn living(local: &Local, store: &Store, segment: SegmentId) -> 
         }
         _ => return Ok(None),
     };
-    let mut extents: Vec<(Key, IndexKey, Place)> = descriptors
+    let found: Vec<(Key, Place)> = descriptors
         .iter()
         .filter_map(|descriptor| {
             let kind = descriptor.kind().filter(|kind| *kind != Kind::Root)?;
@@ -63,14 +63,19 @@ pub(super) async fn living(local: &Local, store: &Store, segment: SegmentId) -> 
                 offset: descriptor.offset.get(),
                 len: descriptor.stored_len.get(),
             };
-            Some((key, shared.index_key(&key), place))
+            Some((key, place))
         })
         .collect();
-    let keys: Vec<IndexKey> = extents.iter().map(|(_, key, _)| *key).collect();
+    let keys = shared.index_keys(found.iter().map(|(key, _)| key));
     let mut slots = Vec::with_capacity(keys.len());
     shared.index.get_many(&keys, &mut slots);
-    let mut slots = slots.into_iter();
-    extents.retain(|(_, _, place)| slots.next().flatten() == Some(place.slot()));
+    let extents = found
+        .into_iter()
+        .zip(keys)
+        .zip(slots)
+        .filter(|(((_, place), _), slot)| *slot == Some(place.slot()))
+        .map(|(((key, place), index_key), _)| (key, index_key, place))
+        .collect();
     Ok(Some(Living {
         at,
         extents,

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::api::Key;
 use super::footers;
 use super::index::{self, Index, IndexKey, Slot, Widths};
 use super::recovery::Damage;
@@ -158,7 +157,8 @@ impl Loading {
     /// Enters what these descriptors of a segment say.
     pub fn enter(&self, segment: SegmentId, descriptors: &[Descriptor], newest_ns: u64) {
         let dead = self.dead.get(&segment).map_or(&[][..], Vec::as_slice);
-        let mut entries = Vec::with_capacity(descriptors.len());
+        let mut names = Vec::with_capacity(descriptors.len());
+        let mut slots = Vec::with_capacity(descriptors.len());
         let mut beyond = Vec::new();
         for descriptor in descriptors {
             let Some(kind) = descriptor.kind().filter(|kind| *kind != Kind::Root) else {
@@ -177,14 +177,11 @@ impl Loading {
             if place.len > 0 && !dead.is_empty() && dead.binary_search(&place.offset).is_ok() {
                 continue;
             }
-            let key = Key {
-                domain: descriptor.domain(),
-                kind,
-                id: descriptor.id,
-            };
-            let index_key = IndexKey::new(&self.secret, key.domain, key.kind, &key.id);
-            entries.push((index_key, place.slot()));
+            names.push((descriptor.domain(), kind, &descriptor.id));
+            slots.push(place.slot());
         }
+        let keys = IndexKey::many(&self.secret, names);
+        let entries: Vec<(IndexKey, Slot)> = keys.into_iter().zip(slots).collect();
         let mut before = Vec::with_capacity(entries.len());
         self.index.upsert_many_if(&entries, is_farther, &mut before);
         let mut born = (0, 0);

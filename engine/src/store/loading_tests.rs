@@ -16,7 +16,7 @@ use crate::reactor::{Config, Runtime};
 use crate::store::open::on_reactor;
 use crate::store::testing::{self, data};
 use crate::store::usage::Alive;
-use crate::store::{OpenOptions, Store};
+use crate::store::{Key, OpenOptions, Store};
 
 /// What an opening has made of a device.
 #[derive(Debug, Clone, PartialEq)]

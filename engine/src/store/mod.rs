@@ -75,7 +75,7 @@ use crate::error::Result;
 use crate::format::superblock::Superblock;
 use crate::reactor::{Runtime, mailbox};
 // Under this name `budget` and `room` find either this or, in a model, `loom`'s.
-use index::{IndexKey, Slot};
+use index::Slot;
 use parking_lot::Mutex;
 use read::ReadRequest;
 use shared::Shared;
@@ -139,7 +139,7 @@ impl Store {
 
     /// Which of the extents are known, as one batched index look-up. Hits are no promise without a lease.
     pub fn contains(&self, keys: &[Key]) -> Vec<bool> {
-        let keys: Vec<IndexKey> = keys.iter().map(|key| self.shared().index_key(key)).collect();
+        let keys = self.shared().index_keys(keys);
         let mut slots = Vec::with_capacity(keys.len());
         self.shared().index.get_many(&keys, &mut slots);
         slots.iter().map(Option::is_some).collect()

@@ -201,7 +201,7 @@ impl Store {
         let shared = self.shared();
         let clock = self.runtime().clock();
         let asked = clock.now();
-        let index_keys: Vec<IndexKey> = keys.iter().map(|key| shared.index_key(key)).collect();
+        let index_keys = shared.index_keys(keys);
         let mut answers: Vec<Option<Result<Bytes>>> =
             index_keys.iter().map(|key| cached(key).map(Ok)).collect();
         let missing: Vec<usize> = (0..keys.len())

@@ -138,6 +138,12 @@ impl Shared {
         IndexKey::new(&self.index_secret, key.domain, key.kind, &key.id)
     }
 
+    /// The index keys of many extents, several times as fast.
+    pub fn index_keys<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> Vec<IndexKey> {
+        let names = keys.into_iter().map(|key| (key.domain, key.kind, &key.id));
+        IndexKey::many(&self.index_secret, names)
+    }
+
     /// Whether an entry may be referred to: while a collection sweeps, one without a mark is as good as gone.
     pub fn is_alive(&self, section: &Section<'_>, key: &IndexKey) -> bool {
         section.phase() != Phase::Sweeping || self.index.is_marked(key) == Some(true)

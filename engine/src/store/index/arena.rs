@@ -13,7 +13,9 @@
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{MmapMut, MmapOptions};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::prints::PRINT_WORDS;
 
 /// What names count, in bytes.
 const GRANULE_BYTES: usize = 16;
@@ -73,7 +75,7 @@ pub(super) struct Header {
     pub(super) version: AtomicU64,
     pub(super) identity: AtomicU64,
     pub(super) groups: [AtomicU32; BUCKET_ENTRIES / GROUP_ENTRIES],
-    pub(super) prints: [AtomicU64; BUCKET_ENTRIES / 8], // byte per position, lowest first
+    pub(super) prints: [AtomicU64; PRINT_WORDS],
 }
 
 /// Some entries of a bucket: [`GROUP_ENTRIES`], or fewer in the bucket's last group.
@@ -181,54 +183,12 @@ impl Arena {
         unsafe { std::slice::from_raw_parts(self.address(name).cast::<AtomicU32>(), count) }
     }
 
-    /// Takes a block that nobody uses. Its contents are whatever its last user and the free list left.
-    pub(super) fn allocate<T: Block>(&self, stripe: usize) -> Name {
-        let granules = size_of::<T>().div_ceil(GRANULE_BYTES);
-        let mut lists = self.shards[stripe % SHARDS].0.lock();
-        let list = &mut lists[T::KIND];
-        if list.first != NONE {
-            let name = list.first;
-            list.first = self.block::<T>(name).next();
-            return name;
-        }
-        if (list.left as usize) < granules {
-            let slab = SLAB_BYTES / GRANULE_BYTES / granules * granules;
-            list.next = self.carve(slab + T::SLACK_BYTES / GRANULE_BYTES, T::ALIGN);
-            list.left = slab as u32; // a slab has far fewer granules
-        }
-        let name = list.next;
-        list.next += granules as u32; // a few
-        list.left -= granules as u32;
-        name
-    }
-
-    /// Gives a block back for use as the same kind.
-    pub(super) fn free<T: Block>(&self, stripe: usize, name: Name) {
-        let mut lists = self.shards[stripe % SHARDS].0.lock();
-        let list = &mut lists[T::KIND];
-        self.block::<T>(name).set_next(list.first);
-        list.first = name;
-    }
-
-    /// Takes a group of at least `entries` entries.
-    pub(super) fn allocate_group(&self, stripe: usize, entries: usize) -> Name {
-        match entries.next_multiple_of(GROUP_STEP) {
-            2 => self.allocate::<Group<2>>(stripe),
-            4 => self.allocate::<Group<4>>(stripe),
-            6 => self.allocate::<Group<6>>(stripe),
-            8 => self.allocate::<Group<8>>(stripe),
-            _ => unreachable!("no group has {entries} entries"),
-        }
-    }
-
-    /// Gives a group back that was taken for as many entries.
-    pub(super) fn free_group(&self, stripe: usize, entries: usize, name: Name) {
-        match entries.next_multiple_of(GROUP_STEP) {
-            2 => self.free::<Group<2>>(stripe, name),
-            4 => self.free::<Group<4>>(stripe, name),
-            6 => self.free::<Group<6>>(stripe, name),
-            8 => self.free::<Group<8>>(stripe, name),
-            _ => unreachable!("no group has {entries} entries"),
+    /// The blocks that nobody uses, of the list of a stripe: locked.
+    #[inline]
+    pub(super) fn free_blocks(&self, stripe: usize) -> FreeBlocks<'_> {
+        FreeBlocks {
+            arena: self,
+            lists: self.shards[stripe % SHARDS].0.lock(),
         }
     }
 
@@ -269,6 +229,65 @@ impl Arena {
         used.next_multiple_of(HUGE_PAGE_BYTES)
             + size_of_val::<[AtomicPtr<u8>]>(&self.chunks)
             + size_of::<Arena>()
+    }
+}
+
+/// Free lists, locked.
+pub(super) struct FreeBlocks<'a> {
+    arena: &'a Arena,
+    lists: MutexGuard<'a, [FreeList; KINDS]>,
+}
+
+impl FreeBlocks<'_> {
+    /// Takes a block that nobody uses. Its contents are whatever its last user and the free list left.
+    #[inline]
+    pub(super) fn take<T: Block>(&mut self) -> Name {
+        let list = &mut self.lists[T::KIND];
+        if list.first != NONE {
+            let name = list.first;
+            list.first = self.arena.block::<T>(name).next();
+            return name;
+        }
+        let granules = size_of::<T>().div_ceil(GRANULE_BYTES);
+        if (list.left as usize) < granules {
+            let slab = SLAB_BYTES / GRANULE_BYTES / granules * granules;
+            list.next = self.arena.carve(slab + T::SLACK_BYTES / GRANULE_BYTES, T::ALIGN);
+            list.left = slab as u32; // a slab has far fewer granules
+        }
+        let name = list.next;
+        list.next += granules as u32; // a few
+        list.left -= granules as u32;
+        name
+    }
+
+    /// Gives a block back for use as the same kind.
+    #[inline]
+    pub(super) fn give<T: Block>(&mut self, name: Name) {
+        let list = &mut self.lists[T::KIND];
+        self.arena.block::<T>(name).set_next(list.first);
+        list.first = name;
+    }
+
+    /// Takes a group of at least `entries` entries.
+    pub(super) fn take_group(&mut self, entries: usize) -> Name {
+        match entries.next_multiple_of(GROUP_STEP) {
+            2 => self.take::<Group<2>>(),
+            4 => self.take::<Group<4>>(),
+            6 => self.take::<Group<6>>(),
+            8 => self.take::<Group<8>>(),
+            _ => unreachable!("no group has {entries} entries"),
+        }
+    }
+
+    /// Gives a group back that was taken for as many entries.
+    pub(super) fn give_group(&mut self, entries: usize, name: Name) {
+        match entries.next_multiple_of(GROUP_STEP) {
+            2 => self.give::<Group<2>>(name),
+            4 => self.give::<Group<4>>(name),
+            6 => self.give::<Group<6>>(name),
+            8 => self.give::<Group<8>>(name),
+            _ => unreachable!("no group has {entries} entries"),
+        }
     }
 }
 

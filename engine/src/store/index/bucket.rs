@@ -19,6 +19,7 @@ use super::arena::{
     Arena, BUCKET_ENTRIES, EntryWords, GROUP_ENTRIES, GROUP_STEP, Header, NONE, Name, prefetch,
 };
 use super::entry::{Sought, is_up};
+use super::prints::matching;
 use super::slot::Flag;
 use super::version;
 
@@ -98,7 +99,6 @@ impl<'a> Bucket<'a> {
         }
     }
 
-    #[inline]
     pub(super) fn name(&self) -> Name {
         self.name
     }
@@ -139,7 +139,8 @@ impl<'a> Bucket<'a> {
             return None;
         }
         let present = (1u64 << (identity.count() & 63)) - 1;
-        Some(matching(&self.header.prints, sought.print) & present as u32)
+        let prints = self.header.prints.each_ref().map(|word| word.load(Relaxed));
+        Some(matching(prints, sought.print) & present as u32)
     }
 
     /// Brings the candidates' entries near.
@@ -217,7 +218,7 @@ impl<'a> Bucket<'a> {
 
     /// Makes an unused block a live, empty bucket of `stripe`.
     pub(super) fn make(arena: &'a Arena, stripe: usize, identity: Identity) -> Bucket<'a> {
-        let bucket = Bucket::at(arena, arena.allocate::<Header>(stripe));
+        let bucket = Bucket::at(arena, arena.free_blocks(stripe).take::<Header>());
         version::write(bucket.version(), || {
             for group in &bucket.header.groups {
                 group.store(NONE, Relaxed);
@@ -233,7 +234,7 @@ impl<'a> Bucket<'a> {
             self.release_groups(stripe);
             self.header.identity.store(Identity::DEAD.0, Relaxed);
         });
-        self.arena.free::<Header>(stripe, self.name);
+        self.arena.free_blocks(stripe).give::<Header>(self.name);
     }
 
     /// Adds an entry; there must be room.
@@ -275,10 +276,12 @@ impl<'a> Bucket<'a> {
         assert!(items.len() <= BUCKET_ENTRIES, "a bucket is full");
         version::write(self.version(), || {
             self.release_groups(stripe);
+            let mut free = self.arena.free_blocks(stripe);
             for first in (0..items.len()).step_by(GROUP_ENTRIES) {
                 let entries = (items.len() - first).min(GROUP_ENTRIES);
-                self.set_group(first, self.arena.allocate_group(stripe, entries));
+                self.set_group(first, free.take_group(entries));
             }
+            drop(free);
             for (position, item) in items.iter().enumerate() {
                 self.put(position, item);
             }
@@ -305,16 +308,17 @@ impl<'a> Bucket<'a> {
     /// that both have room for stay.
     fn resize_group(&self, stripe: usize, first: usize, before: usize, after: usize) {
         let old = self.group(first);
+        let mut free = self.arena.free_blocks(stripe);
         let new = match after {
             0 => NONE,
-            _ => self.arena.allocate_group(stripe, after),
+            _ => free.take_group(after),
         };
         for place in 0..before.min(after) {
             store(self.arena.entry(new, place), load(self.arena.entry(old, place)));
         }
         self.set_group(first, new);
         if before > 0 {
-            self.arena.free_group(stripe, before, old);
+            free.give_group(before, old);
         }
     }
 
@@ -347,23 +351,3 @@ fn store(words: &EntryWords, entry: u128) {
     low.store(entry as u64, Relaxed); // the low half
     high.store((entry >> u64::BITS) as u64, Relaxed);
 }
-
-/// Bit per position whose byte equals `print`: eight bytes at a time in plain integers, since the intrinsics for it
-/// want `unsafe`.
-#[inline]
-fn matching(prints: &[AtomicU64; BUCKET_ENTRIES / 8], print: u8) -> u32 {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const REST: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    /// Moves the lowest bit of byte i to bit 56 + i.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let wanted = u64::from(print) * LOW;
-    let mut found = 0;
-    for (part, word) in prints.iter().enumerate() {
-        let different = word.load(Relaxed) ^ wanted;
-        let equal = !(((different & REST) + REST) | different | REST); // 0x80 in equal bytes, 0 elsewhere
-        found |= ((equal >> 7).wrapping_mul(GATHER) >> 56) << (part * 8);
-    }
-    found as u32
-}
-
-const _: () = assert!(BUCKET_ENTRIES == 32, "positions are the bits of a u32");

@@ -7,8 +7,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use siphasher::sip128::SipHasher24;
-
+use super::siphash::{LANES, SipKey, WORDS, image, images_of_group};
 use crate::format::{ContentId, Domain, Kind};
 
 /// How many independently locked parts the index has.
@@ -16,22 +15,23 @@ pub const STRIPES: usize = 1024;
 
 /// What the derived key is bound to, so that the other uses of a store's secret say nothing about it.
 const CONTEXT: &str = "helios 2026 index key";
-/// Kind, domain, id.
-const MESSAGE_BYTES: usize = 1 + 4 + 32;
+/// Id, domain, kind.
+const MESSAGE_BYTES: usize = 32 + 4 + 1;
+/// Keys that are quicker made one by one than as a part of a group.
+const FEW: usize = 4;
 /// Bits of a key besides its stripe and its print.
 pub(super) const TAIL_BITS: u32 = u128::BITS - STRIPES.trailing_zeros() - u8::BITS;
 
 /// The key of the pseudo-random function, derived from a store's secret.
 #[derive(Clone)]
-pub struct Secret(SipHasher24);
+pub struct Secret(SipKey);
 
 impl Secret {
     /// Derives the index's own key from the secret in the superblock (any length; its entropy is what counts).
     pub fn derive(store_secret: &[u8]) -> Secret {
         let derived = blake3::derive_key(CONTEXT, store_secret);
-        let mut key = [0u8; 16];
-        key.copy_from_slice(&derived[..16]);
-        Secret(SipHasher24::new_with_key(&key))
+        let [low, high, ..] = id_words(&derived);
+        Secret([low, high])
     }
 }
 
@@ -52,14 +52,34 @@ impl IndexKey {
     /// The key of an extent under a store's secret.
     #[inline]
     pub fn new(secret: &Secret, domain: Domain, kind: Kind, id: &ContentId) -> IndexKey {
-        let mut message = [0u8; MESSAGE_BYTES];
-        message[..32].copy_from_slice(&id.0);
-        message[32..36].copy_from_slice(&domain.0.to_le_bytes());
-        message[36] = kind as u8;
-        let image = secret.0.hash(&message);
-        IndexKey {
-            high: image.h1,
-            low: image.h2,
+        let [high, low] = image(secret.0, message(domain, kind, id));
+        IndexKey { high, low }
+    }
+
+    /// The keys of many extents, several times as fast.
+    pub fn many<'a>(
+        secret: &Secret,
+        names: impl IntoIterator<Item = (Domain, Kind, &'a ContentId)>,
+    ) -> Vec<IndexKey> {
+        let mut names = names.into_iter();
+        let mut keys = Vec::with_capacity(names.size_hint().0);
+        loop {
+            let mut messages = [[0; LANES]; WORDS];
+            let mut count = 0;
+            for (domain, kind, id) in names.by_ref().take(LANES) {
+                for (row, word) in messages.iter_mut().zip(message(domain, kind, id)) {
+                    row[count] = word;
+                }
+                count += 1;
+            }
+            if count <= FEW {
+                let one = |lane: usize| image(secret.0, messages.map(|row| row[lane]));
+                keys.extend((0..count).map(one).map(|[high, low]| IndexKey { high, low }));
+                return keys;
+            }
+            let [high, low] = images_of_group(secret.0, &messages);
+            let images = high.into_iter().zip(low).take(count);
+            keys.extend(images.map(|(high, low)| IndexKey { high, low }));
         }
     }
 
@@ -93,6 +113,20 @@ impl IndexKey {
     }
 }
 
+/// What the pseudo-random function sees of a name, as words and with its length.
+#[inline]
+fn message(domain: Domain, kind: Kind, id: &ContentId) -> [u64; WORDS] {
+    let [a, b, c, d] = id_words(&id.0);
+    let rest = u64::from(domain.0) | u64::from(kind as u8) << 32;
+    [a, b, c, d, rest | (MESSAGE_BYTES as u64) << 56]
+}
+
+#[inline]
+fn id_words(bytes: &[u8; 32]) -> [u64; 4] {
+    let (words, _) = bytes.as_chunks();
+    std::array::from_fn(|word| u64::from_le_bytes(words[word]))
+}
+
 /// One 64-bit word: the key is pseudo-random already, so a table may use it as it is.
 impl Hash for IndexKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -106,6 +140,7 @@ impl fmt::Debug for IndexKey {
     }
 }
 
+const _: () = assert!(MESSAGE_BYTES / 8 == WORDS - 1);
 const _: () = assert!(STRIPES.is_power_of_two() && STRIPES <= 1 << 10);
 
 /// Hashes index keys by themselves: they are images of a keyed pseudo-random function already.

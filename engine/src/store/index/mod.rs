@@ -16,7 +16,9 @@ mod arena;
 mod bucket;
 mod entry;
 mod key;
+mod prints;
 mod scan;
+mod siphash;
 mod slot;
 mod stripe;
 mod version;
@@ -32,7 +34,9 @@ mod model_tests;
 #[cfg(test)]
 mod version_tests;
 
-use std::sync::atomic::{self, AtomicBool, Ordering};
+use std::sync::atomic::{self, AtomicBool, AtomicU32, Ordering};
+
+use arrayvec::ArrayVec;
 
 use arena::Arena;
 use bucket::{Bucket, Found};
@@ -60,6 +64,12 @@ pub fn memory_for(extents: u64, widths: Widths) -> u64 {
     const BUCKET_BYTES: u64 = 68;
     let least = (STRIPES as u64 * BUCKET_BYTES) << widths.implied_bits();
     FIXED_BYTES + least + extents.saturating_mul(ENTRY_BYTES)
+}
+
+/// A key of a batch on its way: what is sought, and the bucket that its directory has named.
+struct Way<'a> {
+    sought: Sought,
+    bucket: Bucket<'a>,
 }
 
 /// The map of a store's extents. Share it by reference or `Arc`; every method may be called from any thread.
@@ -96,13 +106,18 @@ impl Index {
     #[inline]
     pub fn prefetch(&self, key: &IndexKey) {
         let sought = self.widths.sought(key);
-        self.directories[sought.stripe].prefetch(&self.arena, sought.spread);
+        arena::prefetch(self.directories[sought.stripe].word_of(&self.arena, sought.spread));
     }
 
     /// Where the extent's bytes are.
     #[inline]
     pub fn get(&self, key: &IndexKey) -> Option<Slot> {
-        match self.look(&self.widths.sought(key)) {
+        self.slot_of(&self.widths.sought(key))
+    }
+
+    #[inline]
+    fn slot_of(&self, sought: &Sought) -> Option<Slot> {
+        match self.look(sought) {
             Found::At(_, entry) => Some(self.widths.slot_of(entry)),
             _ => None,
         }
@@ -119,46 +134,50 @@ impl Index {
 
     /// Each step touches memory that the step before has asked for, so that the misses of a batch overlap.
     fn get_batch(&self, keys: &[IndexKey], slots: &mut Vec<Option<Slot>>) {
-        #[derive(Clone, Copy, Default)]
-        struct Step {
-            bucket: arena::Name,
-            version: Option<u64>,
-            candidates: u32,
-        }
-        let mut steps = [Step::default(); BATCH];
-        for key in keys {
-            self.prefetch(key);
-        }
-        for (key, step) in keys.iter().zip(&mut steps) {
-            let sought = self.widths.sought(key);
-            let bucket = self.directories[sought.stripe].bucket(&self.arena, sought.spread);
-            bucket.prefetch();
-            step.bucket = bucket.name();
-        }
-        for (key, step) in keys.iter().zip(&mut steps) {
-            let bucket = Bucket::at(&self.arena, step.bucket);
-            if let Some(version) = version::begin_read(bucket.version())
-                && let Some(candidates) = bucket.candidates(&self.widths.sought(key))
-            {
-                bucket.prefetch_entries(candidates);
-                step.version = Some(version);
-                step.candidates = candidates;
-            }
-        }
-        for (key, step) in keys.iter().zip(&steps) {
-            let bucket = Bucket::at(&self.arena, step.bucket);
-            let found = step.version.map(|seen| {
+        let ways = self.ways(keys, |key| key);
+        let looks: ArrayVec<(Option<u64>, u32), BATCH> = ways
+            .iter()
+            .map(|Way { sought, bucket }| {
+                let seen = version::begin_read(bucket.version());
+                let candidates = bucket.candidates(sought);
+                bucket.prefetch_entries(candidates.unwrap_or(0));
+                (seen.filter(|_| candidates.is_some()), candidates.unwrap_or(0))
+            })
+            .collect();
+        for (Way { sought, bucket }, (version, candidates)) in ways.iter().zip(looks) {
+            let found = version.map(|seen| {
                 (
-                    bucket.choose(&self.widths.sought(key), step.candidates),
+                    bucket.choose(sought, candidates),
                     version::unchanged(bucket.version(), seen),
                 )
             });
             slots.push(match found {
                 Some((Found::At(_, entry), true)) => Some(self.widths.slot_of(entry)),
                 Some((Found::Absent, true)) => None,
-                _ => self.get(key),
+                _ => self.slot_of(sought),
             });
         }
+    }
+
+    /// Finds the buckets of up to [`BATCH`] keys and brings their headers near.
+    fn ways<T>(&self, entries: &[T], key: impl Fn(&T) -> &IndexKey) -> ArrayVec<Way<'_>, BATCH> {
+        let words: ArrayVec<(Sought, &AtomicU32), BATCH> = entries
+            .iter()
+            .map(|entry| {
+                let sought = self.widths.sought(key(entry));
+                let word = self.directories[sought.stripe].word_of(&self.arena, sought.spread);
+                arena::prefetch(word);
+                (sought, word)
+            })
+            .collect();
+        words
+            .into_iter()
+            .map(|(sought, word)| {
+                let bucket = stripe::bucket_at(&self.arena, word);
+                bucket.prefetch();
+                Way { sought, bucket }
+            })
+            .collect()
     }
 
     /// Adds an entry, or says which slot the key has already.
@@ -178,29 +197,27 @@ impl Index {
     /// their slots.
     pub fn insert_many_if_absent(&self, entries: &[(IndexKey, Slot)]) {
         for entries in entries.chunks(BATCH) {
-            self.approach(entries, |(key, _)| key);
-            for (key, slot) in entries {
+            let ways = self.ways_to_change(entries, |(key, _)| key);
+            for ((_, slot), Way { sought, bucket }) in entries.iter().zip(&ways) {
+                let mut writer = self.writer(sought.stripe);
                 // Somebody else's equal extent may have come first.
-                let _ = self.insert_if_absent(key, *slot);
+                if let (bucket, None) = writer.find_from(*bucket, sought) {
+                    writer.insert(bucket, sought, self.entry(sought, *slot));
+                }
             }
         }
     }
 
-    /// Brings near what changes of these keys will touch, each step what the step before has led to, so that the misses
-    /// of a batch overlap.
-    fn approach<T>(&self, entries: &[T], key: impl Fn(&T) -> &IndexKey) {
-        let mut buckets = [None; BATCH];
+    /// As [`ways`](Self::ways), for what will be changed there: the locks, and where new entries go.
+    fn ways_to_change<T>(&self, entries: &[T], key: impl Fn(&T) -> &IndexKey) -> ArrayVec<Way<'_>, BATCH> {
         for key in entries.iter().map(&key) {
             self.gates[key.stripe()].prefetch();
-            self.prefetch(key);
         }
-        for (key, bucket) in entries.iter().map(&key).zip(&mut buckets) {
-            let sought = self.widths.sought(key);
-            let at = self.directories[sought.stripe].bucket(&self.arena, sought.spread);
-            at.prefetch();
-            *bucket = Some(at);
+        let ways = self.ways(entries, key);
+        for way in &ways {
+            way.bucket.prefetch_end();
         }
-        buckets.iter().flatten().for_each(Bucket::prefetch_end);
+        ways
     }
 
     /// Sets the slot of a key, present or not; returns the one it had. Flags stay.
@@ -229,14 +246,13 @@ impl Index {
     ) {
         before.clear();
         for entries in entries.chunks(BATCH) {
-            self.approach(entries, |(key, _)| key);
-            for (key, slot) in entries {
-                let sought = self.widths.sought(key);
+            let ways = self.ways_to_change(entries, |(key, _)| key);
+            for ((_, slot), Way { sought, bucket }) in entries.iter().zip(&ways) {
                 let mut writer = self.writer(sought.stripe);
-                let (bucket, found) = writer.find(&sought);
+                let (bucket, found) = writer.find_from(*bucket, sought);
                 let had = found.map(|(_, existing)| self.widths.slot_of(existing));
                 match found {
-                    None => writer.insert(bucket, &sought, self.entry(&sought, *slot)),
+                    None => writer.insert(bucket, sought, self.entry(sought, *slot)),
                     Some((position, existing)) if had.is_some_and(|had| wins(had, *slot)) => {
                         bucket.set(position, self.widths.with_slot(existing, *slot));
                     }
@@ -251,13 +267,7 @@ impl Index {
     pub fn replace_if(&self, key: &IndexKey, expected: Slot, new: Slot) -> bool {
         let sought = self.widths.sought(key);
         let writer = self.writer(sought.stripe);
-        match writer.find(&sought) {
-            (bucket, Some((position, existing))) if self.widths.slot_of(existing) == expected => {
-                bucket.set(position, self.widths.with_slot(existing, new));
-                true
-            }
-            _ => false,
-        }
+        self.replace(writer.find(&sought), expected, new)
     }
 
     /// [`replace_if`](Self::replace_if) for many keys, each with its expected and its new slot, several times as fast.
@@ -265,10 +275,22 @@ impl Index {
     pub fn replace_many_if(&self, changes: &[(IndexKey, Slot, Slot)], replaced: &mut Vec<bool>) {
         replaced.clear();
         for changes in changes.chunks(BATCH) {
-            self.approach(changes, |(key, _, _)| key);
-            for (key, expected, new) in changes {
-                replaced.push(self.replace_if(key, *expected, *new));
+            let ways = self.ways_to_change(changes, |(key, _, _)| key);
+            for ((_, expected, new), Way { sought, bucket }) in changes.iter().zip(&ways) {
+                let writer = self.writer(sought.stripe);
+                replaced.push(self.replace(writer.find_from(*bucket, sought), *expected, *new));
             }
+        }
+    }
+
+    /// Under the lock of the stripe.
+    fn replace(&self, found: (Bucket<'_>, Option<(usize, u128)>), expected: Slot, new: Slot) -> bool {
+        match found {
+            (bucket, Some((position, existing))) if self.widths.slot_of(existing) == expected => {
+                bucket.set(position, self.widths.with_slot(existing, new));
+                true
+            }
+            _ => false,
         }
     }
 

@@ -229,6 +229,30 @@ fn equal_ids_of_other_kinds_domains_and_stores_are_other_keys() {
     }
 }
 
+/// Goal: keys made together are those made one by one. Method: as many as fill groups, more and fewer, with domains and
+/// kinds that differ.
+#[test]
+fn keys_made_together_are_keys_made_one_by_one() {
+    let secret = secret();
+    for count in 0..40u8 {
+        let names: Vec<(Domain, Kind, ContentId)> = (0..count)
+            .map(|number| {
+                let kind = if number % 3 == 0 { Kind::Data } else { Kind::Node };
+                let id = ContentId([number ^ count; 32]);
+                (Domain(u32::from(number % 5) << 29), kind, id)
+            })
+            .collect();
+        let together = IndexKey::many(
+            &secret,
+            names.iter().map(|(domain, kind, id)| (*domain, *kind, id)),
+        );
+        let each = names
+            .iter()
+            .map(|(domain, kind, id)| IndexKey::new(&secret, *domain, *kind, id));
+        assert_eq!(together, each.collect::<Vec<_>>(), "{count} names");
+    }
+}
+
 /// Goal: every bit of the id counts. Method: flip each of the 256; no two keys agree.
 #[test]
 fn every_bit_of_the_id_changes_the_key() {

@@ -96,21 +96,16 @@ impl Directory {
         &arena.words(segment, 1 << bits)[index - (1 << bits)]
     }
 
+    /// The word that leads to a key's bucket.
     #[inline]
-    fn word_of<'a>(&self, arena: &'a Arena, spread: u32) -> &'a AtomicU32 {
+    pub(super) fn word_of<'a>(&self, arena: &'a Arena, spread: u32) -> &'a AtomicU32 {
         self.word(arena, spread as usize & ((1 << self.depth()) - 1))
-    }
-
-    /// Brings the word near that leads to a key's bucket.
-    #[inline]
-    pub(super) fn prefetch(&self, arena: &Arena, spread: u32) {
-        prefetch(self.word_of(arena, spread));
     }
 
     /// The bucket that the directory names for a spread: the right one, or one that was.
     #[inline]
     pub(super) fn bucket<'a>(&self, arena: &'a Arena, spread: u32) -> Bucket<'a> {
-        Bucket::at(arena, self.word_of(arena, spread).load(Acquire))
+        bucket_at(arena, self.word_of(arena, spread))
     }
 
     /// Doubles the directory; both halves lead to the same buckets.
@@ -139,6 +134,12 @@ impl Directory {
         }
         work.words_max = work.words_max.max(end / step);
     }
+}
+
+/// The bucket that a word of a directory names.
+#[inline]
+pub(super) fn bucket_at<'a>(arena: &'a Arena, word: &AtomicU32) -> Bucket<'a> {
+    Bucket::at(arena, word.load(Acquire))
 }
 
 /// Depth at which the buckets of a stripe with this many entries are half full to full, as splits would have made them.
@@ -202,11 +203,26 @@ impl<'a> Writer<'a> {
 
     /// Position and entry of a key, with its bucket.
     pub(super) fn find(&self, sought: &Sought) -> (Bucket<'a>, Option<(usize, u128)>) {
-        let bucket = self.bucket(sought.spread);
+        self.find_in(self.bucket(sought.spread), sought)
+    }
+
+    /// The same, where a look before the lock was taken has led to `bucket`, which may since have become another one.
+    pub(super) fn find_from(
+        &self,
+        bucket: Bucket<'a>,
+        sought: &Sought,
+    ) -> (Bucket<'a>, Option<(usize, u128)>) {
+        match bucket.identity().covers(self.stripe, sought.spread) {
+            true => self.find_in(bucket, sought),
+            false => self.find(sought),
+        }
+    }
+
+    fn find_in(&self, bucket: Bucket<'a>, sought: &Sought) -> (Bucket<'a>, Option<(usize, u128)>) {
         match bucket.find(sought) {
             Found::At(position, entry) => (bucket, Some((position, entry))),
             Found::Absent => (bucket, None),
-            Found::Elsewhere => unreachable!("bucket() checked the identity"),
+            Found::Elsewhere => unreachable!("the identity was checked"),
         }
     }
 
