@@ -4,6 +4,7 @@
 //! transaction. Visible steps are paced at half the rate at which Helios makes them durable, so that nobody's queue grows
 //! without end; the pause is not in the figures.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use crate::goals::{Goal, Target};
@@ -20,6 +21,7 @@ use crate::report::row::Row;
 use crate::sandbox::{content, pause, time};
 use crate::steps::edits;
 use ::helios::workloads::steps::{BYTES, DIRECTORIES, FILES, path};
+use helios_engine::hash::{content_id, content_ids};
 
 use super::Workload;
 
@@ -152,8 +154,13 @@ fn contest(lab: &Lab, case: &str, count: u64, class: Class) -> Outcome<Vec<Row>>
             });
         }
         _ => contest.enter(
-            Who::ceiling("BLAKE3 of the contents", class, "one batch").pinned(),
-            || Ok(pacing.turn(Hashing)),
+            Who::ceiling("copies and hashes", class, "no tree, no index, no log").pinned(),
+            || {
+                Ok(pacing.turn(CopiesAndHashes::new(
+                    usize::try_from(frame)?,
+                    usize::try_from(count)?,
+                )))
+            },
         ),
     }
     let rows = lab.run(contest);
@@ -206,13 +213,45 @@ impl Pacing {
     }
 }
 
-/// The ceiling of visible steps.
-struct Hashing;
+/// The ceiling of visible steps: what is left of one for whoever takes contents over, names them and the nodes above them by
+/// their hashes, and lays them out for one write. There is no tree to change, no index and no log.
+struct CopiesAndHashes {
+    /// As long as a frame of Helios: the nodes, then the contents.
+    frame: Vec<u8>,
+    /// Bytes of the nodes, and of one of them; the last is the root's.
+    nodes: usize,
+    node: usize,
+}
 
-impl Stepper for Hashing {
+impl CopiesAndHashes {
+    fn new(frame: usize, count: usize) -> CopiesAndHashes {
+        let nodes = frame.saturating_sub(count * BYTES);
+        // Of every directory that is met, and of the root.
+        let missed = (1.0 - 1.0 / DIRECTORIES as f64).powf(count as f64);
+        let met = (DIRECTORIES as f64 * (1.0 - missed)).round() as usize; // at most `DIRECTORIES`
+        CopiesAndHashes {
+            frame: vec![0; frame.max(count * BYTES)],
+            nodes,
+            node: (nodes / (met + 1)).max(1),
+        }
+    }
+}
+
+impl Stepper for CopiesAndHashes {
     fn step(&mut self, edits: &[(String, Vec<u8>)]) -> Outcome {
-        let contents: Vec<&[u8]> = edits.iter().map(|(_, bytes)| bytes.as_slice()).collect();
-        std::hint::black_box(helios_engine::hash::content_ids(&contents));
+        let taken: Vec<Vec<u8>> = edits.iter().map(|(_, bytes)| bytes.clone()).collect();
+        let contents: Vec<&[u8]> = taken.iter().map(Vec::as_slice).collect();
+        let (nodes, places) = self.frame.split_at_mut(self.nodes);
+        // Nodes hold the names of what is below them, so each level waits for the one before.
+        black_box(content_ids(&contents));
+        let mut nodes = nodes.chunks_exact(self.node);
+        let root = nodes.next_back().unwrap_or_default();
+        black_box(content_ids(&nodes.collect::<Vec<_>>()));
+        black_box(content_id(root));
+        for (place, bytes) in places.chunks_exact_mut(BYTES).zip(&contents) {
+            place.copy_from_slice(bytes);
+        }
+        black_box(&self.frame);
         Ok(())
     }
 }

@@ -59,28 +59,24 @@ impl IndexKey {
     /// The keys of many extents, several times as fast.
     pub fn many<'a>(
         secret: &Secret,
-        names: impl IntoIterator<Item = (Domain, Kind, &'a ContentId)>,
+        names: impl IntoIterator<Item = (Domain, Kind, &'a ContentId), IntoIter: ExactSizeIterator>,
     ) -> Vec<IndexKey> {
         let mut names = names.into_iter();
-        let mut keys = Vec::with_capacity(names.size_hint().0);
-        loop {
+        let mut keys = Vec::with_capacity(names.len());
+        while names.len() > FEW {
+            let count = names.len().min(LANES);
             let mut messages = [[0; LANES]; WORDS];
-            let mut count = 0;
-            for (domain, kind, id) in names.by_ref().take(LANES) {
+            for (lane, (domain, kind, id)) in names.by_ref().take(count).enumerate() {
                 for (row, word) in messages.iter_mut().zip(message(domain, kind, id)) {
-                    row[count] = word;
+                    row[lane] = word;
                 }
-                count += 1;
-            }
-            if count <= FEW {
-                let one = |lane: usize| image(secret.0, messages.map(|row| row[lane]));
-                keys.extend((0..count).map(one).map(|[high, low]| IndexKey { high, low }));
-                return keys;
             }
             let [high, low] = images_of_group(secret.0, &messages);
             let images = high.into_iter().zip(low).take(count);
             keys.extend(images.map(|(high, low)| IndexKey { high, low }));
         }
+        keys.extend(names.map(|(domain, kind, id)| IndexKey::new(secret, domain, kind, id)));
+        keys
     }
 
     /// Stripe the key belongs to, below [`STRIPES`].

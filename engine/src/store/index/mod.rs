@@ -66,11 +66,14 @@ pub fn memory_for(extents: u64, widths: Widths) -> u64 {
     FIXED_BYTES + least + extents.saturating_mul(ENTRY_BYTES)
 }
 
-/// A key of a batch on its way: what is sought, and the bucket that its directory has named.
+/// A key of a batch on its way: what is sought, and the word of the directory that names its bucket.
 struct Way<'a> {
     sought: Sought,
-    bucket: Bucket<'a>,
+    word: &'a AtomicU32,
 }
+
+/// Filled where it lies: moving one of these costs more than a look-up.
+type Ways<'a> = ArrayVec<Way<'a>, BATCH>;
 
 /// The map of a store's extents. Share it by reference or `Arc`; every method may be called from any thread.
 pub struct Index {
@@ -134,20 +137,24 @@ impl Index {
 
     /// Each step touches memory that the step before has asked for, so that the misses of a batch overlap.
     fn get_batch(&self, keys: &[IndexKey], slots: &mut Vec<Option<Slot>>) {
-        let ways = self.ways(keys, |key| key);
-        let looks: ArrayVec<(Option<u64>, u32), BATCH> = ways
-            .iter()
-            .map(|Way { sought, bucket }| {
-                let seen = version::begin_read(bucket.version());
-                let candidates = bucket.candidates(sought);
-                bucket.prefetch_entries(candidates.unwrap_or(0));
-                (seen.filter(|_| candidates.is_some()), candidates.unwrap_or(0))
-            })
-            .collect();
-        for (Way { sought, bucket }, (version, candidates)) in ways.iter().zip(looks) {
+        let mut ways = Ways::new();
+        self.find_ways(keys, |key| key, &mut ways);
+        let mut looks: ArrayVec<(Option<u64>, Bucket<'_>, u32), BATCH> = ArrayVec::new();
+        looks.extend(ways.iter().map(|way| {
+            let bucket = self.bucket(way);
+            let seen = version::begin_read(bucket.version());
+            let candidates = bucket.candidates(&way.sought);
+            bucket.prefetch_entries(candidates.unwrap_or(0));
+            (
+                seen.filter(|_| candidates.is_some()),
+                bucket,
+                candidates.unwrap_or(0),
+            )
+        }));
+        for (Way { sought, .. }, (version, bucket, candidates)) in ways.iter().zip(&looks) {
             let found = version.map(|seen| {
                 (
-                    bucket.choose(sought, candidates),
+                    bucket.choose(sought, *candidates),
                     version::unchanged(bucket.version(), seen),
                 )
             });
@@ -160,24 +167,22 @@ impl Index {
     }
 
     /// Finds the buckets of up to [`BATCH`] keys and brings their headers near.
-    fn ways<T>(&self, entries: &[T], key: impl Fn(&T) -> &IndexKey) -> ArrayVec<Way<'_>, BATCH> {
-        let words: ArrayVec<(Sought, &AtomicU32), BATCH> = entries
-            .iter()
-            .map(|entry| {
-                let sought = self.widths.sought(key(entry));
-                let word = self.directories[sought.stripe].word_of(&self.arena, sought.spread);
-                arena::prefetch(word);
-                (sought, word)
-            })
-            .collect();
-        words
-            .into_iter()
-            .map(|(sought, word)| {
-                let bucket = stripe::bucket_at(&self.arena, word);
-                bucket.prefetch();
-                Way { sought, bucket }
-            })
-            .collect()
+    fn find_ways<'a, T>(&'a self, entries: &[T], key: impl Fn(&T) -> &IndexKey, ways: &mut Ways<'a>) {
+        ways.extend(entries.iter().map(|entry| {
+            let sought = self.widths.sought(key(entry));
+            let word = self.directories[sought.stripe].word_of(&self.arena, sought.spread);
+            arena::prefetch(word);
+            Way { sought, word }
+        }));
+        for way in ways.iter() {
+            self.bucket(way).prefetch();
+        }
+    }
+
+    /// The bucket that the directory names now.
+    #[inline]
+    fn bucket(&self, way: &Way<'_>) -> Bucket<'_> {
+        stripe::bucket_at(&self.arena, way.word)
     }
 
     /// Adds an entry, or says which slot the key has already.
@@ -197,27 +202,32 @@ impl Index {
     /// their slots.
     pub fn insert_many_if_absent(&self, entries: &[(IndexKey, Slot)]) {
         for entries in entries.chunks(BATCH) {
-            let ways = self.ways_to_change(entries, |(key, _)| key);
-            for ((_, slot), Way { sought, bucket }) in entries.iter().zip(&ways) {
+            let mut ways = Ways::new();
+            self.find_ways_to_change(entries, |(key, _)| key, &mut ways);
+            for ((_, slot), way @ Way { sought, .. }) in entries.iter().zip(&ways) {
                 let mut writer = self.writer(sought.stripe);
                 // Somebody else's equal extent may have come first.
-                if let (bucket, None) = writer.find_from(*bucket, sought) {
+                if let (bucket, None) = writer.find_from(self.bucket(way), sought) {
                     writer.insert(bucket, sought, self.entry(sought, *slot));
                 }
             }
         }
     }
 
-    /// As [`ways`](Self::ways), for what will be changed there: the locks, and where new entries go.
-    fn ways_to_change<T>(&self, entries: &[T], key: impl Fn(&T) -> &IndexKey) -> ArrayVec<Way<'_>, BATCH> {
+    /// As [`find_ways`](Self::find_ways), for what will be changed there: the locks, and where new entries go.
+    fn find_ways_to_change<'a, T>(
+        &'a self,
+        entries: &[T],
+        key: impl Fn(&T) -> &IndexKey,
+        ways: &mut Ways<'a>,
+    ) {
         for key in entries.iter().map(&key) {
             self.gates[key.stripe()].prefetch();
         }
-        let ways = self.ways(entries, key);
-        for way in &ways {
-            way.bucket.prefetch_end();
+        self.find_ways(entries, key, ways);
+        for way in ways.iter() {
+            self.bucket(way).prefetch_end();
         }
-        ways
     }
 
     /// Sets the slot of a key, present or not; returns the one it had. Flags stay.
@@ -246,10 +256,11 @@ impl Index {
     ) {
         before.clear();
         for entries in entries.chunks(BATCH) {
-            let ways = self.ways_to_change(entries, |(key, _)| key);
-            for ((_, slot), Way { sought, bucket }) in entries.iter().zip(&ways) {
+            let mut ways = Ways::new();
+            self.find_ways_to_change(entries, |(key, _)| key, &mut ways);
+            for ((_, slot), way @ Way { sought, .. }) in entries.iter().zip(&ways) {
                 let mut writer = self.writer(sought.stripe);
-                let (bucket, found) = writer.find_from(*bucket, sought);
+                let (bucket, found) = writer.find_from(self.bucket(way), sought);
                 let had = found.map(|(_, existing)| self.widths.slot_of(existing));
                 match found {
                     None => writer.insert(bucket, sought, self.entry(sought, *slot)),
@@ -275,10 +286,11 @@ impl Index {
     pub fn replace_many_if(&self, changes: &[(IndexKey, Slot, Slot)], replaced: &mut Vec<bool>) {
         replaced.clear();
         for changes in changes.chunks(BATCH) {
-            let ways = self.ways_to_change(changes, |(key, _, _)| key);
-            for ((_, expected, new), Way { sought, bucket }) in changes.iter().zip(&ways) {
+            let mut ways = Ways::new();
+            self.find_ways_to_change(changes, |(key, _, _)| key, &mut ways);
+            for ((_, expected, new), way @ Way { sought, .. }) in changes.iter().zip(&ways) {
                 let writer = self.writer(sought.stripe);
-                replaced.push(self.replace(writer.find_from(*bucket, sought), *expected, *new));
+                replaced.push(self.replace(writer.find_from(self.bucket(way), sought), *expected, *new));
             }
         }
     }

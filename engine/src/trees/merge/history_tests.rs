@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::tests::*;
 use super::*;
@@ -276,25 +276,30 @@ fn shared_nodes_are_never_read() {
 }
 
 /// Goal: a branch that moves meanwhile is merged into where it is then, and no commit is lost. Method: a thread that
-/// commits to the branch while another merges into it, over and over.
+/// commits to the branch while another merges into it, until both have done so some times.
 #[test]
 fn merges_and_commits_at_once_lose_nothing() {
+    const TIMES: usize = 10;
+    const TRIES_MAX: usize = 3000;
     let trees = trees();
     let base = commit(&trees, "main", &[("n", "0")], &CommitOptions::default())
         .unwrap()
         .commit;
     block_on(trees.create_branch("agent", base)).unwrap();
-    let done = AtomicBool::new(false);
+    let (commits, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (committed, merged) = std::thread::scope(|scope| {
         let committer = scope.spawn(|| {
             let mut committed = Vec::new();
             let mut number = 0;
-            while !done.load(Ordering::Relaxed) && number < 3000 {
+            while !done.load(Ordering::Relaxed) && number < TRIES_MAX {
                 number += 1;
                 let mut tree = block_on(trees.open_branch("main", WorkingOptions::default())).unwrap();
                 block_on(tree.write("n", number.to_string())).unwrap();
                 match block_on(tree.commit("ours")) {
-                    Ok(outcome) => committed.push(outcome.commit),
+                    Ok(outcome) => {
+                        committed.push(outcome.commit);
+                        commits.store(committed.len(), Ordering::Relaxed);
+                    }
                     Err(Error::Conflict { .. }) => {}
                     Err(error) => panic!("{error}"),
                 }
@@ -302,7 +307,10 @@ fn merges_and_commits_at_once_lose_nothing() {
             committed
         });
         let mut merged = Vec::new();
-        for number in 0..60 {
+        for number in 0..TRIES_MAX {
+            if merged.len() > TIMES && commits.load(Ordering::Relaxed) > TIMES && number >= 6 * TIMES {
+                break;
+            }
             let mut tree = block_on(trees.open_branch("agent", WorkingOptions::default())).unwrap();
             block_on(tree.write(format!("t{number}"), "1")).unwrap();
             let theirs = block_on(tree.commit("theirs")).unwrap().commit;
@@ -317,7 +325,7 @@ fn merges_and_commits_at_once_lose_nothing() {
         (committer.join().unwrap(), merged)
     });
     assert!(
-        !committed.is_empty() && merged.len() > 10,
+        committed.len() > TIMES && merged.len() > TIMES,
         "{} {}",
         committed.len(),
         merged.len()
