@@ -70,7 +70,10 @@ fn equal_puts_in_flight_are_stored_once() {
     });
     store.block_on(store.flush()).expect("durable");
     let (written, once) = (store.stats().frame_bytes, 8 * 16 * (256 << 10));
-    assert!(written < 2 * once, "{written} bytes were written for {once}");
+    assert!(
+        written < once + once / 2,
+        "{written} bytes were written for {once}"
+    );
     store.close().unwrap();
 }
 
