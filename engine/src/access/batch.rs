@@ -60,6 +60,17 @@ impl Batch {
         }
     }
 
+    /// [`hold`](Self::hold) for one extent.
+    ///
+    /// # Errors
+    /// The link's.
+    pub fn hold_one(&mut self, key: Key) -> Result<bool> {
+        match self {
+            Batch::Own(batch) => Ok(batch.hold_one(key)),
+            Batch::Far(batch) => Ok(batch.hold(&[key])?.contains(&true)),
+        }
+    }
+
     /// Adds a root change. It comes with the last part of the batch, whatever is put after it.
     pub fn set_root(&mut self, update: RootUpdate) {
         match self {

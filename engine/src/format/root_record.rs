@@ -3,6 +3,9 @@
 //! Every record carries name and value, so the last record of a root says everything and a rename is one record.
 //! Rejected: separate name and value records; a crash between them would need a rule of its own.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -60,10 +63,10 @@ pub struct RootRecord {
     pub deleted: bool,
     /// What it points at.
     pub target: Option<(Kind, ContentId)>,
-    /// Name.
-    pub name: Vec<u8>,
+    /// Name; shared with the root, as the data is: a record is made while a commit waits for it.
+    pub name: Arc<[u8]>,
     /// Data of the layer that owns the root.
-    pub data: Vec<u8>,
+    pub data: Bytes,
 }
 
 impl RootRecord {
@@ -117,8 +120,8 @@ impl RootRecord {
             kind: header.kind,
             deleted,
             target,
-            name: name.to_vec(),
-            data: data.to_vec(),
+            name: name.into(),
+            data: Bytes::copy_from_slice(data),
         };
         Some((record, rest))
     }

@@ -259,8 +259,8 @@ impl Root {
             kind: self.kind as u8,
             deleted,
             target: self.target.map(|target| (target.kind, target.id)),
-            name: self.name.to_vec(),
-            data: self.data.to_vec(),
+            name: self.name.clone(),
+            data: self.data.clone(),
         }
     }
 
@@ -269,11 +269,11 @@ impl Root {
         Some(Root {
             id: record.root,
             kind: RootKind::from_byte(record.kind)?,
-            name: Arc::from(record.name.as_slice()),
+            name: record.name.clone(),
             domain: record.domain,
             sequence: record.sequence,
             target: record.target.map(|(kind, id)| Target { kind, id }),
-            data: Bytes::copy_from_slice(&record.data),
+            data: record.data.clone(),
             changed_ns: record.changed_ns,
         })
     }

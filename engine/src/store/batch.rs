@@ -20,7 +20,6 @@ use super::pending::{NO_SLOT, PendingBatch, PendingExtent};
 use super::room::Exhausted;
 use super::shared::Shared;
 use crate::error::{Error, Result};
-use crate::format::root_record::RootRecord;
 use crate::format::{Domain, LogId, Sequence};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::reactor::Nanos;
@@ -177,6 +176,22 @@ impl Batch {
             .zip(known)
             .map(|(index_key, known)| known || collected.contains(index_key))
             .collect()
+    }
+
+    /// [`hold`](Self::hold) for one extent: nothing is allocated for a list of it.
+    pub fn hold_one(&mut self, key: Key) -> bool {
+        let shared = self.store.shared().clone();
+        let index_key = shared.index_key(&key);
+        let section = shared.barrier.enter();
+        self.lease.hold(key);
+        let slot = shared.index.get(&index_key);
+        let known = slot.is_some()
+            && shared.is_alive(&section, &index_key)
+            && self.refer(&shared, &key, &index_key, slot);
+        if known {
+            section.shade(std::iter::once(key));
+        }
+        known || self.collected.contains(&index_key)
     }
 
     /// Which of the extents the store has; holds them, and notes what the batch then depends on.
@@ -413,7 +428,7 @@ impl Batch {
                 shared.enter_extents(&section, &batch.extents, &entries);
             }
             let mut depends_on = depends_on;
-            let mut records: Vec<(Domain, RootRecord)> = Vec::new();
+            let mut records = Vec::new();
             let mut outcome = Ok(());
             if !updates.is_empty() {
                 let mut roots = shared.roots.write();
@@ -423,7 +438,7 @@ impl Batch {
                     let accepted = roots.apply(updates, now_ns, domain, (log.id, sequence), keep_roots);
                     section.shade_roots(accepted.roots);
                     depends_on.extend(accepted.depends_on);
-                    records.extend(accepted.records.into_iter().map(|record| (record.domain, record)));
+                    records = accepted.records;
                     if roots.unsettled() > 1024 {
                         roots.settle(|log| shared.acknowledged(log));
                     }
@@ -476,13 +491,14 @@ impl Batch {
             kind: target.kind,
             id: target.id,
         };
+        // A commit is the last extent of its own batch.
+        if extents.iter().rev().any(|extent| extent.key == key) {
+            return Ok(());
+        }
         let index_key = shared.index_key(&key);
-        let known = extents.iter().any(|extent| extent.index_key == index_key)
-            || (shared.index.get(&index_key).is_some() && shared.is_alive(section, &index_key));
-        if known {
-            Ok(())
-        } else {
-            Err(Error::not_found(format!("{} {}", key.kind, key.id)))
+        match shared.index.get(&index_key).is_some() && shared.is_alive(section, &index_key) {
+            true => Ok(()),
+            false => Err(Error::not_found(format!("{} {}", key.kind, key.id))),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Invariant: an update depends on the batch that made the state it replaces, also when that state is "no such root"
 //! (a deletion or rename that freed the name): recovery can therefore never see two roots of one name.
 
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -22,6 +23,18 @@ struct Entry {
     root: Root,
     origin: Option<Origin>,
 }
+
+impl Entry {
+    /// The root changes once more, made by `origin`; what the change depends on.
+    fn change(&mut self, now_ns: u64, origin: Origin) -> Option<Origin> {
+        self.root.sequence += 1;
+        self.root.changed_ns = now_ns.max(self.root.changed_ns);
+        self.origin.replace(origin)
+    }
+}
+
+/// Why a root that goes or is renamed is there.
+const CHECKED: &str = "`check` has found it, under the same lock";
 
 /// The names of one kind.
 #[derive(Default)]
@@ -162,46 +175,46 @@ impl RootTable {
         };
         for update in updates {
             let (kind, name) = (update.kind, update.name);
-            let names = &mut self.names[kind.number()];
-            let old = names.live.remove(&name);
-            let freed = match old {
-                None if !names.freed.is_empty() => names.freed.remove(&name),
-                _ => None,
-            };
-            accepted
-                .depends_on
-                .extend(old.as_ref().and_then(|entry| entry.origin).or(freed));
-            let next_root = &mut self.next_root;
-            let mut root = old.map_or_else(|| new_root(next_root, kind, &name, domain), |entry| entry.root);
-            root.sequence += 1;
-            root.changed_ns = now_ns.max(root.changed_ns);
-            match update.change {
+            let Names { live, freed } = &mut self.names[kind.number()];
+            // Either way the name is looked up once: a commit and a fork wait for this.
+            let entry = match update.change {
+                RootChange::Set { target, data } => {
+                    let entry = match live.entry(name) {
+                        Occupied(entry) => entry.into_mut(),
+                        Vacant(place) => {
+                            let root = new_root(&mut self.next_root, kind, place.key(), domain);
+                            let origin = match freed.is_empty() {
+                                true => None,
+                                false => freed.remove(place.key()),
+                            };
+                            place.insert(Entry { root, origin })
+                        }
+                    };
+                    entry.root.target = target;
+                    entry.root.data = data;
+                    accepted.depends_on.extend(entry.change(now_ns, origin));
+                    entry
+                }
                 RootChange::Delete => {
-                    accepted.records.push(root.record(true));
-                    names.freed.insert(name, origin);
+                    let mut entry = live.remove(&name).expect(CHECKED);
+                    accepted.depends_on.extend(entry.change(now_ns, origin));
+                    accepted.records.push(entry.root.record(true));
+                    freed.insert(name, origin);
                     continue;
                 }
-                RootChange::Set { target, data } => {
-                    root.target = target;
-                    root.data = data;
-                }
                 RootChange::Rename { to } => {
-                    names.freed.insert(name, origin);
-                    if let Some(freed) = names.freed.remove(&to) {
-                        accepted.depends_on.push(freed);
-                    }
-                    root.name = to;
+                    let mut entry = live.remove(&name).expect(CHECKED);
+                    accepted.depends_on.extend(entry.change(now_ns, origin));
+                    accepted.depends_on.extend(freed.remove(&to));
+                    freed.insert(name, origin);
+                    entry.root.name = to.clone();
+                    live.entry(to).insert_entry(entry).into_mut()
                 }
-            }
-            accepted.records.push(root.record(false));
-            if keep_roots {
-                accepted.roots.push(root.clone());
-            }
-            let entry = Entry {
-                root,
-                origin: Some(origin),
             };
-            names.live.insert(entry.root.name.clone(), entry);
+            accepted.records.push(entry.root.record(false));
+            if keep_roots {
+                accepted.roots.push(entry.root.clone());
+            }
         }
         accepted
     }

@@ -110,7 +110,7 @@ impl Trees {
     /// # Errors
     /// `Exists`, `Invalid` for an impossible name, `NotFound` if there is no such commit.
     pub async fn create_branch(&self, name: &str, commit: ContentId) -> Result<Ack> {
-        self.create_roots(RootKind::Branch, &[name.to_owned()], commit, New::default())
+        self.create_roots(RootKind::Branch, &[name], commit, New::default())
             .await
     }
 
@@ -123,8 +123,7 @@ impl Trees {
             expires_ns,
             ..New::default()
         };
-        self.create_roots(RootKind::Branch, &[name.to_owned()], commit, new)
-            .await
+        self.create_roots(RootKind::Branch, &[name], commit, new).await
     }
 
     /// The same for a commit of that time that is likely to be the head of branch `near`.
@@ -140,8 +139,7 @@ impl Trees {
             near,
             expires_ns: 0,
         };
-        self.create_roots(RootKind::Branch, &[name.to_owned()], commit, new)
-            .await
+        self.create_roots(RootKind::Branch, &[name], commit, new).await
     }
 
     /// Makes `count` branches at `commit` in one batch: `pattern` with `{n}` replaced by `first`, `first + 1`, ...
@@ -191,18 +189,18 @@ impl Trees {
         if force && self.store.root(RootKind::Tag, name.as_bytes())?.is_some() {
             return self.move_root(RootKind::Tag, name, commit, ExpectHead::Any).await;
         }
-        self.create_roots(RootKind::Tag, &[name.to_owned()], commit, New::default())
+        self.create_roots(RootKind::Tag, &[name], commit, New::default())
             .await
     }
 
     async fn create_roots(
         &self,
         kind: RootKind,
-        names: &[String],
+        names: &[impl AsRef<str>],
         commit: ContentId,
         new: New<'_>,
     ) -> Result<Ack> {
-        for name in names {
+        for name in names.iter().map(AsRef::as_ref) {
             names::check(word(kind), name)?;
             if self.store.root(kind, name.as_bytes())?.is_some() {
                 return Err(exists(kind, name));
@@ -218,20 +216,21 @@ impl Trees {
         let mut data = BranchData::new(self.store.now_ns(), time_ns, floor_ns);
         data.expires_ns = new.expires_ns;
         let data = Bytes::from(data.encode());
-        for name in names {
+        for (name, data) in names.iter().zip(std::iter::repeat_n(data, names.len())) {
             batch.set_root(RootUpdate {
                 kind,
-                name: name.as_bytes().into(),
+                name: name.as_ref().as_bytes().into(),
                 expect: Expect::Absent,
                 change: RootChange::Set {
                     target: Some(target(commit)),
-                    data: data.clone(),
+                    data,
                 },
             });
         }
         let taken = |error| {
             let taken = names
                 .iter()
+                .map(AsRef::as_ref)
                 .find(|name| matches!(self.store.root(kind, name.as_bytes()), Ok(Some(_))));
             if is_race(&error) {
                 taken.map_or(error, |name| exists(kind, name))

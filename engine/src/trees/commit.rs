@@ -364,10 +364,20 @@ impl Trees {
 
     /// Makes `batch` hold commits that it refers to.
     pub(super) fn hold_commits(&self, batch: &mut Batch, commits: &[ContentId]) -> Result<()> {
-        let keys: Vec<Key> = commits.iter().map(|id| commit_key(self.domain, *id)).collect();
-        let held = batch.hold(&keys)?;
-        match commits.iter().zip(held).find(|(_, held)| !held) {
-            Some((id, _)) => Err(Error::not_found(format!("commit {id}"))),
+        let missing = match commits {
+            // Nearly always, and a fork waits for little else.
+            [id] => (!batch.hold_one(commit_key(self.domain, *id))?).then_some(id),
+            _ => {
+                let keys: Vec<Key> = commits.iter().map(|id| commit_key(self.domain, *id)).collect();
+                let held = batch.hold(&keys)?;
+                commits
+                    .iter()
+                    .zip(held)
+                    .find_map(|(id, held)| (!held).then_some(id))
+            }
+        };
+        match missing {
+            Some(id) => Err(Error::not_found(format!("commit {id}"))),
             None => Ok(()),
         }
     }

@@ -13,6 +13,7 @@ use crate::canary::{self, Canary};
 use crate::device::DmaBuffer;
 use crate::format::checksum::crc32c;
 use crate::format::frame::{self, Dependency, Descriptor, FrameHeader, Layout};
+use crate::format::root_record::RootRecord;
 use crate::format::segment::footer_units;
 use crate::format::{ContentId, Kind, LogId, Secret};
 use crate::limits::{FRAME_BYTES_MAX, UNIT_BYTES};
@@ -138,7 +139,7 @@ impl Plan {
             .iter()
             .flat_map(|queued| {
                 let extents = queued.batch.extents.iter().map(|extent| extent.bytes.len());
-                extents.chain(queued.records.iter().map(|(_, record)| record.encoded_len()))
+                extents.chain(queued.records.iter().map(RootRecord::encoded_len))
             })
             .collect();
         let layout = Layout::new(dependencies.len(), lengths.iter().copied());
@@ -184,8 +185,8 @@ impl Plan {
             .iter()
             .flat_map(|queued| {
                 let extents = queued.batch.extents.iter().map(Item::Extent);
-                extents.chain(queued.records.iter().map(|(domain, record)| {
-                    Item::Record(*domain, record.root.0, record.sequence, record.encode())
+                extents.chain(queued.records.iter().map(|record| {
+                    Item::Record(record.domain, record.root.0, record.sequence, record.encode())
                 }))
             })
             .collect();

@@ -29,16 +29,16 @@ use super::pending::PendingBatch;
 use super::room::{Exhausted, Room};
 use super::segments::SegmentUse;
 use crate::error::{Error, Result};
+use crate::format::LogId;
 use crate::format::root_record::RootRecord;
-use crate::format::{Domain, LogId};
 use crate::reactor::{Handle, Nanos, mailbox, oneshot};
 
 /// A batch that has its place in a log and waits for its frame.
 pub(super) struct Queued {
     /// Its extents; their slot is emptied when they are durable.
     pub batch: Arc<PendingBatch>,
-    /// Root records with the domain of their roots.
-    pub records: Vec<(Domain, RootRecord)>,
+    /// What became of the roots that it changed.
+    pub records: Vec<RootRecord>,
     /// Sequences of other logs that must be durable first.
     pub depends_on: Vec<(LogId, u64)>,
     /// Room it was admitted with, in bytes.

@@ -128,7 +128,7 @@ impl WorkingTree {
 
     /// A lease of the base and of what was stored ahead of the commit, and how much that is. It holds all of it before the
     /// tree's own lease can go, so that a collection that looks meanwhile finds one of the two.
-    pub(super) fn needed_lease(&self) -> (Lease, usize) {
+    fn needed_lease(&self) -> (Lease, usize) {
         let lease = self.trees.store.lease();
         if let Some(base) = &self.base {
             lease.hold(commit_key(self.trees.domain, base.id));
@@ -138,7 +138,7 @@ impl WorkingTree {
     }
 
     /// Makes `lease` hold what was stored ahead of the commit; answers how much that is.
-    fn hold_stored(&self, lease: &Lease) -> usize {
+    pub(super) fn hold_stored(&self, lease: &Lease) -> usize {
         let domain = self.trees.domain;
         let mut held = 0;
         for index in self.dirty.iter().filter(|index| **index != GONE) {

@@ -255,10 +255,10 @@ impl WorkingTree {
         };
         let near = self.branch.as_deref();
         let time_ns = base.commit.time_ns;
-        self.trees
-            .create_branch_near(branch, base.id, time_ns, near)
-            .await?;
-        let (lease, stored_ahead) = self.needed_lease();
+        let made = self.trees.create_branch_near(branch, base.id, time_ns, near);
+        // What made the branch holds its commit, which is what the fork's own lease has to.
+        let lease = made.await?.lease;
+        let stored_ahead = self.hold_stored(&lease);
         Ok(WorkingTree {
             trees: self.trees.clone(),
             options: self.options.clone(),
