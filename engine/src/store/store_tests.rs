@@ -438,6 +438,25 @@ fn leases_hold_until_they_are_dropped() {
     assert_eq!((store.leased(), store.stats().leases), (vec![keys[0]], 1));
 }
 
+/// Goal: one extent is held as many are. Method: a durable, a visible, an offered and an unknown one, asked for either way.
+#[test]
+fn one_extent_is_held_as_many_are() {
+    let store = testing::store();
+    let all = contents(4, 100);
+    let keys: Vec<Key> = all.iter().map(|bytes| data(bytes).key).collect();
+    let durable = store.block_on(put(&store, &all[..1])).unwrap();
+    store.block_on(durable.durable()).unwrap();
+    let visible = store.block_on(put(&store, &all[1..2])).unwrap();
+    let mut batch = store.batch();
+    store.block_on(batch.put(vec![data(&all[2])])).unwrap();
+    let one_by_one: Vec<bool> = keys.iter().map(|key| batch.hold_one(*key)).collect();
+    drop((durable, visible));
+    let held = store.leased();
+    assert!(keys.iter().all(|key| held.contains(key)), "{held:?}");
+    assert_eq!(one_by_one, [true, true, true, false]);
+    assert_eq!(one_by_one, batch.hold(&keys));
+}
+
 /// Goal: whoever waits for durability never waits for the 5 ms that visible data may take. Method: durable puts against
 /// a reactor that dozes; were the wish lost behind the lazy ring before it, even the fastest would take the 5 ms.
 #[test]
