@@ -45,6 +45,8 @@ pub struct Batch {
     roots: Vec<RootUpdate>,
     counts: BatchCounts,
     lease: Lease,
+    /// The last extent that `hold_one` found: held, so it stays.
+    found: Option<Key>,
     /// A store that is full makes room first.
     makes_room: bool,
     last: Option<u64>,
@@ -101,6 +103,7 @@ impl Batch {
             roots: Vec::new(),
             counts: BatchCounts::default(),
             lease,
+            found: None,
             makes_room: true,
             last: None,
             fresh: false,
@@ -190,6 +193,7 @@ impl Batch {
             && self.refer(&shared, &key, &index_key, slot);
         if known {
             section.shade(std::iter::once(key));
+            self.found = Some(key);
         }
         known || self.collected.contains(&index_key)
     }
@@ -398,7 +402,7 @@ impl Batch {
             slot
         };
         let now_ns = self.store.now_ns();
-        let since = self.store.runtime().clock().now();
+        let clock = self.store.runtime().clock();
         let depends_on: Vec<(LogId, u64)> = self.depends_on.clone();
         let moves_branch = updates
             .iter()
@@ -446,6 +450,7 @@ impl Batch {
             }
             depends_on
                 .retain(|(other, sequence)| *other != log.id && shared.acknowledged(*other) < *sequence);
+            let since = clock.now();
             (
                 Queued {
                     batch,
@@ -455,21 +460,15 @@ impl Batch {
                     is_commit: moves_branch,
                     since,
                 },
-                outcome,
+                (outcome, since),
             )
         };
-        let (sequence, outcome) = log.append(place)?;
+        let (sequence, (outcome, visible)) = log.append(place)?;
         drop(section);
         admitted.keep();
         self.last = Some(sequence);
         if outcome.is_ok() && moves_branch {
-            let taken = self
-                .store
-                .runtime()
-                .clock()
-                .now()
-                .0
-                .saturating_sub(self.started.0);
+            let taken = visible.0.saturating_sub(self.started.0);
             shared.latencies.record(Class::VisibleCommit, taken);
             shared.counters.commits.fetch_add(1, Ordering::Relaxed);
         }
@@ -491,8 +490,8 @@ impl Batch {
             kind: target.kind,
             id: target.id,
         };
-        // A commit is the last extent of its own batch.
-        if extents.iter().rev().any(|extent| extent.key == key) {
+        // A branch begins at a commit that was held for it; a commit is the last extent of its own batch.
+        if self.found == Some(key) || extents.iter().rev().any(|extent| extent.key == key) {
             return Ok(());
         }
         let index_key = shared.index_key(&key);

@@ -27,6 +27,7 @@ mod loading;
 mod log;
 mod maintenance;
 mod memory;
+mod name_hash;
 mod open;
 pub mod owner;
 mod pace;

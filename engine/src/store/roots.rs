@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::api::{Expect, Root, RootChange, RootKind, RootUpdate};
+use super::name_hash::NameHash;
 use crate::error::{Error, Result};
 use crate::format::root_record::RootRecord;
 use crate::format::{Domain, LogId, RootId};
@@ -39,9 +40,9 @@ const CHECKED: &str = "`check` has found it, under the same lock";
 /// The names of one kind.
 #[derive(Default)]
 struct Names {
-    live: HashMap<Arc<[u8]>, Entry>,
+    live: HashMap<Arc<[u8]>, Entry, NameHash>,
     /// Freed by batches that may not be durable yet.
-    freed: HashMap<Arc<[u8]>, Origin>,
+    freed: HashMap<Arc<[u8]>, Origin, NameHash>,
 }
 
 /// All roots of a store.

@@ -202,9 +202,6 @@ impl Trees {
     ) -> Result<Ack> {
         for name in names.iter().map(AsRef::as_ref) {
             names::check(word(kind), name)?;
-            if self.store.root(kind, name.as_bytes())?.is_some() {
-                return Err(exists(kind, name));
-            }
         }
         let time_ns = match new.time_ns {
             Some(time_ns) => time_ns,

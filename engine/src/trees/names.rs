@@ -24,12 +24,31 @@ fn problem(name: &str) -> Option<String> {
         "it may not begin with `-`"
     } else if name == "@" || name == "HEAD" {
         "this name has a meaning of its own"
-    } else if let Some(bad) = name
-        .chars()
-        .find(|c| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\'))
+    } else if !is_plain(name)
+        && let Some(reason) = problem_inside(name)
     {
+        return Some(reason);
+    } else if name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        "it looks like an id"
+    } else {
+        return None;
+    };
+    Some(reason.into())
+}
+
+/// Whether there is nothing in a name that the rules about characters and parts forbid or restrict, as in most: a fork waits
+/// for this.
+fn is_plain(name: &str) -> bool {
+    name.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+fn problem_inside(name: &str) -> Option<String> {
+    let is_special = |c: &char| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
+    if let Some(bad) = name.chars().find(is_special) {
         return Some(format!("it may not contain `{}`", bad.escape_debug()));
-    } else if has_pair(name, b"..") || has_pair(name, b"@{") {
+    }
+    let reason = if has_pair(name, b"..") || has_pair(name, b"@{") {
         "it may not contain `..` or `@{`"
     } else if name.starts_with('/') || name.ends_with('/') || has_pair(name, b"//") {
         "`/` may only stand between two parts"
@@ -39,8 +58,6 @@ fn problem(name: &str) -> Option<String> {
             .any(|part| part.starts_with('.') || part.ends_with(".lock"))
     {
         "no part may begin with `.` or end with `.lock`, and it may not end with `.`"
-    } else if name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        "it looks like an id"
     } else {
         return None;
     };

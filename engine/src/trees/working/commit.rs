@@ -96,12 +96,9 @@ impl WorkingTree {
             let node = &mut nodes.levels[usize::from(patch.level)][patch.index as usize];
             let new = &plan.nodes[patch.range];
             node.id = patch.id;
-            if node.bytes.len() == new.len() {
-                node.bytes.copy_from_slice(new);
-            } else {
-                let before = std::mem::replace(&mut node.bytes, new.to_vec());
-                self.recount(patch.directory, before.len(), new.len());
-            }
+            let before = node.bytes.len();
+            node.replace(new);
+            self.recount(patch.directory, before, new.len());
         }
         let mut dirty = std::mem::take(&mut self.dirty);
         for index in dirty.drain(..).filter(|index| *index != GONE) {

@@ -251,7 +251,7 @@ impl WorkingTree {
     }
 
     /// Puts in the bytes of a leaf.
-    pub(super) fn fill_leaf(&mut self, index: DirectoryIndex, leaf: u32, bytes: Vec<u8>) {
+    pub(super) fn fill_leaf(&mut self, index: DirectoryIndex, leaf: u32, bytes: Arc<[u8]>) {
         let directory = self.directory_mut(index);
         let node = &mut directory.nodes.levels[0][leaf as usize];
         let (before, after) = (node.bytes.len(), bytes.len());

@@ -5,6 +5,7 @@
 
 use std::mem::offset_of;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use zerocopy::FromBytes;
@@ -29,8 +30,9 @@ pub(super) struct Node {
     pub id: ContentId,
     /// Entries of the directory below it.
     pub entries: u64,
-    /// Encoded and checked; empty while not loaded. The tree's own copy, so that a commit patches it where it is.
-    pub bytes: Vec<u8>,
+    /// Encoded and checked; empty while not loaded. Shared with forks; bytes that a tree has for itself a commit replaces
+    /// where they are.
+    pub bytes: Arc<[u8]>,
     /// Where its names are; leaves only.
     pub names: NameIndex,
     /// Index of the node above it, in its level.
@@ -43,15 +45,23 @@ pub(super) struct Node {
 
 impl Node {
     /// Puts in the bytes of a leaf.
-    pub fn fill(&mut self, bytes: Vec<u8>) {
+    pub fn fill(&mut self, bytes: Arc<[u8]>) {
         self.bytes = bytes;
         self.names = self.leaf().map_or(NameIndex::NONE, |leaf| NameIndex::of(&leaf));
     }
 
     /// Lets go of the bytes of a leaf.
     pub fn empty(&mut self) {
-        self.bytes = Vec::new();
+        self.bytes = Arc::default();
         self.names = NameIndex::NONE;
+    }
+
+    /// Puts in bytes with the same names.
+    pub fn replace(&mut self, bytes: &[u8]) {
+        match Arc::get_mut(&mut self.bytes) {
+            Some(own) if own.len() == bytes.len() => own.copy_from_slice(bytes),
+            _ => self.bytes = bytes.into(),
+        }
     }
 
     /// The leaf; nothing while it is not loaded.
@@ -93,7 +103,7 @@ impl Nodes {
     /// The nodes of a directory without entries.
     pub fn empty() -> Nodes {
         let (id, bytes) = directory::empty_directory();
-        Nodes::new(vec![vec![fresh(Bytes::new(), id, 0, bytes.to_vec())]])
+        Nodes::new(vec![vec![fresh(Bytes::new(), id, 0, bytes[..].into())]])
     }
 
     /// The nodes in `levels`, leaves first.
@@ -148,11 +158,13 @@ impl Nodes {
     }
 
     /// Loads leaf `index`.
-    pub async fn load_leaf(&self, trees: &Trees, index: u32) -> Result<Vec<u8>> {
+    pub async fn load_leaf(&self, trees: &Trees, index: u32) -> Result<Arc<[u8]>> {
         let node = &self.levels[0][index as usize];
         let wanted = (node.id, Some(node.expected(0)));
         let fetched = fetch(&trees.store, trees.domain, &[wanted]).await?.pop();
-        Ok(fetched.map(|fetched| fetched.bytes.to_vec()).unwrap_or_default())
+        Ok(fetched
+            .map(|fetched| fetched.bytes[..].into())
+            .unwrap_or_default())
     }
 
     /// Leaves that are not loaded.
@@ -184,12 +196,12 @@ impl Nodes {
 }
 
 /// A node about to get its place.
-pub(super) fn fresh(first: Bytes, id: ContentId, entries: u64, bytes: Vec<u8>) -> Node {
+pub(super) fn fresh(first: Bytes, id: ContentId, entries: u64, bytes: Arc<[u8]>) -> Node {
     let mut node = Node {
         first,
         id,
         entries,
-        bytes: Vec::new(),
+        bytes: Arc::default(),
         names: NameIndex::NONE,
         parent: 0,
         start: 0,
@@ -204,7 +216,7 @@ fn unloaded(id: ContentId, expected: &Expected) -> Node {
         Bytes::copy_from_slice(&expected.first),
         id,
         expected.entries,
-        Vec::new(),
+        Arc::default(),
     )
 }
 
@@ -214,7 +226,7 @@ async fn load_many(trees: &Trees, wanted: &[(ContentId, Option<Expected>)]) -> R
         let view = fetched.view()?;
         // A copy: a slice would keep the whole leaf in memory after it has been replaced.
         let first = view.first().map(Bytes::copy_from_slice).unwrap_or_default();
-        Ok(fresh(first, fetched.id, view.entries(), fetched.bytes.to_vec()))
+        Ok(fresh(first, fetched.id, view.entries(), fetched.bytes[..].into()))
     };
     fetched.into_iter().map(node).collect()
 }
@@ -267,12 +279,12 @@ pub(super) fn build_level(level: u8, below: &mut [Node], old: &[Node]) -> (Vec<N
         }
         let first = children[0].first.clone();
         while kept.next_if(|node| node.first < first).is_some() {}
-        let same = kept.next_if(|node| node.first == first && node.bytes == bytes);
+        let same = kept.next_if(|node| node.first == first && *node.bytes == bytes[..]);
         let mut node = match same {
             Some(node) => fresh(first, node.id, entries, node.bytes.clone()),
             None => {
                 changed.push(index);
-                fresh(first, ContentId([0; 32]), entries, bytes)
+                fresh(first, ContentId([0; 32]), entries, bytes.into())
             }
         };
         node.start = u32::try_from(start).unwrap_or(u32::MAX);

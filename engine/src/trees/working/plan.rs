@@ -262,7 +262,7 @@ impl WorkingTree {
                     plan.nodes.truncate(start);
                     contents = before;
                     let bytes = finish.encode(node, &mut contents);
-                    if bytes == node.bytes {
+                    if bytes == node.bytes[..] {
                         continue;
                     }
                     plan.nodes.extend_from_slice(&bytes);

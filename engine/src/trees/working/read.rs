@@ -168,7 +168,7 @@ impl WorkingTree {
         let wanted: Vec<_> = missing.iter().map(expect).collect();
         let fetched = fetch(&self.trees.store, self.trees.domain, &wanted).await?;
         for (index, fetched) in missing.into_iter().zip(fetched) {
-            self.fill_leaf(directory, index, fetched.bytes.to_vec());
+            self.fill_leaf(directory, index, fetched.bytes[..].into());
         }
         Ok(())
     }

@@ -157,7 +157,7 @@ impl Run {
             .filter(|leaf| !leaf.is_empty())
             .map(|leaf| leaf.name(0));
         let first = first.map(Bytes::copy_from_slice).unwrap_or_default();
-        let mut node = fresh(first, ContentId([0; 32]), entries, bytes);
+        let mut node = fresh(first, ContentId([0; 32]), entries, bytes.into());
         node.edits = std::mem::take(&mut self.children);
         leaves
             .changed
