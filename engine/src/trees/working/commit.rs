@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::edit::{Content, Directory, DirectoryIndex, Edit, Place};
+use super::edit::{Content, Directory, DirectoryIndex, Place};
 use super::memory::{EDITS_KEPT, nodes_bytes};
 use super::plan::Plan;
 use super::record::GONE;
@@ -127,10 +127,8 @@ impl WorkingTree {
         directory.dirty_leaves.clear();
         let mut places = Vec::new();
         for (leaf, node) in (0u32..).zip(&directory.nodes.levels[0]) {
-            for (slot, edit) in &node.edits {
-                if let Some(child) = edit.directory() {
-                    places.push((child, Place::Slot { leaf, slot: *slot }));
-                }
+            for &(slot, child) in &node.children {
+                places.push((child, Place::Slot { leaf, slot }));
             }
         }
         let (before, after) = (directory.bytes, nodes_bytes(&directory.nodes));
@@ -145,22 +143,17 @@ impl WorkingTree {
 fn settle(directory: &mut Directory) {
     let nodes = &mut directory.nodes;
     for leaf in directory.dirty_leaves.drain(..) {
-        let edits = &mut nodes.levels[0][leaf as usize].edits;
-        if edits.iter().all(|(_, edit)| edit.directory().is_none()) {
-            // A list keeps as much room as its leaf counts for.
-            match edits.capacity() > EDITS_KEPT {
-                true => *edits = Vec::new(),
-                false => edits.clear(),
+        let node = &mut nodes.levels[0][leaf as usize];
+        let mut edits = std::mem::take(&mut node.edits);
+        for (slot, edit) in edits.drain(..) {
+            if let Some(child) = edit.directory() {
+                node.put_child(slot, child);
             }
-            continue;
         }
-        edits.retain_mut(|(_, edit)| match edit.directory() {
-            Some(index) => {
-                *edit = Edit::Content(Content::Directory(index));
-                true
-            }
-            None => false,
-        });
+        // A list keeps as much room as its leaf counts for.
+        if edits.capacity() <= EDITS_KEPT {
+            node.edits = edits;
+        }
     }
 }
 

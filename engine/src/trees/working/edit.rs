@@ -34,7 +34,7 @@ pub(super) enum Content {
 pub(super) enum Edit {
     /// It is gone.
     Removed,
-    /// The entry keeps its fields; `Content::Directory` alone is no change.
+    /// The file keeps its other fields.
     Content(Content),
     /// Another entry of the same name.
     Entry(Box<Pending>),

@@ -20,6 +20,8 @@ pub(super) struct Finisher<'a> {
     pub contents: &'a [ContentId],
     /// Ids of changed directories, by position in the tree's list.
     pub directories: &'a [ContentId],
+    /// Their indices, in order.
+    pub changed: &'a [DirectoryIndex],
     pub time: Option<FileTime>,
 }
 
@@ -43,26 +45,38 @@ impl<'a> Finisher<'a> {
             return Patched::Same;
         };
         let start = out.len();
-        for (slot, edit) in &node.edits {
-            let Edit::Content(content) = edit else {
-                return Patched::Longer;
-            };
-            let slot = usize::from(*slot);
-            let mut record = leaf.records()[slot];
-            let Some(stamp) = self.settle(&mut record, content, true, contents) else {
-                continue;
-            };
+        let mut put = |slot: u8, record: LeafRecord, stamp: Option<FileTime>| {
+            let slot = usize::from(slot);
             if out.len() == start {
                 out.extend_from_slice(&node.bytes);
             }
             let copy = &mut out[start..];
             let at = LeafView::record_offset(slot);
             copy[at..at + size_of::<LeafRecord>()].copy_from_slice(record.as_bytes());
-            if let Some(time) = stamp {
-                let Some(at) = leaf.mtime_offset(slot) else {
-                    return Patched::Longer;
-                };
+            let Some(time) = stamp else { return true };
+            let at = leaf.mtime_offset(slot);
+            if let Some(at) = at {
                 copy[at..at + 12].copy_from_slice(&time.encode());
+            }
+            at.is_some()
+        };
+        for (slot, edit) in &node.edits {
+            let Edit::Content(content) = edit else {
+                return Patched::Longer;
+            };
+            let mut record = leaf.records()[usize::from(*slot)];
+            if let Some(stamp) = self.settle(&mut record, content, true, contents)
+                && !put(*slot, record, stamp)
+            {
+                return Patched::Longer;
+            }
+        }
+        for &(slot, child) in node.children.iter().filter(|(_, child)| self.has_changed(*child)) {
+            let mut record = leaf.records()[usize::from(slot)];
+            if let Some(stamp) = self.settle_directory(&mut record, child)
+                && !put(slot, record, stamp)
+            {
+                return Patched::Longer;
             }
         }
         if out.len() == start {
@@ -70,6 +84,12 @@ impl<'a> Finisher<'a> {
         } else {
             Patched::InPlace
         }
+    }
+
+    /// Whether a loaded directory has changes in or below it. Answered from the list of those that have: what a commit does
+    /// not write it does not look at.
+    fn has_changed(&self, directory: DirectoryIndex) -> bool {
+        self.changed.binary_search(&directory).is_ok()
     }
 
     /// Encodes a leaf whose names stay.
@@ -82,7 +102,11 @@ impl<'a> Finisher<'a> {
                     record.name_bytes = u8::try_from(name.len()).unwrap_or(u8::MAX);
                     encoder.push_raw(name, &record, &attributes);
                 }
-                None => encoder.push_raw(name, record, attributes),
+                None => {
+                    let (mut record, attributes) = self.standing(node.child(slot), record, attributes);
+                    record.name_bytes = u8::try_from(name.len()).unwrap_or(u8::MAX);
+                    encoder.push_raw(name, &record, &attributes);
+                }
             }
         }
         encoder.finish()
@@ -103,9 +127,23 @@ impl<'a> Finisher<'a> {
                 let mut record = *record;
                 let stamp = self.settle(&mut record, content, true, contents).flatten();
                 let attributes = stamped(&mut record, attributes, stamp);
-                (record, attributes, edit.directory())
+                (record, attributes, None)
             }
         }
+    }
+
+    /// An entry of a leaf that is not changed itself, with the changes in or below the loaded directory that it is, if it is one.
+    pub fn standing<'b>(
+        &self,
+        child: Option<DirectoryIndex>,
+        record: &LeafRecord,
+        attributes: &'b [u8],
+    ) -> (LeafRecord, Cow<'b, [u8]>) {
+        let mut record = *record;
+        let changed = child.filter(|child| self.has_changed(*child));
+        let stamp = changed.and_then(|child| self.settle_directory(&mut record, child));
+        let attributes = stamped(&mut record, attributes, stamp.flatten());
+        (record, attributes)
     }
 
     /// An entry that no leaf has.
@@ -135,19 +173,29 @@ impl<'a> Finisher<'a> {
             Content::Kept => return None,
             Content::Bytes(bytes) => (self.contents[contents.next()?], bytes.len() as u64, touched),
             Content::Stored { id, size } => (*id, *size, touched),
-            Content::Directory(index) => {
-                let directory = self.tree.directory(*index);
-                let id = match directory.dirty {
-                    Some(position) => self.directories[position as usize],
-                    None => directory.nodes.id(),
-                };
-                (
-                    id,
-                    0,
-                    directory.names_changed() || record.id == ContentId([0; 32]),
-                )
-            }
+            Content::Directory(index) => return self.settle_directory(record, *index),
         };
+        self.settle_to(record, id, size, stamp)
+    }
+
+    /// The same for an entry that is a loaded directory.
+    fn settle_directory(&self, record: &mut LeafRecord, index: DirectoryIndex) -> Option<Option<FileTime>> {
+        let directory = self.tree.directory(index);
+        let id = match directory.dirty {
+            Some(position) => self.directories[position as usize],
+            None => directory.nodes.id(),
+        };
+        let stamp = directory.names_changed() || record.id == ContentId([0; 32]);
+        self.settle_to(record, id, 0, stamp)
+    }
+
+    fn settle_to(
+        &self,
+        record: &mut LeafRecord,
+        id: ContentId,
+        size: u64,
+        stamp: bool,
+    ) -> Option<Option<FileTime>> {
         if record.id == id && record.size.get() == size {
             return None;
         }

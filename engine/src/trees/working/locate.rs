@@ -5,9 +5,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use bytes::Bytes;
 
 use super::edit::{Content, Directory, DirectoryIndex, Edit, Pending, Place, ROOT};
-use super::memory::{edit_bytes, path_bytes};
+use super::memory::path_bytes;
 use super::nodes::Nodes;
-use super::record::put_edit;
 use super::{Stop, WorkingTree};
 use crate::error::{Error, Result};
 use crate::format::ContentId;
@@ -108,33 +107,26 @@ impl WorkingTree {
             Want::Directory(parent, place, id) => {
                 let nodes = Nodes::load(&self.trees, id).await?;
                 let index = self.keep(Directory::new(parent, place.clone(), nodes));
-                self.set_content(parent, &place, Content::Directory(index));
+                self.set_child(parent, &place, index);
                 Ok(())
             }
         }
     }
 
     /// Makes an entry a loaded directory without marking it as changed.
-    fn set_content(&mut self, directory: DirectoryIndex, place: &Place, content: Content) {
+    fn set_child(&mut self, directory: DirectoryIndex, place: &Place, child: DirectoryIndex) {
         let directory = self.directory_mut(directory);
         match place {
             Place::Slot { leaf, slot } => {
-                let edits = &mut directory.nodes.levels[0][*leaf as usize].edits;
-                let mut before = 0;
-                match edits.iter_mut().find(|(edited, _)| edited == slot) {
-                    Some((_, Edit::Entry(pending))) => pending.content = content,
-                    Some((_, edit)) => {
-                        before = edit_bytes(edit);
-                        *edit = Edit::Content(content);
-                    }
-                    None => put_edit(edits, *slot, Edit::Content(content)),
+                let node = &mut directory.nodes.levels[0][*leaf as usize];
+                match node.edits.iter_mut().find(|(edited, _)| edited == slot) {
+                    Some((_, Edit::Entry(pending))) => pending.content = Content::Directory(child),
+                    _ => node.put_child(*slot, child),
                 }
-                // The directory that comes there counts itself.
-                self.change_bytes -= before;
             }
             Place::Added(name) => {
                 if let Some(pending) = directory.added.get_mut(&name[..]) {
-                    pending.content = content;
+                    pending.content = Content::Directory(child);
                 }
             }
         }
@@ -237,10 +229,10 @@ impl WorkingTree {
                 let place = Place::Slot { leaf, slot };
                 match node.edit(slot) {
                     Some(Edit::Entry(pending)) => opened(directory, place, pending),
-                    Some(Edit::Content(Content::Directory(index))) => Ok(Some(*index)),
                     Some(Edit::Content(_)) => Ok(None),
-                    Some(Edit::Removed) | None => match node.record(slot) {
-                        Some(record) if record.kind == EntryKind::Directory as u8 => {
+                    Some(Edit::Removed) | None => match (node.child(slot), node.record(slot)) {
+                        (Some(child), _) => Ok(Some(child)),
+                        (None, Some(record)) if record.kind == EntryKind::Directory as u8 => {
                             Err(Stop::Load(Want::Directory(directory, place, record.id)))
                         }
                         _ => Ok(None),
@@ -268,7 +260,10 @@ impl WorkingTree {
                         self.item(directory, leaf, slot)?,
                         content.clone(),
                     )),
-                    None => Some(Pending::of_item(self.item(directory, leaf, slot)?, Content::Kept)),
+                    None => Some(Pending::of_item(
+                        self.item(directory, leaf, slot)?,
+                        node.child(slot).map_or(Content::Kept, Content::Directory),
+                    )),
                 }
             }
         }

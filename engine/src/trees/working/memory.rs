@@ -19,7 +19,7 @@
 use std::sync::Arc;
 
 use super::WorkingTree;
-use super::edit::{Content, Directory, DirectoryIndex, Edit, Pending, Place, ROOT};
+use super::edit::{Directory, DirectoryIndex, Edit, Pending, Place, ROOT};
 use super::locate::PathMap;
 use super::nodes::{Node, Nodes};
 
@@ -27,6 +27,8 @@ use super::nodes::{Node, Nodes};
 const ALLOCATION_BYTES: usize = 16;
 /// An entry of a leaf that is changed, in the leaf's list.
 pub(super) const EDIT_BYTES: usize = size_of::<(u8, Edit)>();
+/// An entry of a leaf that is a loaded directory, in the leaf's list, which may be half empty.
+const CHILD_BYTES: usize = 2 * size_of::<(u8, DirectoryIndex)>();
 /// Changes for which a leaf keeps room.
 pub(super) const EDITS_KEPT: usize = 4;
 /// A change that replaces the whole entry.
@@ -34,7 +36,7 @@ const ENTRY_BYTES: usize = size_of::<Pending>() + ALLOCATION_BYTES;
 /// A name that was added, without the name itself: nodes of ordered maps are at least half full.
 const ADDED_BYTES: usize = (size_of::<Pending>() + size_of::<bytes::Bytes>()) * 2 + ALLOCATION_BYTES;
 /// A loaded directory besides its nodes, the entry above that refers to it included.
-const DIRECTORY_BYTES: usize = size_of::<Directory>() + EDIT_BYTES + 3 * ALLOCATION_BYTES;
+const DIRECTORY_BYTES: usize = size_of::<Directory>() + CHILD_BYTES + 3 * ALLOCATION_BYTES;
 /// Changed directories for which the list keeps room.
 const DIRTY_SPARE: usize = 1024;
 
@@ -54,10 +56,9 @@ pub(super) fn nodes_bytes(nodes: &Nodes) -> usize {
     DIRECTORY_BYTES + separators + levels.map(node).sum::<usize>()
 }
 
-/// Bytes of a change in a leaf, contents not counted. A loaded directory that stands there counts itself.
+/// Bytes of a change in a leaf, contents not counted.
 pub(super) fn edit_bytes(edit: &Edit) -> usize {
     match edit {
-        Edit::Content(Content::Directory(_)) => 0,
         Edit::Content(_) | Edit::Removed => EDIT_BYTES,
         Edit::Entry(pending) => EDIT_BYTES + ENTRY_BYTES + pending.attributes.len(),
     }
@@ -164,9 +165,8 @@ impl WorkingTree {
             return false;
         }
         let above = &self.directory(directory.parent).nodes.levels[0][leaf as usize];
-        let is_entry = matches!(above.edit(slot), Some(Edit::Content(Content::Directory(_))));
         let says = above.record(slot).map(|record| record.id);
-        is_entry && says == Some(directory.nodes.id())
+        above.child(slot).is_some() && says == Some(directory.nodes.id())
     }
 
     /// Lets go of a clean directory; answers the one above it.
@@ -175,10 +175,10 @@ impl WorkingTree {
         let Place::Slot { leaf, slot } = gone.place else {
             unreachable!("what is clean stands in a leaf");
         };
-        let edits = &mut self.directory_mut(gone.parent).nodes.levels[0][leaf as usize].edits;
-        edits.retain(|(edited, _)| *edited != slot);
-        if edits.is_empty() {
-            *edits = Vec::new();
+        let above = &mut self.directory_mut(gone.parent).nodes.levels[0][leaf as usize];
+        above.take_child(slot);
+        if above.children.is_empty() {
+            above.children = Vec::new();
         }
         gone.parent as usize
     }
@@ -285,7 +285,7 @@ impl WorkingTree {
             loaded += directory.bytes;
             for (_, edit) in directory.nodes.levels[0].iter().flat_map(|leaf| &leaf.edits) {
                 changed += edit_bytes(edit);
-                pending += edit.content().map_or(0, Content::in_memory);
+                pending += edit.content().map_or(0, super::edit::Content::in_memory);
             }
             for (name, added) in &directory.added {
                 changed += added_bytes(name, added);
@@ -308,5 +308,5 @@ impl WorkingTree {
 
 /// A loaded leaf that can be had again.
 fn is_spare(leaf: &Node) -> bool {
-    leaf.edits.is_empty() && !leaf.bytes.is_empty()
+    leaf.edits.is_empty() && leaf.children.is_empty() && !leaf.bytes.is_empty()
 }

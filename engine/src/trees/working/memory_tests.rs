@@ -194,6 +194,48 @@ fn what_is_used_stays() {
     });
 }
 
+/// Goal: forks have the nodes of directories that they change in common with the tree they came from, but for those that a
+/// commit replaced; and what one of them commits the other does not see. Method: one file changed in a fork; the encoded nodes
+/// that both have, counted by where they lie, before and after the commit, and the file in both.
+#[test]
+fn forks_share_nodes() {
+    let trees = trees();
+    plant(&trees, "main", 5_000);
+    block_on(async {
+        let mut tree = trees.open_branch("main", plain()).await.unwrap();
+        let before = read(&mut tree, &path(0)).await;
+        let nodes = |tree: &WorkingTree| {
+            let directories = tree.directories.iter();
+            let nodes = directories.flat_map(|directory| directory.nodes.levels.iter().flatten());
+            nodes.map(|node| node.bytes.as_ptr()).collect::<Vec<_>>()
+        };
+        let replaced = |fork: &WorkingTree| {
+            let (own, others) = (nodes(fork), nodes(&tree));
+            assert_eq!(own.len(), others.len());
+            own.iter()
+                .zip(others)
+                .filter(|(own, other)| **own != *other)
+                .count()
+        };
+        let mut fork = tree.fork("fork").await.unwrap();
+        fork.write(path(0), "of the fork").await.unwrap();
+        assert_eq!(replaced(&fork), 0);
+        fork.commit("step").await.unwrap();
+        // A leaf, and what is above it, in each directory on the way.
+        let levels: usize = fork
+            .directories
+            .iter()
+            .map(|directory| directory.nodes.levels.len())
+            .sum();
+        assert_eq!(replaced(&fork), levels);
+        assert!(levels < nodes(&tree).len());
+        fork.write(path(0), "once more").await.unwrap();
+        fork.commit("step").await.unwrap();
+        assert_eq!(read(&mut tree, &path(0)).await, before);
+        assert_eq!(read(&mut fork, &path(0)).await, "once more");
+    });
+}
+
 /// Goal: a fork copies the places of few directories, whatever is loaded. Method: blocks of places that a tree of 100 directories
 /// and its fork have in common: after the fork, after reads, after a change in each, and after the tree was let go.
 #[test]

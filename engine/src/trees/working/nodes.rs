@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zerocopy::FromBytes;
 
-use super::edit::Edit;
+use super::edit::{DirectoryIndex, Edit};
 use super::name_index::{NameIndex, Separators};
 use crate::error::Result;
 use crate::format::ContentId;
@@ -39,7 +39,10 @@ pub(super) struct Node {
     pub parent: u32,
     /// Index of its first child in the level below; 0 for leaves.
     pub start: u32,
-    /// Changes of its entries by slot, in no order; leaves only.
+    /// Entries that are loaded directories, by slot; leaves only. Apart from the changes: a commit goes through those, and
+    /// forks copy these.
+    pub children: Vec<(u8, DirectoryIndex)>,
+    /// Changes of its entries, by slot; leaves only.
     pub edits: Vec<(u8, Edit)>,
 }
 
@@ -81,6 +84,27 @@ impl Node {
             .iter()
             .find(|(edited, _)| *edited == slot)
             .map(|(_, edit)| edit)
+    }
+
+    /// The loaded directory that entry `slot` is, unless the entry is changed itself.
+    pub fn child(&self, slot: u8) -> Option<DirectoryIndex> {
+        let at = self.children.binary_search_by_key(&slot, |(at, _)| *at);
+        at.ok().map(|at| self.children[at].1)
+    }
+
+    /// Entry `slot` is a loaded directory.
+    pub fn put_child(&mut self, slot: u8, child: DirectoryIndex) {
+        match self.children.binary_search_by_key(&slot, |(at, _)| *at) {
+            Ok(at) => self.children[at].1 = child,
+            Err(at) => self.children.insert(at, (slot, child)),
+        }
+    }
+
+    /// Entry `slot` is none, or says so itself.
+    pub fn take_child(&mut self, slot: u8) {
+        if let Ok(at) = self.children.binary_search_by_key(&slot, |(at, _)| *at) {
+            self.children.remove(at);
+        }
     }
 
     fn expected(&self, level: u8) -> Expected {
@@ -205,6 +229,7 @@ pub(super) fn fresh(first: Bytes, id: ContentId, entries: u64, bytes: Arc<[u8]>)
         names: NameIndex::NONE,
         parent: 0,
         start: 0,
+        children: Vec::new(),
         edits: Vec::new(),
     };
     node.fill(bytes);

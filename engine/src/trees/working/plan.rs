@@ -87,11 +87,14 @@ impl WorkingTree {
             reshaped: Vec::new(),
         };
         let mut directories = vec![ContentId([0; 32]); self.dirty.len()];
+        let mut changed = self.dirty.clone();
+        changed.sort_unstable();
         for group in steps.chunk_by(|a, b| a.depth == b.depth) {
             let mut finish = Finisher {
                 tree: self,
                 contents: &contents,
                 directories: &directories,
+                changed: &changed,
                 time,
             };
             let first_patch = plan.patches.len();

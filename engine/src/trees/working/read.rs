@@ -192,7 +192,7 @@ impl WorkingTree {
                         continue;
                     }
                     Some(Edit::Content(content)) => content.clone(),
-                    None => Content::Kept,
+                    None => node.child(slot).map_or(Content::Kept, Content::Directory),
                 };
                 let item = Item {
                     name: Bytes::copy_from_slice(name),

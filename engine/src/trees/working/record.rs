@@ -103,22 +103,19 @@ impl WorkingTree {
         self.change_bytes += edit_bytes(&edit);
         let within = self.directory_mut(directory);
         within.removed += u32::from(matches!(edit, Edit::Removed));
-        let edits = &mut within.nodes.levels[0][leaf as usize].edits;
-        let before = match edits.iter_mut().find(|(edited, _)| *edited == slot) {
-            Some((_, place)) => Some(std::mem::replace(place, edit)),
-            None => {
-                put_edit(edits, slot, edit);
-                None
+        let node = &mut within.nodes.levels[0][leaf as usize];
+        match node.edits.iter_mut().find(|(edited, _)| *edited == slot) {
+            Some((_, place)) => {
+                let before = std::mem::replace(place, edit);
+                within.removed -= u32::from(matches!(before, Edit::Removed));
+                self.pending_bytes -= before.content().map_or(0, Content::in_memory);
+                self.change_bytes -= edit_bytes(&before);
             }
-        };
-        // A loaded directory that has not changed stands there without its leaf being listed.
-        if matches!(before, None | Some(Edit::Content(Content::Directory(_)))) {
-            within.dirty_leaves.push(leaf);
-        }
-        if let Some(before) = before {
-            within.removed -= u32::from(matches!(before, Edit::Removed));
-            self.pending_bytes -= before.content().map_or(0, Content::in_memory);
-            self.change_bytes -= edit_bytes(&before);
+            None => {
+                put_edit(&mut node.edits, slot, edit);
+                node.take_child(slot);
+                within.dirty_leaves.push(leaf);
+            }
         }
     }
 
@@ -155,9 +152,13 @@ impl WorkingTree {
                     waiting.push(*below);
                 }
             };
-            for (_, edit) in gone.nodes.levels[0].iter().flat_map(|leaf| &leaf.edits) {
-                self.change_bytes -= edit_bytes(edit);
-                edit.content().into_iter().for_each(&mut uncount);
+            for leaf in &gone.nodes.levels[0] {
+                for (_, edit) in &leaf.edits {
+                    self.change_bytes -= edit_bytes(edit);
+                    edit.content().into_iter().for_each(&mut uncount);
+                }
+                let children = leaf.children.iter().map(|(_, child)| Content::Directory(*child));
+                children.for_each(|child| uncount(&child));
             }
             for (name, pending) in &gone.added {
                 self.change_bytes -= added_bytes(name, pending);
@@ -168,7 +169,7 @@ impl WorkingTree {
 }
 
 /// Keeps edits sorted by slot, so that every pass over them has the order of names.
-pub(super) fn put_edit(edits: &mut Vec<(u8, Edit)>, slot: u8, edit: Edit) {
+fn put_edit(edits: &mut Vec<(u8, Edit)>, slot: u8, edit: Edit) {
     let at = edits.iter().take_while(|(edited, _)| *edited < slot).count();
     edits.insert(at, (slot, edit));
 }

@@ -74,7 +74,11 @@ pub(super) fn reshape(
                         finish.edited(edit, record, attributes, &mut kept_contents);
                     run.push(&mut leaves, name, record, &attributes, child);
                 }
-                None => run.push(&mut leaves, name, *record, attributes, None),
+                None => {
+                    let child = leaf.child(slot);
+                    let (record, attributes) = finish.standing(child, record, attributes);
+                    run.push(&mut leaves, name, record, &attributes, child);
+                }
             }
         }
         for (new, pending) in new {
@@ -110,7 +114,7 @@ fn touched(directory: &Directory, added: &BTreeMap<u32, Vec<(&Bytes, &Pending)>>
 #[derive(Default)]
 struct Run {
     encoder: LeafEncoder,
-    children: Vec<(u8, Edit)>,
+    children: Vec<(u8, DirectoryIndex)>,
 }
 
 impl Run {
@@ -132,8 +136,7 @@ impl Run {
         }
         if let Some(index) = child {
             let slot = u8::try_from(self.encoder.len()).unwrap_or(u8::MAX);
-            self.children
-                .push((slot, Edit::Content(super::edit::Content::Directory(index))));
+            self.children.push((slot, index));
         }
         record.name_bytes = u8::try_from(name.len()).unwrap_or(u8::MAX);
         self.encoder.push_raw(name, &record, attributes);
@@ -158,7 +161,7 @@ impl Run {
             .map(|leaf| leaf.name(0));
         let first = first.map(Bytes::copy_from_slice).unwrap_or_default();
         let mut node = fresh(first, ContentId([0; 32]), entries, bytes.into());
-        node.edits = std::mem::take(&mut self.children);
+        node.children = std::mem::take(&mut self.children);
         leaves
             .changed
             .push(u32::try_from(leaves.nodes.len()).unwrap_or(u32::MAX));
