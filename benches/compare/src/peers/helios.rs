@@ -1,6 +1,6 @@
 //! Helios itself: in process through its library, and its program for whole directories.
 
-use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -71,9 +71,10 @@ pub struct Forks {
     store: Store,
     path: PathBuf,
     trees: Trees,
-    /// The tree, and its forks by their numbers; gone before the store closes.
+    /// The tree, and the forks of a round, the first of which has this number, with their names; gone before the store closes.
     base: Option<WorkingTree>,
-    forks: HashMap<u64, WorkingTree>,
+    forks: Vec<(String, Option<WorkingTree>)>,
+    first: u64,
     durability: Class,
 }
 
@@ -103,22 +104,29 @@ impl Forks {
             path: path.to_owned(),
             trees,
             base: Some(base),
-            forks: HashMap::new(),
+            forks: Vec::new(),
+            first: 0,
             durability: class,
         })
     }
 }
 
 impl Forker for Forks {
+    fn begin(&mut self, numbers: Range<u64>) {
+        self.first = numbers.start;
+        self.forks = numbers.map(|number| (format!("agent-{number}"), None)).collect();
+    }
+
     fn fork(&mut self, number: u64) -> Outcome {
         let base = self.base.as_ref().ok_or("there until it is dropped")?;
-        let fork = self.store.block_on(base.fork(&format!("agent-{number}")))?;
-        self.forks.insert(number, fork);
+        let (name, fork) = &mut self.forks[(number - self.first) as usize];
+        *fork = Some(self.store.block_on(base.fork(name))?);
         Ok(())
     }
 
     fn work(&mut self, number: u64, edits: &[(String, Vec<u8>)]) -> Outcome {
-        let tree = self.forks.get_mut(&number).ok_or("no such fork")?;
+        let (_, tree) = &mut self.forks[(number - self.first) as usize];
+        let tree = tree.as_mut().ok_or("no such fork")?;
         let options = CommitOptions {
             durable: self.durability == Class::Durable,
             message: "step".into(),
@@ -134,9 +142,8 @@ impl Forker for Forks {
     }
 
     fn delete(&mut self) -> Outcome {
-        for (number, tree) in std::mem::take(&mut self.forks) {
+        for (name, tree) in std::mem::take(&mut self.forks) {
             drop(tree);
-            let name = format!("agent-{number}");
             let ack = self
                 .store
                 .block_on(self.trees.delete_branch(&name, ExpectHead::Any))?;

@@ -6,6 +6,7 @@
 //! to the end of a `sync` after the last, whoever wrote it: on a busy machine the latter is more than the subject's.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::goals::{Goal, Target};
@@ -62,6 +63,8 @@ const fn goal(class: Class, quantity: Quantity, target: Target) -> Goal {
 
 /// Somebody who can fork a tree.
 pub trait Forker: Send {
+    /// Forks of these numbers are made next: whoever keeps them makes the place for them, and their names.
+    fn begin(&mut self, _: Range<u64>) {}
     /// Makes fork `number`.
     fn fork(&mut self, number: u64) -> Outcome;
     /// Writes files in it and commits.
@@ -218,6 +221,7 @@ fn turn<'a>(lab: &'a Lab, top: &Path, mut subject: impl Forker + 'a, count: u64)
         let space = subject.space()?;
         let given = written_by_us()?;
         let taken = device.as_ref().map(Device::written).transpose()?;
+        subject.begin(first..first + count);
         for number in first..first + count {
             let (ns, done) = time(|| subject.fork(number));
             done?;
