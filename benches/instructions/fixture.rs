@@ -179,10 +179,11 @@ impl Frame {
     }
 }
 
-/// A tree, and what its next step writes.
+/// A tree, its forks, and what the next step writes.
 pub struct Steps {
     store: Store,
     tree: WorkingTree,
+    forks: Vec<WorkingTree>,
     edits: Vec<Edit>,
 }
 
@@ -199,7 +200,18 @@ pub fn steps(count: u64) -> Steps {
         tree
     });
     let edits = steps::edits(count, &mut seed);
-    Steps { store, tree, edits }
+    let forks = Vec::with_capacity(8);
+    Steps {
+        store,
+        tree,
+        forks,
+        edits,
+    }
+}
+
+/// The same with some forks, which have changed nothing.
+pub fn forks(count: u64) -> Steps {
+    (0..4).fold(steps(count), |steps, _| steps.fork())
 }
 
 impl Steps {
@@ -208,6 +220,22 @@ impl Steps {
         let stepped = self
             .store
             .block_on(steps::step(&mut self.tree, &self.edits, false));
+        stepped.expect("a step");
+        self
+    }
+
+    /// The next fork.
+    pub fn fork(mut self) -> Steps {
+        let name = ["a", "b", "c", "d", "e"][self.forks.len()];
+        let fork = self.store.block_on(self.tree.fork(name));
+        self.forks.push(fork.expect("a new branch"));
+        self
+    }
+
+    /// The first step of the latest fork, until it is visible.
+    pub fn step_of_fork(mut self) -> Steps {
+        let fork = self.forks.last_mut().expect("a fork");
+        let stepped = self.store.block_on(steps::step(fork, &self.edits, false));
         stepped.expect("a step");
         self
     }

@@ -79,6 +79,19 @@ fn commit_visible(steps: Steps) -> Steps {
 }
 
 #[library_benchmark]
+#[bench::of_2000_files(setup = fixture::forks, args = (1))]
+fn fork(steps: Steps) -> Steps {
+    steps.fork()
+}
+
+// What a fork copies of its tree with its first change is counted here.
+#[library_benchmark]
+#[bench::of_10_edits(setup = fixture::forks, args = (10))]
+fn first_commit_of_fork(steps: Steps) -> Steps {
+    steps.step_of_fork()
+}
+
+#[library_benchmark]
 #[bench::from_cache(setup = fixture::cached, args = (64))]
 #[bench::from_device(setup = fixture::uncached, args = (64))]
 #[bench::from_device_together(setup = fixture::uncached_together, args = (64))]
@@ -95,6 +108,8 @@ library_benchmark_group!(
         build_directory,
         write_frame,
         commit_visible,
+        fork,
+        first_commit_of_fork,
         get_64
     ]
 );
