@@ -34,6 +34,10 @@ use options::Options;
 use report::Report;
 use workloads::{ALL, Workload};
 
+/// The allocator of the `helios` program. Everybody of Rust in this process has it; SQLite and libgit2 keep the C library's.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let options = Options::parse();
     if options.list {

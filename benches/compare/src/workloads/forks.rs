@@ -124,7 +124,8 @@ fn contest(lab: &Lab, class: Class) -> Outcome<Vec<Row>> {
     let who = Who::helios(
         class,
         format!("{all} forks; branches and working trees in memory"),
-    );
+    )
+    .pinned();
     lab.enter(&mut contest, who, None, || {
         let forks = helios::Forks::new(&lab.sandbox.path("forks.helios"), class, tree(lab))?;
         turn(lab, &top, forks, all)
