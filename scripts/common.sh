@@ -84,3 +84,36 @@ need_toolchain() {
       "Install them with: sudo apt-get install gcc libc6-dev make"
   fi
 }
+
+# profiled_build PROGRAM TRAINING OPTIONS...: builds PROGRAM with cargo's OPTIONS for what TRAINING does with it. TRAINING is
+# called with a build that counts branches and calls; by the counts the program is built again. The last line printed is it.
+profiled_build() {
+  local program=$1 training=$2 host profile=${RELEASE_PROFILE:-release} out counts tool merged
+  shift 2
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  out=$(target_directory)/profiled
+  counts=$out/$program.counts
+  tool=$(rustc --print target-libdir)/../bin/llvm-profdata
+  [ -x "$tool" ] || rustup component add llvm-tools >/dev/null 2>&1 || true
+  [ -x "$tool" ] || die "llvm-profdata is missing, which merges what a build has counted." \
+    "Install it with: rustup component add llvm-tools"
+  local directory=$profile
+  [ "$profile" != dev ] || directory=debug
+  rm -rf "$counts"
+  # With --target the flags are not for build scripts and macros, which would count themselves.
+  local build=(cargo build --quiet --locked --profile "$profile" --bin "$program" --target "$host" "$@")
+  say "$program, counting" >&2
+  RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-generate=$counts" "${build[@]}" --target-dir "$out/counting" || return 1
+  say "$program, at work" >&2
+  "$training" "$out/counting/$host/$directory/$program" || die "$program, built to count, does not work"
+  # What was counted is in the name: cargo sees flags, not files, and would take a program of other counts for this one.
+  merged=$out/$program.profdata
+  "$tool" merge -o "$merged" "$counts" || return 1
+  local counted
+  counted=$out/$program-$(sha256sum "$merged" | head -c 16).profdata
+  rm -f "$out/$program"-*.profdata
+  mv "$merged" "$counted"
+  say "$program, by the counts" >&2
+  RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-use=$counted" "${build[@]}" --target-dir "$out/counted" || return 1
+  say "$out/counted/$host/$directory/$program"
+}

@@ -13,7 +13,7 @@ def check(report, page):
     wrong = []
     if not report["rows"]:
         wrong.append("there are no rows")
-    if not report["machine"]["summary"] or not report["machine"]["versions"]:
+    if not report["machine"]["summary"] or not report["machine"]["built"] or not report["machine"]["versions"]:
         wrong.append("nothing is said of the machine")
     workloads = {}
     for row in report["rows"]:

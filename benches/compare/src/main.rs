@@ -74,7 +74,7 @@ fn run(options: &Options, wanted: &[&Workload]) -> measure::Outcome {
     std::panic::set_hook(Box::new(|_| {}));
     let lab = Lab::new(options);
     std::fs::create_dir_all(lab.home())?;
-    let mut machine = Machine::look(&lab.sandbox.path(""), versions(&lab));
+    let mut machine = Machine::look(&lab.sandbox.path(""), &options.built, versions(&lab));
     println!("{}", report::table::heading(&machine, &lab.scale));
     let mut rows = Vec::new();
     for workload in wanted {

@@ -38,6 +38,14 @@ pub struct Options {
     /// The program `helios`; without it, rows that need it are skipped.
     #[arg(long, value_name = "PATH", env = "HELIOS")]
     pub helios: Option<PathBuf>,
+    /// How `scripts/compare` has built this and the program; told in the report.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "HELIOS_COMPARE_BUILT",
+        default_value = "not by scripts/compare"
+    )]
+    pub built: String,
     /// What `scripts/compare` has downloaded: packages, and a Python with agentfs-sdk.
     #[arg(long, value_name = "DIR", env = "HELIOS_COMPARE_CACHE")]
     pub cache: Option<PathBuf>,

@@ -19,6 +19,8 @@ pub struct Machine {
     pub device: String,
     /// Whether caches could be emptied.
     pub page_cache: String,
+    /// How Helios, and the peers that are built in, were built.
+    pub built: String,
     /// Name and version of everybody who may take part.
     pub versions: Vec<(String, String)>,
 }
@@ -30,8 +32,8 @@ pub fn load() -> String {
 }
 
 impl Machine {
-    /// This machine, with everything measured in `directory`.
-    pub fn look(directory: &Path, versions: Vec<(String, String)>) -> Machine {
+    /// This machine, with everything measured in `directory`, by what was `built` so.
+    pub fn look(directory: &Path, built: &str, versions: Vec<(String, String)>) -> Machine {
         Machine {
             summary: ::helios::workloads::machine::Machine::around(std::path::Path::new(".")).to_string(),
             load_at_end: String::new(),
@@ -42,6 +44,7 @@ impl Machine {
                 Ok(()) => "emptied where a row says cold".to_owned(),
                 Err(why) => format!("{why}: rows that say cold are warm for those who use it"),
             },
+            built: built.to_owned(),
             versions,
         }
     }

@@ -67,6 +67,7 @@ fn machine(page: &mut String, report: &Report) -> Outcome {
         ("File system", &machine.file_system),
         ("Device", &machine.device),
         ("Page cache", &machine.page_cache),
+        ("Built", &machine.built),
         ("Rounds", &rounds),
     ];
     let versions = machine.versions.iter();

@@ -10,11 +10,12 @@ use crate::measure::machine::Machine;
 /// What everything was measured on.
 pub fn heading(machine: &Machine, scale: &Scale) -> String {
     let mut text = format!(
-        "machine: {}\nfile system: {}\ndevice: {}\npage cache: {}\n{} rounds, subjects in turns, seed {}\n",
+        "machine: {}\nfile system: {}\ndevice: {}\npage cache: {}\nbuilt: {}\n{} rounds, subjects in turns, seed {}\n",
         machine.summary,
         machine.file_system,
         machine.device,
         machine.page_cache,
+        machine.built,
         scale.repetitions,
         scale.seed
     );
