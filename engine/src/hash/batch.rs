@@ -23,7 +23,7 @@ pub(super) fn hashes(
     contents: &[&[u8]],
     single: impl Fn(&[u8]) -> [u8; 32],
 ) -> Vec<[u8; 32]> {
-    // One content alone leaves lanes idle that the crate knows how to do without.
+    // One content alone has a way of its own.
     if level == Level::Single || contents.len() == 1 {
         return contents.iter().map(|bytes| single(bytes)).collect();
     }
@@ -68,7 +68,7 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     const NEW: Group<'static> = Group {
-        jobs: [NOTHING; GROUP_JOBS],
+        jobs: [Job::NOTHING; GROUP_JOBS],
         count: 0,
     };
 
@@ -86,14 +86,6 @@ impl<'a> Group<'a> {
         self.count = 0;
     }
 }
-
-const NOTHING: Job<'static> = Job {
-    bytes: &[],
-    counter: 0,
-    first: 0,
-    last: 0,
-    out: 0,
-};
 
 /// A content whose root is not known yet: its chaining values on the present level.
 struct Tree {
@@ -198,7 +190,7 @@ impl<'a> Window<'a> {
             next[job.blocks()] += 1;
             slot
         };
-        let mut jobs = vec![NOTHING; self.chunks];
+        let mut jobs = vec![Job::NOTHING; self.chunks];
         let mut out = 0;
         for &(_, bytes) in &self.contents {
             let last = match chunks_of(bytes) {
@@ -222,7 +214,7 @@ impl<'a> Window<'a> {
                     first,
                     last,
                     out,
-                    ..NOTHING
+                    ..Job::NOTHING
                 };
                 jobs[place(job)] = job;
                 out += 1;

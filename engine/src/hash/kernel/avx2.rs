@@ -1,4 +1,4 @@
-//! Eight lanes: one `__m256i` holds one word of each.
+//! Eight lanes: one `__m256i` holds one word of each; or, for up to four jobs, a row of two inputs.
 //!
 //! `unsafe` here is loads and stores through raw pointers made from references of exactly the length read or
 //! written, and the call into code compiled for AVX2 after the processor was asked for it.
@@ -9,7 +9,10 @@ use std::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, Job, Mode};
 
-pub(super) const LANES: usize = 8;
+/// Jobs that take a word of each register.
+const LANES: usize = 8;
+/// Jobs that take a row of one register.
+const INPUTS: usize = 2;
 type Words = __m256i;
 
 /// Whether the processor has what this file is compiled for.
@@ -20,8 +23,29 @@ pub(super) fn supported() -> bool {
 /// See [`super::compress`].
 pub(super) fn compress(mode: &Mode, jobs: &[Job<'_>], out: &mut [[u8; 32]]) {
     assert!(supported(), "AVX2 kernel called on a processor without AVX2");
-    // SAFETY: the only requirement of `compress_lanes` is AVX2, and the line above made sure of it.
-    unsafe { compress_lanes(mode, jobs, out) }
+    // SAFETY: the only requirement of `compress_all` is AVX2, and the line above made sure of it.
+    unsafe { compress_all(mode, jobs, out) }
+}
+
+#[target_feature(enable = "avx2")]
+fn compress_all(mode: &Mode, jobs: &[Job<'_>], out: &mut [[u8; 32]]) {
+    for group in jobs.chunks(LANES) {
+        match group.len() {
+            ..=2 => compress_rows::<1>(mode, group, out),
+            3..=4 => compress_rows::<2>(mode, group, out),
+            _ => compress_lanes(mode, group, out),
+        }
+    }
+}
+
+/// Bytes of every word turned right by 16 bits, as a shuffle takes them.
+const ROTATE_16: [u32; LANES] = rotated([0x0100_0302, 0x0504_0706, 0x0908_0b0a, 0x0d0c_0f0e]);
+/// Bytes of every word turned right by 8 bits.
+const ROTATE_8: [u32; LANES] = rotated([0x0003_0201, 0x0407_0605, 0x080b_0a09, 0x0c0f_0e0d]);
+
+/// The same shuffle for both halves of a register.
+const fn rotated([a, b, c, d]: [u32; 4]) -> [u32; LANES] {
+    [a, b, c, d, a, b, c, d]
 }
 
 /// Half of four independent quarter-rounds: message words, rotation of `d`, shift pairs of `b`, then the registers
@@ -94,6 +118,7 @@ macro_rules! round {
 }
 
 lanes_kernel!(#[target_feature(enable = "avx2")]);
+rows_kernel!(#[target_feature(enable = "avx2")]);
 
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -103,7 +128,7 @@ fn splat(word: u32) -> Words {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn words(words: &[u32; LANES]) -> Words {
+fn words(words: &[u32; LANES]) -> Words {
     // SAFETY: `words` is 32 readable bytes, and an unaligned load asks for no more.
     unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
 }
@@ -129,26 +154,8 @@ fn rounds(v: &mut [Words; 16], m: &[Words; 16]) {
     }
     let mut scratch = Scratch {
         v8: v[8],
-        rotate16: words(&[
-            0x0100_0302,
-            0x0504_0706,
-            0x0908_0b0a,
-            0x0d0c_0f0e,
-            0x0100_0302,
-            0x0504_0706,
-            0x0908_0b0a,
-            0x0d0c_0f0e,
-        ]),
-        rotate8: words(&[
-            0x0003_0201,
-            0x0407_0605,
-            0x080b_0a09,
-            0x0c0f_0e0d,
-            0x0003_0201,
-            0x0407_0605,
-            0x080b_0a09,
-            0x0c0f_0e0d,
-        ]),
+        rotate16: words(&ROTATE_16),
+        rotate8: words(&ROTATE_8),
     };
     // SAFETY: reads 512 bytes at `m` and reads and writes the 96 of `scratch`; both are references or locals of
     // exactly that size, aligned to 32 bytes by their types. Registers changed are declared; no stack, no flags.
@@ -192,60 +199,51 @@ fn select(mask: Words, yes: Words, no: Words) -> Words {
     _mm256_blendv_epi8(no, yes, mask)
 }
 
-/// Eight rows of eight words become eight columns.
+/// 16 bytes of a block.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn transpose(rows: [Words; 8]) -> [Words; 8] {
-    let [a, b, c, d, e, f, g, h] = rows;
-    // Pairs of words: the low unpack takes words 0, 1, 4, 5 of both rows, the high one 2, 3, 6, 7.
+fn part(block: &[u8; BLOCK_BYTES], at: usize) -> __m128i {
+    let (parts, _) = block.as_chunks::<16>();
+    // SAFETY: a part is 16 readable bytes, and an unaligned load asks for no more.
+    unsafe { _mm_loadu_si128(parts[at].as_ptr().cast()) }
+}
+
+/// The same 16 bytes of two blocks.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn parts(blocks: [&[u8; BLOCK_BYTES]; 2], at: usize) -> Words {
+    _mm256_inserti128_si256(
+        _mm256_castsi128_si256(part(blocks[0], at)),
+        part(blocks[1], at),
+        1,
+    )
+}
+
+/// In every 128 bits: four rows of four words become four columns.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose(rows: [Words; 4]) -> [Words; 4] {
+    let [a, b, c, d] = rows;
     let ab = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
     let cd = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
-    let ef = (_mm256_unpacklo_epi32(e, f), _mm256_unpackhi_epi32(e, f));
-    let gh = (_mm256_unpacklo_epi32(g, h), _mm256_unpackhi_epi32(g, h));
-    // Quadruples: columns n and n + 4.
-    let abcd = [
+    [
         _mm256_unpacklo_epi64(ab.0, cd.0),
         _mm256_unpackhi_epi64(ab.0, cd.0),
         _mm256_unpacklo_epi64(ab.1, cd.1),
         _mm256_unpackhi_epi64(ab.1, cd.1),
-    ];
-    let efgh = [
-        _mm256_unpacklo_epi64(ef.0, gh.0),
-        _mm256_unpackhi_epi64(ef.0, gh.0),
-        _mm256_unpacklo_epi64(ef.1, gh.1),
-        _mm256_unpackhi_epi64(ef.1, gh.1),
-    ];
-    [
-        _mm256_permute2x128_si256(abcd[0], efgh[0], 0x20),
-        _mm256_permute2x128_si256(abcd[1], efgh[1], 0x20),
-        _mm256_permute2x128_si256(abcd[2], efgh[2], 0x20),
-        _mm256_permute2x128_si256(abcd[3], efgh[3], 0x20),
-        _mm256_permute2x128_si256(abcd[0], efgh[0], 0x31),
-        _mm256_permute2x128_si256(abcd[1], efgh[1], 0x31),
-        _mm256_permute2x128_si256(abcd[2], efgh[2], 0x31),
-        _mm256_permute2x128_si256(abcd[3], efgh[3], 0x31),
     ]
-}
-
-/// Half a block of every lane, as rows.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn rows(blocks: &[&[u8; BLOCK_BYTES]; LANES], half: usize) -> [Words; 8] {
-    let row = |lane: usize| {
-        let (halves, _) = blocks[lane].as_chunks::<32>();
-        let bytes: &[u8; 32] = &halves[half];
-        // SAFETY: `bytes` is 32 readable bytes, and an unaligned load asks for no more.
-        unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
-    };
-    [row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)]
 }
 
 /// Sixteen message words of one block of every lane.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn message(blocks: &[&[u8; BLOCK_BYTES]; LANES]) -> [Words; 16] {
-    let [m0, m1, m2, m3, m4, m5, m6, m7] = transpose(rows(blocks, 0));
-    let [m8, m9, m10, m11, m12, m13, m14, m15] = transpose(rows(blocks, 1));
+fn message(blocks: &[&[u8; BLOCK_BYTES]; LANES]) -> [Words; 16] {
+    let row = |at: usize, lane: usize| parts([blocks[lane], blocks[lane + 4]], at);
+    let words = |at: usize| transpose([row(at, 0), row(at, 1), row(at, 2), row(at, 3)]);
+    let [m0, m1, m2, m3] = words(0);
+    let [m4, m5, m6, m7] = words(1);
+    let [m8, m9, m10, m11] = words(2);
+    let [m12, m13, m14, m15] = words(3);
     [
         m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15,
     ]
@@ -254,11 +252,119 @@ pub(super) fn message(blocks: &[&[u8; BLOCK_BYTES]; LANES]) -> [Words; 16] {
 /// The chaining value of every lane. x86 is little-endian, so the words are already in the order of the bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn finish(h: [Words; 8]) -> [[u8; 32]; LANES] {
-    let mut values = [[0u8; 32]; LANES];
-    for (value, row) in values.iter_mut().zip(transpose(h)) {
-        // SAFETY: `value` is 32 writable bytes, and an unaligned store writes no more.
-        unsafe { _mm256_storeu_si256(value.as_mut_ptr().cast(), row) };
-    }
-    values
+fn finish(h: [Words; 8]) -> [[u8; 32]; LANES] {
+    let [h0, h1, h2, h3, h4, h5, h6, h7] = h;
+    let low = transpose([h0, h1, h2, h3]).map(|words| store_rows(words));
+    let high = transpose([h4, h5, h6, h7]).map(|words| store_rows(words));
+    std::array::from_fn(|lane| {
+        let mut value = [0; 32];
+        value[..16].copy_from_slice(&low[lane % 4][lane / 4]);
+        value[16..].copy_from_slice(&high[lane % 4][lane / 4]);
+        value
+    })
+}
+
+/// A row of every input.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_rows(rows: &[[u32; 4]; INPUTS]) -> Words {
+    // SAFETY: `rows` is 32 readable bytes, and an unaligned load asks for no more.
+    unsafe { _mm256_loadu_si256(rows.as_ptr().cast()) }
+}
+
+/// A row of every input, as bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_rows(rows: Words) -> [[u8; 16]; INPUTS] {
+    let mut bytes = [[0; 16]; INPUTS];
+    // SAFETY: `bytes` is 32 writable bytes, and an unaligned store writes no more.
+    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), rows) };
+    bytes
+}
+
+/// The four quarters of one block of every input.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quarters(blocks: &[&[u8; BLOCK_BYTES]; INPUTS]) -> [Words; 4] {
+    [
+        parts(*blocks, 0),
+        parts(*blocks, 1),
+        parts(*blocks, 2),
+        parts(*blocks, 3),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add(a: Words, b: Words) -> Words {
+    _mm256_add_epi32(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rotate16(a: Words) -> Words {
+    _mm256_shuffle_epi8(a, words(&ROTATE_16))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rotate12(a: Words) -> Words {
+    _mm256_or_si256(_mm256_srli_epi32(a, 12), _mm256_slli_epi32(a, 20))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rotate8(a: Words) -> Words {
+    _mm256_shuffle_epi8(a, words(&ROTATE_8))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rotate7(a: Words) -> Words {
+    _mm256_or_si256(_mm256_srli_epi32(a, 7), _mm256_slli_epi32(a, 25))
+}
+
+/// The words of every row in another order.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn turn<const ORDER: i32>(row: Words) -> Words {
+    _mm256_shuffle_epi32::<ORDER>(row)
+}
+
+/// Two words of `a` and two of `b`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pair<const ORDER: i32>(a: Words, b: Words) -> Words {
+    _mm256_castps_si256(_mm256_shuffle_ps::<ORDER>(
+        _mm256_castsi256_ps(a),
+        _mm256_castsi256_ps(b),
+    ))
+}
+
+/// `above` at places 0 and 2 of every row, and `below` at the others.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn even_over(below: Words, above: Words) -> Words {
+    _mm256_blend_epi32::<0b0101_0101>(below, above)
+}
+
+/// `above` at places 0 and 3 of every row, and `below` at the others.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn ends_over(below: Words, above: Words) -> Words {
+    _mm256_blend_epi32::<0b1001_1001>(below, above)
+}
+
+/// `last` where `now` is the end, `full` elsewhere.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn where_last(now: Words, end: Words, last: Words, full: Words) -> Words {
+    select(_mm256_cmpeq_epi32(now, end), last, full)
+}
+
+/// `new` where `now` is not past the end, `old` elsewhere.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn until_last(now: Words, end: Words, new: Words, old: Words) -> Words {
+    select(_mm256_cmpgt_epi32(now, end), old, new)
 }

@@ -1,11 +1,10 @@
-//! Sixteen lanes: one `__m512i` holds one word of each.
+//! Sixteen lanes: one `__m512i` holds one word of each; or, for up to eight jobs, a row of four inputs.
 //!
-//! Messages and results are transposed by the eight-lane code of [`avx2`](super::avx2), half the lanes at a
-//! time, and joined. That code is tested wherever there is AVX2, and costs 6 % more instructions per block than a
-//! 16 x 16 transposition of its own.
+//! Parts of 16 bytes are put together as they are loaded, so that words only have to change places within 128 bits: of
+//! the two units that vectors have, one alone moves words, and rounds keep both busy.
 //!
-//! `unsafe` here is the load of 16 counters or flags from an array of exactly that size, and the call into code
-//! compiled for AVX-512 after the processor was asked for it.
+//! `unsafe` here is loads and stores through raw pointers made from references of exactly the length read or
+//! written, and the call into code compiled for AVX-512 after the processor was asked for it.
 #![allow(
     unsafe_code,
     reason = "vector intrinsics, and a call into code for the processor found"
@@ -15,7 +14,10 @@ use std::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, Job, Mode, avx2};
 
-pub(super) const LANES: usize = 16;
+/// Jobs that take a word of each register.
+const LANES: usize = 16;
+/// Jobs that take a row of one register.
+const INPUTS: usize = 4;
 type Words = __m512i;
 
 /// Whether the processor has what this file is compiled for.
@@ -29,11 +31,23 @@ pub(super) fn compress(mode: &Mode, jobs: &[Job<'_>], out: &mut [[u8; 32]]) {
         supported(),
         "AVX-512 kernel called on a processor without AVX-512"
     );
-    // SAFETY: the only requirement of `compress_lanes` is AVX2 and AVX-512F, and the line above made sure of it.
-    unsafe { compress_lanes(mode, jobs, out) }
+    // SAFETY: the only requirement of `compress_all` is AVX2 and AVX-512F, and the line above made sure of it.
+    unsafe { compress_all(mode, jobs, out) }
+}
+
+#[target_feature(enable = "avx2,avx512f")]
+fn compress_all(mode: &Mode, jobs: &[Job<'_>], out: &mut [[u8; 32]]) {
+    for group in jobs.chunks(LANES) {
+        match group.len() {
+            ..=4 => compress_rows::<1>(mode, group, out),
+            5..=8 => compress_rows::<2>(mode, group, out),
+            _ => compress_lanes(mode, group, out),
+        }
+    }
 }
 
 lanes_kernel!(#[target_feature(enable = "avx2,avx512f")]);
+rows_kernel!(#[target_feature(enable = "avx2,avx512f")]);
 
 #[inline]
 #[target_feature(enable = "avx2,avx512f")]
@@ -97,33 +111,149 @@ fn select(mask: Words, yes: Words, no: Words) -> Words {
     _mm512_mask_blend_epi32(_mm512_test_epi32_mask(mask, mask), no, yes)
 }
 
-/// Lanes 0 to 7 from `low`, 8 to 15 from `high`.
+/// 16 bytes of a block.
 #[inline]
 #[target_feature(enable = "avx2,avx512f")]
-fn join(low: __m256i, high: __m256i) -> Words {
-    _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1)
+fn part(block: &[u8; BLOCK_BYTES], at: usize) -> __m128i {
+    let (parts, _) = block.as_chunks::<16>();
+    // SAFETY: a part is 16 readable bytes, and an unaligned load asks for no more.
+    unsafe { _mm_loadu_si128(parts[at].as_ptr().cast()) }
+}
+
+/// The same 16 bytes of four blocks.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn parts(blocks: [&[u8; BLOCK_BYTES]; 4], at: usize) -> Words {
+    let first = _mm512_castsi128_si512(part(blocks[0], at));
+    let two = _mm512_inserti32x4(first, part(blocks[1], at), 1);
+    let three = _mm512_inserti32x4(two, part(blocks[2], at), 2);
+    _mm512_inserti32x4(three, part(blocks[3], at), 3)
+}
+
+/// In every 128 bits: four rows of four words become four columns.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn transpose(rows: [Words; 4]) -> [Words; 4] {
+    let [a, b, c, d] = rows;
+    let ab = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let cd = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(ab.0, cd.0),
+        _mm512_unpackhi_epi64(ab.0, cd.0),
+        _mm512_unpacklo_epi64(ab.1, cd.1),
+        _mm512_unpackhi_epi64(ab.1, cd.1),
+    ]
 }
 
 /// Sixteen message words of one block of every lane.
 #[inline]
 #[target_feature(enable = "avx2,avx512f")]
 fn message(blocks: &[&[u8; BLOCK_BYTES]; LANES]) -> [Words; 16] {
-    let low = avx2::message(&std::array::from_fn(|lane| blocks[lane]));
-    let high = avx2::message(&std::array::from_fn(|lane| blocks[lane + avx2::LANES]));
-    std::array::from_fn(|word| join(low[word], high[word]))
+    let row = |at: usize, lane: usize| {
+        parts(
+            [
+                blocks[lane],
+                blocks[lane + 4],
+                blocks[lane + 8],
+                blocks[lane + 12],
+            ],
+            at,
+        )
+    };
+    let words = |at: usize| transpose([row(at, 0), row(at, 1), row(at, 2), row(at, 3)]);
+    let [m0, m1, m2, m3] = words(0);
+    let [m4, m5, m6, m7] = words(1);
+    let [m8, m9, m10, m11] = words(2);
+    let [m12, m13, m14, m15] = words(3);
+    [
+        m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15,
+    ]
 }
 
-/// The chaining value of every lane.
+/// The chaining value of every lane. x86 is little-endian, so the words are already in the order of the bytes.
 #[inline]
 #[target_feature(enable = "avx2,avx512f")]
 fn finish(h: [Words; 8]) -> [[u8; 32]; LANES] {
-    let low = avx2::finish(std::array::from_fn(|at| _mm512_castsi512_si256(h[at])));
-    let high = avx2::finish(std::array::from_fn(|at| _mm512_extracti64x4_epi64(h[at], 1)));
+    let [h0, h1, h2, h3, h4, h5, h6, h7] = h;
+    let low = transpose([h0, h1, h2, h3]).map(|words| store_rows(words));
+    let high = transpose([h4, h5, h6, h7]).map(|words| store_rows(words));
     std::array::from_fn(|lane| {
-        if lane < avx2::LANES {
-            low[lane]
-        } else {
-            high[lane - avx2::LANES]
-        }
+        let mut value = [0; 32];
+        value[..16].copy_from_slice(&low[lane % 4][lane / 4]);
+        value[16..].copy_from_slice(&high[lane % 4][lane / 4]);
+        value
     })
+}
+
+/// A row of every input.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn load_rows(rows: &[[u32; 4]; INPUTS]) -> Words {
+    // SAFETY: `rows` is 64 readable bytes, and an unaligned load asks for no more.
+    unsafe { _mm512_loadu_si512(rows.as_ptr().cast()) }
+}
+
+/// A row of every input, as bytes.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn store_rows(rows: Words) -> [[u8; 16]; INPUTS] {
+    let mut bytes = [[0; 16]; INPUTS];
+    // SAFETY: `bytes` is 64 writable bytes, and an unaligned store writes no more.
+    unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), rows) };
+    bytes
+}
+
+/// The four quarters of one block of every input.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn quarters(blocks: &[&[u8; BLOCK_BYTES]; INPUTS]) -> [Words; 4] {
+    [
+        parts(*blocks, 0),
+        parts(*blocks, 1),
+        parts(*blocks, 2),
+        parts(*blocks, 3),
+    ]
+}
+
+/// The words of every row in another order.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn turn<const ORDER: i32>(row: Words) -> Words {
+    _mm512_shuffle_epi32::<ORDER>(row)
+}
+
+/// Two words of `a` and two of `b`.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn pair<const ORDER: i32>(a: Words, b: Words) -> Words {
+    let pair = _mm512_shuffle_ps::<ORDER>(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b));
+    _mm512_castps_si512(pair)
+}
+
+/// `above` at places 0 and 2 of every row, and `below` at the others.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn even_over(below: Words, above: Words) -> Words {
+    _mm512_mask_blend_epi32(0x5555, below, above)
+}
+
+/// `above` at places 0 and 3 of every row, and `below` at the others.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn ends_over(below: Words, above: Words) -> Words {
+    _mm512_mask_blend_epi32(0x9999, below, above)
+}
+
+/// `last` where `now` is the end, `full` elsewhere.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn where_last(now: Words, end: Words, last: Words, full: Words) -> Words {
+    _mm512_mask_blend_epi32(_mm512_cmpeq_epi32_mask(now, end), full, last)
+}
+
+/// `new` where `now` is not past the end, `old` elsewhere.
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn until_last(now: Words, end: Words, new: Words, old: Words) -> Words {
+    _mm512_mask_blend_epi32(_mm512_cmpgt_epi32_mask(now, end), new, old)
 }

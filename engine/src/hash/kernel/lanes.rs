@@ -47,61 +47,61 @@ macro_rules! rounds {
 /// every lane) and `splat`, `words`, `add`, `xor`, `rotate16/12/8/7`, `select`, `message` and `finish`.
 macro_rules! lanes_kernel {
     ($(#[$feature:meta])*) => {
-        /// Compresses the jobs, [`LANES`] at a time.
+        /// Compresses at most [`LANES`] jobs.
+        #[inline(never)]
         $(#[$feature])*
         fn compress_lanes(mode: &super::Mode, jobs: &[super::Job<'_>], out: &mut [[u8; 32]]) {
-            for group in jobs.chunks(LANES) {
-                // Lanes without a job repeat the first one, the longest: they end no earlier than the others.
-                let job = |lane: usize| group.get(lane).unwrap_or(&group[0]);
-                let mut pads = [[0u8; super::BLOCK_BYTES]; LANES];
-                let mut pads = pads.iter_mut();
-                let lanes: [super::Lane<'_>; LANES] = std::array::from_fn(|lane| {
-                    super::Lane::new(job(lane).bytes, pads.next().expect("one pad per lane"))
-                });
-                let low = words(&std::array::from_fn(|lane| job(lane).counter as u32));
-                let high = words(&std::array::from_fn(|lane| (job(lane).counter >> 32) as u32));
-                let shortest = lanes.iter().map(|lane| lane.full.len()).min().unwrap_or(0);
-                let longest = lanes.iter().map(|lane| lane.full.len()).max().unwrap_or(0);
+            assert!(!jobs.is_empty() && jobs.len() <= LANES, "as many jobs as there are lanes");
+            // Lanes without a job repeat the first one, the longest: they end no earlier than the others.
+            let job = |lane: usize| jobs.get(lane).unwrap_or(&jobs[0]);
+            let mut pads = [[0u8; super::BLOCK_BYTES]; LANES];
+            let mut pads = pads.iter_mut();
+            let lanes: [super::Lane<'_>; LANES] = std::array::from_fn(|lane| {
+                super::Lane::new(job(lane).bytes, pads.next().expect("one pad per lane"))
+            });
+            let low = words(&std::array::from_fn(|lane| job(lane).counter as u32));
+            let high = words(&std::array::from_fn(|lane| (job(lane).counter >> 32) as u32));
+            let shortest = lanes.iter().map(|lane| lane.full.len()).min().unwrap_or(0);
+            let longest = lanes.iter().map(|lane| lane.full.len()).max().unwrap_or(0);
 
-                let mut h: [Words; 8] = std::array::from_fn(|at| splat(mode.key[at]));
-                let mut flags = words(&std::array::from_fn(|lane| job(lane).first | mode.flags));
-                // Blocks that are whole and not the last one in every lane.
-                for at in 0..shortest {
-                    let m = message(&std::array::from_fn(|lane| &lanes[lane].full[at]));
-                    let mut v = [
-                        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7],
-                        splat(super::IV[0]), splat(super::IV[1]), splat(super::IV[2]), splat(super::IV[3]),
-                        low, high, splat(super::BLOCK_BYTES as u32), flags,
-                    ];
-                    rounds(&mut v, &m);
-                    h = std::array::from_fn(|at| xor(v[at], v[at + 8]));
-                    flags = splat(mode.flags);
-                }
-                // From here on each lane ends at its own block.
-                for at in shortest..=longest {
-                    let m = message(&std::array::from_fn(|lane| lanes[lane].block(at)));
-                    let lengths = words(&std::array::from_fn(|lane| {
-                        if at == lanes[lane].full.len() { lanes[lane].last_bytes } else { super::BLOCK_BYTES as u32 }
-                    }));
-                    let flags = words(&std::array::from_fn(|lane| {
-                        let first = if at == 0 { job(lane).first } else { 0 };
-                        let last = if at == lanes[lane].full.len() { job(lane).last } else { 0 };
-                        mode.flags | first | last
-                    }));
-                    let running = words(&std::array::from_fn(|lane| {
-                        if at <= lanes[lane].full.len() { u32::MAX } else { 0 }
-                    }));
-                    let mut v = [
-                        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7],
-                        splat(super::IV[0]), splat(super::IV[1]), splat(super::IV[2]), splat(super::IV[3]),
-                        low, high, lengths, flags,
-                    ];
-                    rounds(&mut v, &m);
-                    h = std::array::from_fn(|at| select(running, xor(v[at], v[at + 8]), h[at]));
-                }
-                for (value, job) in finish(h).iter().zip(group) {
-                    out[job.out as usize] = *value;
-                }
+            let mut h: [Words; 8] = std::array::from_fn(|at| splat(mode.key[at]));
+            let mut flags = words(&std::array::from_fn(|lane| job(lane).first | mode.flags));
+            // Blocks that are whole and not the last one in every lane.
+            for at in 0..shortest {
+                let m = message(&std::array::from_fn(|lane| &lanes[lane].full[at]));
+                let mut v = [
+                    h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7],
+                    splat(super::IV[0]), splat(super::IV[1]), splat(super::IV[2]), splat(super::IV[3]),
+                    low, high, splat(super::BLOCK_BYTES as u32), flags,
+                ];
+                rounds(&mut v, &m);
+                h = std::array::from_fn(|at| xor(v[at], v[at + 8]));
+                flags = splat(mode.flags);
+            }
+            // From here on each lane ends at its own block.
+            for at in shortest..=longest {
+                let m = message(&std::array::from_fn(|lane| lanes[lane].block(at)));
+                let lengths = words(&std::array::from_fn(|lane| {
+                    if at == lanes[lane].full.len() { lanes[lane].last_bytes } else { super::BLOCK_BYTES as u32 }
+                }));
+                let flags = words(&std::array::from_fn(|lane| {
+                    let first = if at == 0 { job(lane).first } else { 0 };
+                    let last = if at == lanes[lane].full.len() { job(lane).last } else { 0 };
+                    mode.flags | first | last
+                }));
+                let running = words(&std::array::from_fn(|lane| {
+                    if at <= lanes[lane].full.len() { u32::MAX } else { 0 }
+                }));
+                let mut v = [
+                    h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7],
+                    splat(super::IV[0]), splat(super::IV[1]), splat(super::IV[2]), splat(super::IV[3]),
+                    low, high, lengths, flags,
+                ];
+                rounds(&mut v, &m);
+                h = std::array::from_fn(|at| select(running, xor(v[at], v[at + 8]), h[at]));
+            }
+            for (value, job) in finish(h).iter().zip(jobs) {
+                out[job.out as usize] = *value;
             }
         }
     };

@@ -1,18 +1,22 @@
-//! BLAKE3's compression function over many independent inputs at once, one input per SIMD lane.
+//! BLAKE3's compression function over many independent inputs at once: one input per SIMD lane, or one per 128 bits
+//! where there are few.
 //!
 //! A [`Job`] is one node of a BLAKE3 tree: a chunk of up to 1024 bytes or a pair of chaining values. Jobs of one
 //! call need nothing in common: each lane has its own number of blocks, tail length, counter and flags, and a
 //! lane that is done keeps its result while its neighbours go on. Callers put jobs of similar length side by
 //! side (see `batch`), so that few lanes idle.
 //!
-//! The steps are written once (macros in `lanes`) and instantiated per instruction set; a file per set supplies
-//! eleven vector operations. `unsafe` is in those files only, for loads, stores and the call itself.
+//! The steps are written once (macros in `lanes` and `rows`) and instantiated per instruction set; a file per set
+//! supplies the vector operations and says which way suits how many jobs. `unsafe` is in those files only, for loads,
+//! stores and the call itself.
 //!
 //! Rejected: `blake3::platform::Platform::hash_many`. It is hidden interface, takes inputs of one whole number
 //! of blocks only and one counter rule for all, so every tail (most tree nodes) would run in a single lane.
 
 #[macro_use]
 mod lanes;
+#[macro_use]
+mod rows;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -70,6 +74,15 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// No input, and no place for its value but the first.
+    pub const NOTHING: Job<'static> = Job {
+        bytes: &[],
+        counter: 0,
+        first: 0,
+        last: 0,
+        out: 0,
+    };
+
     /// Compressions the job takes: at least one, even of nothing.
     pub fn blocks(&self) -> usize {
         self.bytes.len().div_ceil(BLOCK_BYTES).max(1)
