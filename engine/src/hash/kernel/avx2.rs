@@ -202,16 +202,16 @@ fn select(mask: Words, yes: Words, no: Words) -> Words {
 /// 16 bytes of a block.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn part(block: &[u8; BLOCK_BYTES], at: usize) -> __m128i {
+pub(super) fn part(block: &[u8; BLOCK_BYTES], at: usize) -> __m128i {
     let (parts, _) = block.as_chunks::<16>();
     // SAFETY: a part is 16 readable bytes, and an unaligned load asks for no more.
     unsafe { _mm_loadu_si128(parts[at].as_ptr().cast()) }
 }
 
-/// The same 16 bytes of two blocks.
+/// The same 16 bytes of every block.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn parts(blocks: [&[u8; BLOCK_BYTES]; 2], at: usize) -> Words {
+fn parts(blocks: &[&[u8; BLOCK_BYTES]; INPUTS], at: usize) -> Words {
     _mm256_inserti128_si256(
         _mm256_castsi128_si256(part(blocks[0], at)),
         part(blocks[1], at),
@@ -234,36 +234,6 @@ fn transpose(rows: [Words; 4]) -> [Words; 4] {
     ]
 }
 
-/// Sixteen message words of one block of every lane.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn message(blocks: &[&[u8; BLOCK_BYTES]; LANES]) -> [Words; 16] {
-    let row = |at: usize, lane: usize| parts([blocks[lane], blocks[lane + 4]], at);
-    let words = |at: usize| transpose([row(at, 0), row(at, 1), row(at, 2), row(at, 3)]);
-    let [m0, m1, m2, m3] = words(0);
-    let [m4, m5, m6, m7] = words(1);
-    let [m8, m9, m10, m11] = words(2);
-    let [m12, m13, m14, m15] = words(3);
-    [
-        m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15,
-    ]
-}
-
-/// The chaining value of every lane. x86 is little-endian, so the words are already in the order of the bytes.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn finish(h: [Words; 8]) -> [[u8; 32]; LANES] {
-    let [h0, h1, h2, h3, h4, h5, h6, h7] = h;
-    let low = transpose([h0, h1, h2, h3]).map(|words| store_rows(words));
-    let high = transpose([h4, h5, h6, h7]).map(|words| store_rows(words));
-    std::array::from_fn(|lane| {
-        let mut value = [0; 32];
-        value[..16].copy_from_slice(&low[lane % 4][lane / 4]);
-        value[16..].copy_from_slice(&high[lane % 4][lane / 4]);
-        value
-    })
-}
-
 /// A row of every input.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -272,7 +242,7 @@ fn load_rows(rows: &[[u32; 4]; INPUTS]) -> Words {
     unsafe { _mm256_loadu_si256(rows.as_ptr().cast()) }
 }
 
-/// A row of every input, as bytes.
+/// A row of every input, as bytes: x86 is little-endian, so they are in BLAKE3's order.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn store_rows(rows: Words) -> [[u8; 16]; INPUTS] {
@@ -280,18 +250,6 @@ fn store_rows(rows: Words) -> [[u8; 16]; INPUTS] {
     // SAFETY: `bytes` is 32 writable bytes, and an unaligned store writes no more.
     unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), rows) };
     bytes
-}
-
-/// The four quarters of one block of every input.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn quarters(blocks: &[&[u8; BLOCK_BYTES]; INPUTS]) -> [Words; 4] {
-    [
-        parts(*blocks, 0),
-        parts(*blocks, 1),
-        parts(*blocks, 2),
-        parts(*blocks, 3),
-    ]
 }
 
 #[inline]

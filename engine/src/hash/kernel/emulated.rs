@@ -59,20 +59,13 @@ fn select(mask: Words, yes: Words, no: Words) -> Words {
     std::array::from_fn(|lane| (yes[lane] & mask[lane]) | (no[lane] & !mask[lane]))
 }
 
-fn message(blocks: &[&[u8; BLOCK_BYTES]; LANES]) -> [Words; 16] {
-    std::array::from_fn(|word| {
-        std::array::from_fn(|lane| u32::from_le_bytes(blocks[lane].as_chunks::<4>().0[word]))
-    })
+fn parts(blocks: &[&[u8; BLOCK_BYTES]; INPUTS], at: usize) -> Words {
+    let word = |input: usize, word: usize| u32::from_le_bytes(blocks[input].as_chunks::<4>().0[word]);
+    std::array::from_fn(|to| word(to / 4, at * 4 + to % 4))
 }
 
-fn finish(h: [Words; 8]) -> [[u8; 32]; LANES] {
-    std::array::from_fn(|lane| {
-        let mut value = [0; 32];
-        for (bytes, word) in value.as_chunks_mut::<4>().0.iter_mut().zip(h) {
-            *bytes = word[lane].to_le_bytes();
-        }
-        value
-    })
+fn transpose(rows: [Words; 4]) -> [Words; 4] {
+    std::array::from_fn(|column| std::array::from_fn(|at| rows[at % 4][at / 4 * 4 + column]))
 }
 
 fn load_rows(rows: &[[u32; 4]; INPUTS]) -> Words {
@@ -82,11 +75,6 @@ fn load_rows(rows: &[[u32; 4]; INPUTS]) -> Words {
 fn store_rows(rows: Words) -> [[u8; 16]; INPUTS] {
     let bytes = rows.map(u32::to_le_bytes);
     std::array::from_fn(|input| std::array::from_fn(|byte| bytes[input * 4 + byte / 4][byte % 4]))
-}
-
-fn quarters(blocks: &[&[u8; BLOCK_BYTES]; INPUTS]) -> [Words; 4] {
-    let word = |input: usize, word: usize| u32::from_le_bytes(blocks[input].as_chunks::<4>().0[word]);
-    std::array::from_fn(|quarter| std::array::from_fn(|at| word(at / 4, quarter * 4 + at % 4)))
 }
 
 /// Which word an order of four two-bit numbers has at this place.

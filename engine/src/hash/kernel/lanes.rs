@@ -43,8 +43,10 @@ macro_rules! rounds {
         $v[$b3] = $second(xor($v[$b3], $v[$c3]));
     };
 }
-/// `compress_lanes` of one instruction set: the surrounding file has `LANES`, the type `Words` (one word of
-/// every lane) and `splat`, `words`, `add`, `xor`, `rotate16/12/8/7`, `select`, `message` and `finish`.
+
+/// `compress_lanes` of one instruction set: the surrounding file has `LANES`, the type `Words` (one word of every lane)
+/// and `splat`, `words`, `xor`, `rounds` and `select`; besides `INPUTS` (128 bits each in a register), `parts`,
+/// `transpose` and `store_rows`.
 macro_rules! lanes_kernel {
     ($(#[$feature:meta])*) => {
         /// Compresses at most [`LANES`] jobs.
@@ -103,6 +105,34 @@ macro_rules! lanes_kernel {
             for (value, job) in finish(h).iter().zip(jobs) {
                 out[job.out as usize] = *value;
             }
+        }
+
+        /// Sixteen message words of one block of every lane.
+        #[inline]
+        $(#[$feature])*
+        fn message(blocks: &[&[u8; super::BLOCK_BYTES]; LANES]) -> [Words; 16] {
+            let row = |at: usize, lane: usize| parts(&std::array::from_fn(|input| blocks[lane + 4 * input]), at);
+            let words = |at: usize| transpose([row(at, 0), row(at, 1), row(at, 2), row(at, 3)]);
+            let [m0, m1, m2, m3] = words(0);
+            let [m4, m5, m6, m7] = words(1);
+            let [m8, m9, m10, m11] = words(2);
+            let [m12, m13, m14, m15] = words(3);
+            [m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15]
+        }
+
+        /// The chaining value of every lane.
+        #[inline]
+        $(#[$feature])*
+        fn finish(h: [Words; 8]) -> [[u8; 32]; LANES] {
+            let [h0, h1, h2, h3, h4, h5, h6, h7] = h;
+            let low = transpose([h0, h1, h2, h3]).map(|words| store_rows(words));
+            let high = transpose([h4, h5, h6, h7]).map(|words| store_rows(words));
+            std::array::from_fn(|lane| {
+                let mut value = [0; 32];
+                value[..16].copy_from_slice(&low[lane % 4][lane / 4]);
+                value[16..].copy_from_slice(&high[lane % 4][lane / 4]);
+                value
+            })
         }
     };
 }

@@ -15,7 +15,7 @@ pub(super) const fn order(a: i32, b: i32, c: i32, d: i32) -> i32 {
 }
 
 /// `compress_rows` of one instruction set: the surrounding file has `INPUTS` (of one register), the type `Words` and
-/// `load_rows`, `quarters`, `add`, `xor`, `rotate16/12/8/7`, `turn`, `pair`, `even_over`, `ends_over`, `where_last`,
+/// `load_rows`, `parts`, `add`, `xor`, `rotate16/12/8/7`, `turn`, `pair`, `even_over`, `ends_over`, `where_last`,
 /// `until_last` and `store_rows`.
 macro_rules! rows_kernel {
     ($(#[$feature:meta])*) => {
@@ -68,7 +68,9 @@ macro_rules! rows_kernel {
                 let mut x = [[none; 4]; REGISTERS];
                 let mut v = [[none; 4]; REGISTERS];
                 for r in 0..REGISTERS {
-                    let [m0, m1, m2, m3] = quarters(&std::array::from_fn(|input| lanes[r][input].block(at)));
+                    let blocks = std::array::from_fn(|input| lanes[r][input].block(at));
+                    let m = |quarter: usize| parts(&blocks, quarter);
+                    let (m0, m1, m2, m3) = (m(0), m(1), m(2), m(3));
                     x[r] = [
                         pair::<{ order(0, 2, 0, 2) }>(m0, m1),
                         pair::<{ order(1, 3, 1, 3) }>(m0, m1),
