@@ -199,6 +199,13 @@ fn select(mask: Words, yes: Words, no: Words) -> Words {
     _mm256_blendv_epi8(no, yes, mask)
 }
 
+/// Asks for a block that is used soon: a hint, for which the address may be anything.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn prefetch(block: *const [u8; BLOCK_BYTES]) {
+    _mm_prefetch::<_MM_HINT_T0>(block.cast());
+}
+
 /// 16 bytes of a block.
 #[inline]
 #[target_feature(enable = "avx2")]

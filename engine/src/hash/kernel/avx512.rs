@@ -12,7 +12,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{self, part};
+use super::avx2::{self, part, prefetch};
 use super::{BLOCK_BYTES, Job, Mode};
 
 /// Jobs that take a word of each register.

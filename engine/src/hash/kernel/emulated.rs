@@ -68,6 +68,8 @@ fn transpose(rows: [Words; 4]) -> [Words; 4] {
     std::array::from_fn(|column| std::array::from_fn(|at| rows[at % 4][at / 4 * 4 + column]))
 }
 
+fn prefetch(_: *const [u8; BLOCK_BYTES]) {}
+
 fn load_rows(rows: &[[u32; 4]; INPUTS]) -> Words {
     std::array::from_fn(|word| rows[word / 4][word % 4])
 }
