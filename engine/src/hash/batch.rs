@@ -6,7 +6,7 @@
 //!
 //! Invariant: what comes out is BLAKE3 of each content; only the order of work is ours.
 
-use super::kernel::{self, BLOCK_BYTES, CHUNK_BYTES, Job, Level, Mode, flag};
+use super::kernel::{self, BLOCK_BYTES, CHUNK_BYTES, Job, Level, Mode};
 
 /// Contents at least this long are hashed by the `blake3` crate, which fills the lanes from one content alone.
 pub(super) const LARGE_BYTES: usize = 64 << 10;
@@ -152,15 +152,8 @@ impl<'a> Window<'a> {
         let mut out = 0;
         for &(_, bytes) in &self.contents {
             let (chunks, _) = bytes.as_chunks::<CHUNK_BYTES>();
-            let root = if chunks.len() == 1 { flag::ROOT } else { 0 };
             for (counter, chunk) in (0..).zip(chunks) {
-                let job = Job {
-                    bytes: chunk,
-                    counter,
-                    first: flag::CHUNK_START,
-                    last: flag::CHUNK_END | root,
-                    out,
-                };
+                let job = Job::chunk(chunk, counter, chunks.len() == 1, out);
                 group.push(level, mode, job, values);
                 out += 1;
             }
@@ -193,29 +186,14 @@ impl<'a> Window<'a> {
         let mut jobs = vec![Job::NOTHING; self.chunks];
         let mut out = 0;
         for &(_, bytes) in &self.contents {
-            let last = match chunks_of(bytes) {
-                1 => flag::CHUNK_END | flag::ROOT,
-                _ => flag::CHUNK_END,
-            };
-            let first = flag::CHUNK_START;
-            for (counter, bytes) in (0..).zip(bytes.chunks(CHUNK_BYTES)) {
-                let job = Job {
-                    bytes,
-                    counter,
-                    first,
-                    last,
-                    out,
-                };
+            let alone = chunks_of(bytes) == 1;
+            for (counter, chunk) in (0..).zip(bytes.chunks(CHUNK_BYTES)) {
+                let job = Job::chunk(chunk, counter, alone, out);
                 jobs[place(job)] = job;
                 out += 1;
             }
             if bytes.is_empty() {
-                let job = Job {
-                    first,
-                    last,
-                    out,
-                    ..Job::NOTHING
-                };
+                let job = Job::chunk(bytes, 0, alone, out);
                 jobs[place(job)] = job;
                 out += 1;
             }
@@ -232,17 +210,10 @@ fn parents(level: Level, mode: &Mode, trees: &mut [Tree], values: &[[u8; 32]], a
     let mut group = Group::NEW;
     let mut out = 0;
     for tree in trees {
-        let last = if tree.count == 2 { flag::ROOT } else { 0 };
         let start = out;
         let (pairs, odd) = values[tree.start..tree.start + tree.count].as_chunks::<2>();
         for pair in pairs {
-            let job = Job {
-                bytes: pair.as_flattened(),
-                counter: 0,
-                first: flag::PARENT,
-                last,
-                out,
-            };
+            let job = Job::parent(pair, tree.count == 2, out);
             group.push(level, mode, job, above);
             out += 1;
         }

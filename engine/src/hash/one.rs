@@ -1,4 +1,4 @@
-//! The hash of one content of a few chunks, by itself: tree nodes and small files.
+//! The hash of one content of a few chunks, by itself: a small file, the node of a large directory.
 //!
 //! The `blake3` crate compresses a content's whole chunks side by side in powers of two, and then the others and the
 //! tail one after the other, block by block: 3.3 KiB are 36 compressions in a row. All chunks side by side are 16, and
@@ -7,7 +7,7 @@
 //! Rejected: hashing small contents always so. Where chunks are a power of two and the tail is short, the crate is
 //! faster; [`suits`] counts.
 
-use super::kernel::{self, BLOCK_BYTES, CHUNK_BYTES, Job, Level, Mode, flag};
+use super::kernel::{self, BLOCK_BYTES, CHUNK_BYTES, Job, Level, Mode};
 
 /// Chunks of a content that is hashed here, at most.
 pub(super) const CHUNKS: usize = 8;
@@ -44,13 +44,7 @@ pub(super) fn hash(level: Level, mode: &Mode, bytes: &[u8]) -> [u8; 32] {
     let mut values = [[0; 32]; CHUNKS];
     let mut jobs = [Job::NOTHING; CHUNKS];
     for (at, (job, bytes)) in (0..).zip(jobs.iter_mut().zip(bytes.chunks(CHUNK_BYTES))) {
-        *job = Job {
-            bytes,
-            counter: u64::from(at),
-            first: flag::CHUNK_START,
-            last: flag::CHUNK_END,
-            out: at,
-        };
+        *job = Job::chunk(bytes, u64::from(at), false, at);
     }
     kernel::compress(level, mode, &jobs[..count], &mut values);
 
@@ -60,13 +54,7 @@ pub(super) fn hash(level: Level, mode: &Mode, bytes: &[u8]) -> [u8; 32] {
         let (pairs, odd) = below[..count].as_chunks::<2>();
         let mut jobs = [Job::NOTHING; CHUNKS / 2];
         for (at, (job, pair)) in (0..).zip(jobs.iter_mut().zip(pairs)) {
-            *job = Job {
-                bytes: pair.as_flattened(),
-                counter: 0,
-                first: flag::PARENT,
-                last: if count == 2 { flag::ROOT } else { 0 },
-                out: at,
-            };
+            *job = Job::parent(pair, count == 2, at);
         }
         kernel::compress(level, mode, &jobs[..pairs.len()], &mut values);
         values[pairs.len()..][..odd.len()].copy_from_slice(odd);

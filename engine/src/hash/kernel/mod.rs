@@ -83,6 +83,28 @@ impl Job<'_> {
         out: 0,
     };
 
+    /// The chunk with this number of a content; `alone` if the content has no other.
+    pub fn chunk(bytes: &[u8], counter: u64, alone: bool, out: u32) -> Job<'_> {
+        Job {
+            bytes,
+            counter,
+            first: flag::CHUNK_START,
+            last: flag::CHUNK_END | if alone { flag::ROOT } else { 0 },
+            out,
+        }
+    }
+
+    /// A pair of chaining values; `root` if it is the last of its content.
+    pub fn parent(pair: &[[u8; 32]; 2], root: bool, out: u32) -> Job<'_> {
+        Job {
+            bytes: pair.as_flattened(),
+            counter: 0,
+            first: flag::PARENT,
+            last: if root { flag::ROOT } else { 0 },
+            out,
+        }
+    }
+
     /// Compressions the job takes: at least one, even of nothing.
     pub fn blocks(&self) -> usize {
         self.bytes.len().div_ceil(BLOCK_BYTES).max(1)
