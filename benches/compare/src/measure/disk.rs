@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::Outcome;
+use super::{Outcome, caches};
 
 /// Bytes of a unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
@@ -43,6 +43,13 @@ pub fn remove(path: &Path) -> Outcome {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Removes what is there, then waits until the file system has written all that anybody has left in memory: what is timed next
+/// pays neither for its own turn before nor for the subject before it.
+pub fn clear(path: &Path) -> Outcome {
+    remove(path)?;
+    caches::sync_file_system(path.parent().ok_or("no directory above")?)
 }
 
 /// Fails where two directories have other names or other bytes; times and owners do not matter.

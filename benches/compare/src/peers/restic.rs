@@ -25,7 +25,7 @@ pub struct Repository {
 impl Repository {
     /// An empty one; what was there is removed.
     pub fn new(at: &Path, home: &Path) -> Outcome<Repository> {
-        disk::remove(at)?;
+        disk::clear(at)?;
         let repository = Repository::known(at, home);
         child::run(repository.command().arg("init"))?;
         Ok(repository)

@@ -1,8 +1,9 @@
 //! A real directory of 35,000 files and more: committed, committed again unchanged, and given out as a usable directory.
 //!
 //! The tree is the unpacked packages of cargo's registry (or `HELIOS_BENCH_TREE`), copied until there are enough files; a
-//! smoke test makes some of its own. All of it is in the page cache. Helios, git and restic are run as programs. The ceiling
-//! of an unchanged commit is a thread that walks and stats the tree.
+//! smoke test makes some of its own. All of it is in the page cache, and what a turn leaves there unwritten is written before
+//! the next is timed. Helios, git and restic are run as programs. The ceiling of an unchanged commit is a thread that walks and
+//! stats the tree.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,7 +104,7 @@ fn first(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
         Ok(helios) => contest.enter(who, || {
             let store = top.join("first.helios");
             Ok(Box::new(move |round: &mut Round| {
-                disk::remove(&store)?;
+                disk::clear(&store)?;
                 helios.init(&store, "16G")?;
                 let mut commit = helios.command(&store, &["commit", "-q", "-b", "main"]);
                 record(round, child::watch(commit.arg(tree))?);
@@ -119,7 +120,7 @@ fn first(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
     lab.enter(&mut contest, who, Some("git"), || {
         let at = top.join("first.git");
         Ok(Box::new(move |round: &mut Round| {
-            disk::remove(&at)?;
+            disk::clear(&at)?;
             let repository = Repository::beside(&at, tree, &lab.home(), class)?;
             round.record(TIME, repository.commit_all("first")?);
             Ok(())
@@ -138,7 +139,7 @@ fn first(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
     lab.enter(&mut contest, who, Some("cp"), || {
         let to = top.join("first.copy");
         Ok(Box::new(move |round: &mut Round| {
-            disk::remove(&to)?;
+            disk::clear(&to)?;
             let (ns, done) = time(|| -> Outcome {
                 Way::Whole.copy(tree, &to, &lab.home())?;
                 crate::measure::caches::sync_file_system(&to)
@@ -219,7 +220,7 @@ fn out(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
             let (store, to) = (top.join("store.helios"), top.join("out.helios"));
             let mut number = 0;
             Ok(Box::new(move |round: &mut Round| {
-                disk::remove(&to)?;
+                disk::clear(&to)?;
                 number += 1;
                 let name = format!("fork-{number}");
                 let branch = ran(helios.command(&store, &["branch", &name, "main"]), &[])?;
@@ -235,7 +236,7 @@ fn out(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
         let to = top.join("out.git");
         let mut number = 0;
         Ok(Box::new(move |round: &mut Round| {
-            disk::remove(&to)?;
+            disk::clear(&to)?;
             number += 1;
             repository.run(&["worktree", "prune"])?;
             let name = format!("fork-{number}");
@@ -252,7 +253,7 @@ fn out(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
         let repository = restic::Repository::known(&top.join("store.restic"), &lab.home());
         let to = top.join("out.restic");
         Ok(Box::new(move |round: &mut Round| {
-            disk::remove(&to)?;
+            disk::clear(&to)?;
             round.record(TIME, repository.restore("latest", &to)?);
             Ok(())
         }))
@@ -269,7 +270,7 @@ fn out(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
             || {
                 let to = top.join(way.name().replace(' ', "-"));
                 Ok(Box::new(move |round: &mut Round| {
-                    disk::remove(&to)?;
+                    disk::clear(&to)?;
                     round.record(TIME, way.copy(tree, &to, &lab.home())?);
                     Ok(())
                 }))

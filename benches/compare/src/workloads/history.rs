@@ -218,7 +218,7 @@ fn turn<'a>(lab: &'a Lab, top: &Path, versions: &[PathBuf], open: Open<'a>) -> T
         round.record(ALL, all + keeper.finish()?);
         round.record(KEPT, disk::space(&at)?);
         for (version, ago) in versions.iter().zip((0..versions.len()).rev()) {
-            disk::remove(&out)?;
+            disk::clear(&out)?;
             round.record(OUT, keeper.give(ago, &out)?);
             disk::check_same(version, &out)?;
         }

@@ -92,7 +92,7 @@ fn programs<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, file: &'a P
             let store = top.join("store.helios");
             contest.enter(who, || {
                 Ok(Box::new(move |round: &mut Round| {
-                    disk::remove(&store)?;
+                    disk::clear(&store)?;
                     helios.init(&store, "100G")?;
                     let mut put = helios.command(&store, &["put", "-q"]);
                     record(round, size, child::watch(put.arg(file))?);
@@ -119,6 +119,7 @@ fn programs<'a>(lab: &'a Lab, contest: &mut Contest<'a>, top: &Path, file: &'a P
     lab.enter(contest, who, Some("cp"), || {
         let to = top.join("copy");
         Ok(Box::new(move |round: &mut Round| {
+            disk::clear(&to)?;
             let mut ran = Way::Whole.watch(file, &to, &lab.home())?;
             let (ns, synced) = time(|| caches::sync_file_system(&to));
             synced?;
