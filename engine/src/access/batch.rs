@@ -8,13 +8,9 @@ use crate::format::Domain;
 use crate::store::{self, BatchCounts, Extent, Key, Lease, Payload, RootUpdate};
 
 /// Extents and root changes that go into the store together; see [`store::Batch`].
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly all batches are of the large kind, and they are on the path of every commit"
-)]
 pub enum Batch {
     /// Of a store that this process has open.
-    Own(store::Batch),
+    Own(Box<store::Batch>),
     /// Of a store that another process owns.
     Far(RemoteBatch),
 }

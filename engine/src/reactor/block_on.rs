@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -77,6 +77,7 @@ thread_local! {
 /// On a reactor's thread: it would stop the reactor that the future waits for. Await there instead.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     refuse_on_reactor();
+    let future = pin!(future);
     match driver::of_this_thread() {
         Some(driver) => driver::block_on(driver, future),
         None => park_on(future),
@@ -91,8 +92,7 @@ pub(super) fn refuse_on_reactor() {
 }
 
 /// The form for threads beside running reactors.
-pub(super) fn park_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+pub(super) fn park_on<F: Future>(mut future: Pin<&mut F>) -> F::Output {
     // A thread at its end has none left, a call within another's poll finds it taken.
     let kept = WAITER.try_with(Cell::take).ok().flatten();
     let waiter = kept.unwrap_or_else(Waiter::new);

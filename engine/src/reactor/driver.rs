@@ -13,7 +13,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -166,10 +166,9 @@ impl Wake for Flag {
 }
 
 /// Runs `future` to its end by stepping the reactors.
-pub(super) fn block_on<F: Future>(id: DriverId, future: F) -> F::Output {
+pub(super) fn block_on<F: Future>(id: DriverId, mut future: Pin<&mut F>) -> F::Output {
     let mut lent = Lent::take(id);
     let driver = lent.driver.as_mut().expect("taken above");
-    let mut future = pin!(future);
     let flag = Arc::new(Flag(AtomicBool::new(true)));
     let waker = Waker::from(Arc::clone(&flag));
     let mut context = Context::from_waker(&waker);

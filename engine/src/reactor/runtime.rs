@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -120,6 +121,8 @@ impl Runtime {
     /// waits for everything, and with the panic of any task.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         refuse_on_reactor();
+        // Here, so that it is copied once: the future of a commit is large.
+        let future = pin!(future);
         match &self.0.form {
             Form::Threads(_) => park_on(future),
             Form::Driver(id) => driver::block_on(*id, future),

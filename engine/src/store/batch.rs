@@ -5,6 +5,7 @@
 //! order, so the last part's acknowledgement covers all of them.
 //! Invariant: nothing becomes visible before space for it has been taken, and root changes become visible only
 //! after every extent they need.
+//! A batch is boxed from the start: it goes through the futures of every layer of a commit, each of which would copy it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -90,9 +91,9 @@ impl Ack {
 }
 
 impl Batch {
-    pub(super) fn new(store: Store, log: Option<Arc<Log>>) -> Batch {
+    pub(super) fn new(store: Store, log: Option<Arc<Log>>) -> Box<Batch> {
         let lease = store.lease();
-        Batch {
+        Box::new(Batch {
             store,
             log,
             domain: Domain::default(),
@@ -108,17 +109,17 @@ impl Batch {
             last: None,
             fresh: false,
             started: Nanos(0),
-        }
+        })
     }
 
     /// The domain that roots made by this batch get (0 unless set).
-    pub fn in_domain(mut self, domain: Domain) -> Batch {
+    pub fn in_domain(mut self: Box<Self>, domain: Domain) -> Box<Batch> {
         self.domain = domain;
         self
     }
 
     /// Is refused by a store that is full, rather than wait until it has made room: for what is itself part of that.
-    pub fn without_making_room(mut self) -> Batch {
+    pub fn without_making_room(mut self: Box<Self>) -> Box<Batch> {
         self.makes_room = false;
         self
     }
@@ -277,7 +278,7 @@ impl Batch {
     }
 
     /// Makes everything visible at once and sends it to the log. On an error no root has changed.
-    pub async fn submit(mut self) -> Result<Ack> {
+    pub async fn submit(mut self: Box<Self>) -> Result<Ack> {
         let shared = self.store.shared().clone();
         self.started = self.store.runtime().clock().now();
         shared.check_writable()?;

@@ -192,12 +192,12 @@ impl Store {
     /// Starts a batch: extents and root changes that become visible together.
     ///
     /// A thread keeps to one log, so that what it writes stays in order without waiting for other logs.
-    pub fn batch(&self) -> Batch {
+    pub fn batch(&self) -> Box<Batch> {
         self.batch_on(THREAD.get())
     }
 
     /// Starts a batch on the log of a certain reactor (modulo their number).
-    pub fn batch_on(&self, reactor: usize) -> Batch {
+    pub fn batch_on(&self, reactor: usize) -> Box<Batch> {
         let logs = self.shared().writing_logs();
         let log = (!logs.is_empty()).then(|| logs[reactor % logs.len()].clone());
         Batch::new(self.clone(), log)

@@ -5,6 +5,8 @@
 //! Invariant: a commit is later than its first parent, whatever the clock says; that is what lets a time select one
 //! state of a branch.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::branches::Head;
@@ -144,6 +146,21 @@ pub struct CommitOptions {
     pub time_ns: Option<u64>,
 }
 
+/// A commit that is to be made onto a head that is known.
+pub(super) struct Proposal<'a> {
+    pub branch: &'a str,
+    /// Head of the branch with its commit; absent if there is no such branch.
+    pub base: Option<(&'a Head, &'a Commit)>,
+    pub root: Entry,
+    pub counts: TreeCounts,
+    /// In place of the options' author.
+    pub author: &'a str,
+    /// In place of the options' time.
+    pub time_ns: Option<u64>,
+    /// Its condition on the branch has been looked at.
+    pub options: &'a CommitOptions,
+}
+
 /// What a commit did.
 #[derive(Debug, Clone)]
 pub struct CommitOutcome {
@@ -239,6 +256,7 @@ impl Trees {
         options: &CommitOptions,
     ) -> Result<CommitOutcome> {
         names::check("branch", branch)?;
+        let batch = batch.in_domain(self.domain);
         let head = self.head(branch)?;
         options
             .expect
@@ -247,29 +265,28 @@ impl Trees {
             Some(head) => Some(self.read_commit(head.commit).await?),
             None => None,
         };
-        let base = head.as_ref().zip(old.as_ref());
-        Ok(self
-            .commit_onto(batch, Vec::new(), branch, base, root, counts, options)
-            .await?
-            .0)
+        let proposal = Proposal {
+            branch,
+            base: head.as_ref().zip(old.as_ref()),
+            root,
+            counts,
+            author: &options.author,
+            time_ns: options.time_ns,
+            options,
+        };
+        Ok(self.commit_onto(batch, Vec::new(), proposal).await?.0)
     }
 
-    /// [`Trees::commit_tree`] for callers that know the head and its commit; `extents` go in with the commit.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the parts of one commit, from two callers in this module's family"
-    )]
+    /// [`Trees::commit_tree`] for callers that know the head and its commit; `batch` is of the
+    /// trees' domain, `extents` go in with the commit. Says the commit as well, if one was made.
     pub(super) async fn commit_onto(
         &self,
-        batch: Batch,
+        mut batch: Batch,
         mut extents: Vec<Extent>,
-        branch: &str,
-        base: Option<(&Head, &Commit)>,
-        root: Entry,
-        counts: TreeCounts,
-        options: &CommitOptions,
-    ) -> Result<(CommitOutcome, Option<Commit>)> {
-        check_root(&root)?;
+        proposal: Proposal<'_>,
+    ) -> Result<(CommitOutcome, Option<Arc<Commit>>)> {
+        check_root(&proposal.root)?;
+        let (branch, base, options) = (proposal.branch, proposal.base, proposal.options);
         let head = base.map(|(head, _)| head.commit);
         let parents = options
             .parents
@@ -279,7 +296,7 @@ impl Trees {
         if let Some((head, old)) = base
             && onto_head
             && !options.allow_unchanged
-            && old.root == root
+            && old.root == proposal.root
         {
             if options.durable {
                 Box::pin(self.store.flush()).await?;
@@ -292,19 +309,18 @@ impl Trees {
             (_, None) => None,
         };
         let now_ns = self.store.now_ns();
-        let asked_ns = options.time_ns.unwrap_or(now_ns);
-        let commit = Commit {
-            root,
+        let asked_ns = proposal.time_ns.unwrap_or(now_ns);
+        let commit = Arc::new(Commit {
+            root: proposal.root,
             parents,
             time_ns: parent_time_ns.map_or(asked_ns, |parent| asked_ns.max(parent.saturating_add(1))),
-            counts,
-            author: options.author.clone(),
+            counts: proposal.counts,
+            author: proposal.author.to_owned(),
             message: options.message.clone(),
             replaces: options.replaces,
             others: Vec::new(),
-        };
+        });
         let id = commit.build(self.domain, &mut extents)?;
-        let mut batch = batch.in_domain(self.domain);
         batch.put(extents).await?;
         self.hold_commits(&mut batch, &commit.parents)?;
         let data = match base {
@@ -339,7 +355,7 @@ impl Trees {
             parent: commit.parents.first().copied(),
             unchanged: false,
             time_ns: commit.time_ns,
-            counts,
+            counts: commit.counts,
             written,
             ack: Some(ack),
         };

@@ -31,7 +31,7 @@ pub(super) enum State {
 }
 
 pub(super) struct Opened {
-    pub(super) batch: Batch,
+    pub(super) batch: Box<Batch>,
     pub(super) parents: Parents,
 }
 

@@ -429,7 +429,7 @@ async fn check_all(
     Ok((updates, named))
 }
 
-async fn make_visible(mut batch: Batch, updates: Vec<RootUpdate>, named: &[Key]) -> Result<Ack, Error> {
+async fn make_visible(mut batch: Box<Batch>, updates: Vec<RootUpdate>, named: &[Key]) -> Result<Ack, Error> {
     let held = batch.hold(named);
     if let Some((key, _)) = named.iter().zip(held).find(|(_, held)| !held) {
         return Err(Error::not_found(format!("{} {}", key.kind, key.id)));

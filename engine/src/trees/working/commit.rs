@@ -1,7 +1,5 @@
 //! Committing a working tree: plan, one batch, and only then the change of the tree itself.
 
-use std::sync::Arc;
-
 use super::edit::{Content, Directory, DirectoryIndex, Place};
 use super::memory::{EDITS_KEPT, nodes_bytes};
 use super::plan::Plan;
@@ -10,7 +8,7 @@ use super::{Base, WorkingTree};
 use crate::error::Result;
 use crate::format::node::FileTime;
 use crate::trees::branches;
-use crate::trees::commit::{CommitOptions, CommitOutcome};
+use crate::trees::commit::{CommitOptions, CommitOutcome, Proposal};
 
 impl WorkingTree {
     /// Commits every change to the tree's branch; see [`WorkingTree::commit_with`].
@@ -41,10 +39,6 @@ impl WorkingTree {
             return Err(branches::moved(&branch, self.base(), found));
         }
         options.expect.check(&branch, found)?;
-        let mut options = options.clone();
-        if options.author.is_empty() {
-            options.author.clone_from(&self.options.author);
-        }
         let earliest = self
             .base
             .as_ref()
@@ -53,7 +47,6 @@ impl WorkingTree {
             .time_ns
             .unwrap_or_else(|| self.trees.store.now_ns())
             .max(earliest);
-        options.time_ns = Some(time_ns);
         let time = self.options.times.then(|| FileTime::from_ns(time_ns));
         let mut plan = loop {
             match self.plan(time) {
@@ -68,19 +61,26 @@ impl WorkingTree {
         }
         root.id = plan.root;
         let extents = std::mem::take(&mut plan.extents);
-        let base = head.as_ref().zip(self.base.as_ref().map(|base| &*base.commit));
+        let proposal = Proposal {
+            branch: &branch,
+            base: head.as_ref().zip(self.base.as_ref().map(|base| &*base.commit)),
+            root,
+            counts: self.counts,
+            author: match options.author.is_empty() {
+                true => &self.options.author,
+                false => &options.author,
+            },
+            time_ns: Some(time_ns),
+            options,
+        };
         let batch = self.trees.batch();
-        let committed = self
-            .trees
-            .commit_onto(batch, extents, &branch, base, root, self.counts, &options)
-            .await?;
-        let (outcome, commit) = committed;
+        let (outcome, commit) = self.trees.commit_onto(batch, extents, proposal).await?;
         self.apply(plan);
         if let Some(commit) = commit {
-            self.root = commit.root.clone();
+            self.root.clone_from(&commit.root);
             self.base = Some(Base {
                 id: outcome.commit,
-                commit: Arc::new(commit),
+                commit,
             });
             self.renew_lease();
         } else if self.stored_ahead > 0 {
