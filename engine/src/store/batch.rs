@@ -30,6 +30,9 @@ use crate::reactor::Nanos;
 /// not worth a part: a step of 50 files of 4 KiB, with its nodes, is one.
 const PART_COST: u64 = 256 << 10;
 
+/// Extents for which a put takes memory at once: more than a part has when contents are of 4 KiB.
+const EXTENTS_AT_ONCE: usize = 128;
+
 /// How often a batch has room made before it is refused.
 const ROOM_ATTEMPTS_MAX: u32 = 4;
 
@@ -133,8 +136,9 @@ impl Batch {
         let mut answers = self.probe(&shared, extents.iter().map(|extent| extent.key), &keys);
         self.fresh = self.extents.is_empty();
         let mut to_follow: u64 = extents.iter().map(|extent| extent.len() as u64).sum();
-        self.collected
-            .reserve(answers.iter().filter(|known| !**known).count());
+        let new = answers.iter().filter(|known| !**known).count();
+        self.collected.reserve(new);
+        self.extents.reserve(new.min(EXTENTS_AT_ONCE));
         for ((extent, index_key), answer) in extents.into_iter().zip(keys).zip(&mut answers) {
             extent.check()?;
             self.counts.offered += 1;

@@ -46,7 +46,13 @@ impl Lease {
     /// Adds references.
     pub fn hold_many(&self, keys: impl IntoIterator<Item = Key>) {
         match &self.0.elsewhere {
-            None => self.0.keys.lock().extend(keys),
+            None => {
+                let keys = keys.into_iter();
+                let mut held = self.0.keys.lock();
+                // One more, so that the parent of a commit, which comes after its nodes, finds room.
+                held.reserve(keys.size_hint().0 + 1);
+                held.extend(keys);
+            }
             Some(keeper) => keeper.keep(&keys.into_iter().collect::<Vec<Key>>()),
         }
     }
