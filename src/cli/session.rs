@@ -17,6 +17,10 @@ use super::size;
 use super::terminal::Terminal;
 use crate::attach::Attached;
 
+/// The cache of a command that opens the store for itself: enough for directories that it meets again. Contents are seldom
+/// read twice by one command, and to fill the memory of a server's cache costs it more than it saves.
+const COMMAND_CACHE_BYTES: u64 = 32 << 20;
+
 /// Why a command ends early.
 #[derive(Debug)]
 pub enum Stop {
@@ -193,8 +197,11 @@ impl Session {
         Ok(self.store_options(&place.address))
     }
 
+    /// A client that does the work of this command itself.
     fn open(&self, address: &OsStr) -> Local {
-        Local::new(self.store_options(address))
+        let mut options = self.store_options(address);
+        options.cache_bytes.get_or_insert(COMMAND_CACHE_BYTES);
+        Local::new(options)
     }
 
     fn store_options(&self, address: &OsStr) -> StoreOptions {

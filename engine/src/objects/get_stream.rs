@@ -1,14 +1,10 @@
 //! A content comes out piece by piece, in bounded memory, with the next pieces on their way.
 //!
-//! While the caller has one window of sections, the reads of the next are in flight: the future of the next window
-//! is polled once as soon as it exists, and what it asked of the reactors goes on without anyone polling.
+//! While the caller has one window of sections, the reads of the next are in flight.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::pin::Pin;
-use std::task::Poll;
 
 use bytes::Bytes;
 
@@ -19,9 +15,10 @@ use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::{ContentId, Kind};
 use crate::hash::Hasher;
+use crate::reactor::Started;
 
 /// A window on its way, and the walk that goes on behind it.
-type Fetch = Pin<Box<dyn Future<Output = (Walk, Result<Vec<Section>>)> + Send>>;
+type Fetch = Started<(Walk, Result<Vec<Section>>)>;
 
 /// Reads one content, or a range of it. After an error, and after the end, there is nothing more.
 pub struct GetStream {
@@ -85,22 +82,7 @@ impl GetStream {
             };
             let (walk, sections) = next.await;
             let sections = sections.inspect_err(|_| self.verify = None)?;
-            if !sections.is_empty() {
-                let mut next = fetch(walk);
-                // Started now; if it should be done at once, it is not polled again before it is asked for.
-                let mut done = None;
-                poll_fn(|context| {
-                    if let Poll::Ready(output) = next.as_mut().poll(context) {
-                        done = Some(output);
-                    }
-                    Poll::Ready(())
-                })
-                .await;
-                self.fetch = Some(match done {
-                    None => next,
-                    Some(output) => Box::pin(std::future::ready(output)),
-                });
-            }
+            self.fetch = (!sections.is_empty()).then(|| fetch(walk));
             self.ready.extend(sections);
         }
         let section = self.ready.pop_front();
@@ -136,7 +118,7 @@ impl GetStream {
 }
 
 fn fetch(mut walk: Walk) -> Fetch {
-    Box::pin(async move {
+    Started::new(async move {
         let sections = walk.fetch().await;
         (walk, sections)
     })

@@ -36,6 +36,7 @@ mod shared;
 mod slab;
 mod sockets;
 mod spin;
+mod started;
 mod thread;
 mod timer;
 
@@ -56,6 +57,7 @@ pub use mailbox::{Receiver, SendError, Sender, Sending, mailbox};
 pub use oneshot::oneshot;
 pub use runtime::Runtime;
 pub use sockets::Watched;
+pub use started::Started;
 pub use timer::Sleep;
 
 #[cfg(test)]

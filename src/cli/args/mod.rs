@@ -131,7 +131,7 @@ pub struct Global {
         help_heading = "Store options"
     )]
     pub store: Option<OsString>,
-    /// Memory for cached contents
+    /// Memory for cached contents [default: 256M for a server, 32M for a command that opens the store itself]
     #[arg(
         long,
         global = true,

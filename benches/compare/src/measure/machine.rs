@@ -25,6 +25,13 @@ pub struct Machine {
     pub versions: Vec<(String, String)>,
 }
 
+/// `EXT4_SUPER_MAGIC` of the kernel's `magic.h`.
+const EXT4_MAGIC: rustix::fs::FsWord = 0xEF53;
+/// `recently_deleted` in the kernel's `fs/ext4/ialloc.c`: without a journal an inode is not used again for a minute (six, if
+/// its deletion has not been written), and whoever makes a file there looks at each of these first.
+const WITHOUT_JOURNAL: &str = "; without a journal: for minutes after files were deleted, making others takes up to ten \
+                               times as long, for everybody";
+
 /// Load averages now.
 pub fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -38,7 +45,12 @@ impl Machine {
             summary: ::helios::workloads::machine::Machine::around(std::path::Path::new(".")).to_string(),
             load_at_end: String::new(),
             directory: directory.display().to_string(),
-            file_system: mount_of(directory),
+            file_system: mount_of(directory)
+                + if lacks_journal(directory) {
+                    WITHOUT_JOURNAL
+                } else {
+                    ""
+                },
             device: device_of(directory),
             page_cache: match super::caches::can_drop() {
                 Ok(()) => "emptied where a row says cold".to_owned(),
@@ -66,18 +78,35 @@ fn mount_of(directory: &Path) -> String {
     longest.map_or_else(|| "unknown".to_owned(), |(_, text)| text)
 }
 
-/// Model, scheduler and write cache of the device below.
-fn device_of(directory: &Path) -> String {
+/// Where the kernel describes the block device that has the directory.
+fn block_device_of(directory: &Path) -> std::io::Result<String> {
     use std::os::linux::fs::MetadataExt;
-    let Ok(metadata) = std::fs::metadata(directory) else {
-        return "unknown".to_owned();
-    };
-    let number = metadata.st_dev();
-    let at = format!(
+    let number = std::fs::metadata(directory)?.st_dev();
+    Ok(format!(
         "/sys/dev/block/{}:{}",
         rustix::fs::major(number),
         rustix::fs::minor(number)
-    );
+    ))
+}
+
+/// Whether the directory's file system is ext4 without a journal of its own.
+fn lacks_journal(directory: &Path) -> bool {
+    let ext4 = rustix::fs::statfs(directory).is_ok_and(|stat| stat.f_type == EXT4_MAGIC);
+    let device = block_device_of(directory).and_then(std::fs::read_link);
+    let Some(name) = device.as_ref().ok().and_then(|device| device.file_name()) else {
+        return false;
+    };
+    let prefix = format!("{}-", name.to_string_lossy());
+    let journals = std::fs::read_dir("/proc/fs/jbd2").into_iter().flatten().flatten();
+    let mut names = journals.map(|journal| journal.file_name());
+    ext4 && !names.any(|name| name.to_string_lossy().starts_with(&prefix))
+}
+
+/// Model, scheduler and write cache of the device below.
+fn device_of(directory: &Path) -> String {
+    let Ok(at) = block_device_of(directory) else {
+        return "unknown".to_owned();
+    };
     let disk = [format!("{at}/queue"), format!("{at}/../queue")]
         .into_iter()
         .find(|path| Path::new(path).is_dir());

@@ -6,6 +6,7 @@ mod mailbox;
 mod messages;
 mod readers;
 mod sockets;
+mod started;
 mod threads;
 
 use std::cell::Cell;

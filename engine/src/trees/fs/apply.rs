@@ -6,21 +6,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::compare::{Comparison, Delta};
 use super::control::{Control, Doubt};
 use super::folder::Folder;
-use super::parallel;
+use super::groups::{self, Groups};
+use super::parallel::{self, Queue};
 use super::restore::{Restore, RestoreStep, Restored};
 use super::writer::{Spot, Writer};
 use super::{metadata, platform};
 use crate::error::{Error, Result};
-use crate::format::Kind;
 use crate::limits::EXTENT_BYTES_MAX;
-use crate::store::Key;
 use crate::trees::{Entry, EntryKind};
 /// What happened to a directory, so that it can be completed at the end.
 #[derive(Default, Clone, Copy)]
@@ -44,10 +42,22 @@ pub(super) struct Applying<'a, 'b> {
     removed: AtomicU64,
 }
 
-/// A file to be written: index of its difference.
-enum Task {
-    Small(Vec<usize>),
+/// Files to be written: large ones by the index of their difference.
+enum Task<'a> {
+    Small(Vec<Small<'a>>),
     Large(usize),
+}
+
+/// A small file to be written: index of its difference, and what that wants.
+struct Small<'a> {
+    index: usize,
+    want: &'a Entry,
+}
+
+impl AsRef<Entry> for Small<'_> {
+    fn as_ref(&self) -> &Entry {
+        self.want
+    }
 }
 
 impl<'a, 'b> Applying<'a, 'b> {
@@ -102,7 +112,12 @@ impl<'a, 'b> Applying<'a, 'b> {
         self.remove_all()?;
         self.make_directories()?;
         let (files, links) = self.sort_files();
-        parallel::run(self.control, files, || (), |(), task, _| self.write(task))?;
+        parallel::run(
+            self.control,
+            files,
+            || (),
+            |(), task, queue| self.write(task, queue),
+        )?;
         self.link_all(links)?;
         for index in self.with(RestoreStep::Metadata) {
             self.control.check()?;
@@ -230,13 +245,11 @@ impl<'a, 'b> Applying<'a, 'b> {
     }
 
     /// Files to be written, in groups, and names to be linked afterwards with the difference that makes their file.
-    fn sort_files(&self) -> (Vec<Task>, Vec<(usize, Source)>) {
-        const GROUP_FILES: usize = 128;
-        const GROUP_BYTES: u64 = 1 << 20;
+    fn sort_files(&self) -> (Vec<Task<'_>>, Vec<(usize, Source)>) {
         let mut sources = self.present_links();
         let mut links = Vec::new();
         let mut tasks = Vec::new();
-        let (mut group, mut group_bytes) = (Vec::new(), 0);
+        let mut small = Groups::new();
         let wanted = self.restore.steps.iter().enumerate().filter(|(_, steps)| {
             steps.contains(&RestoreStep::Create) || steps.contains(&RestoreStep::Replace)
         });
@@ -260,16 +273,9 @@ impl<'a, 'b> Applying<'a, 'b> {
                 tasks.push(Task::Large(index));
                 continue;
             }
-            if group.len() == GROUP_FILES || group_bytes + want.size > GROUP_BYTES {
-                tasks.push(Task::Small(std::mem::take(&mut group)));
-                group_bytes = 0;
-            }
-            group_bytes += want.size;
-            group.push(index);
+            small.push(Small { index, want }, want.size);
         }
-        if !group.is_empty() {
-            tasks.push(Task::Small(group));
-        }
+        tasks.extend(small.finish().into_iter().map(Task::Small));
         (tasks, links)
     }
 
@@ -312,38 +318,28 @@ impl<'a, 'b> Applying<'a, 'b> {
         found
     }
 
-    fn write(&self, task: Task) -> Result<()> {
+    fn write(&self, task: Task<'_>, queue: &Queue<Task<'_>>) -> Result<()> {
         match task {
             Task::Large(index) => self.place(index, None),
-            Task::Small(group) => {
-                let wants: Vec<&Entry> = group
-                    .iter()
-                    .filter_map(|&index| self.delta(index).want.as_ref())
-                    .collect();
-                let has_content =
-                    |want: &Entry| want.size > 0 && matches!(want.kind, EntryKind::File | EntryKind::Symlink);
-                let keys: Vec<Key> = wants
-                    .iter()
-                    .filter(|want| has_content(want))
-                    .map(|want| Key {
-                        domain: self.restore.scan.form.domain,
-                        kind: Kind::Data,
-                        id: want.id,
-                    })
-                    .collect();
-                let store = self.restore.store;
-                let mut contents = store.block_on(store.get_many(&keys)).into_iter();
-                for (index, want) in group.into_iter().zip(wants) {
-                    self.control.check()?;
-                    let content = match has_content(want) {
-                        true => contents.next().unwrap_or(Ok(Bytes::new()))?,
-                        false => Bytes::new(),
-                    };
-                    self.place(index, Some(&content))?;
+            Task::Small(group) => self.write_small(group, || {
+                match queue.take_ahead(|task| matches!(task, Task::Small(_)))? {
+                    Task::Small(group) => Some(group),
+                    Task::Large(_) => unreachable!("does not fit"),
                 }
-                Ok(())
-            }
+            }),
         }
+    }
+
+    fn write_small<'c>(
+        &'c self,
+        group: Vec<Small<'c>>,
+        more: impl Fn() -> Option<Vec<Small<'c>>>,
+    ) -> Result<()> {
+        let domain = self.restore.scan.form.domain;
+        groups::write(self.restore.store, domain, group, more, |file, content| {
+            self.control.check()?;
+            self.place(file.index, Some(content))
+        })
     }
 
     /// Writes what is wanted under a temporary name and puts it in place.
@@ -438,14 +434,13 @@ impl<'a, 'b> Applying<'a, 'b> {
                 {
                     let path = || folder.path(&delta.name);
                     self.writer.warnings.add(Doubt::LinkCopied, path, &error);
-                    let large = delta.want.as_ref().is_some_and(|want| {
-                        want.kind == EntryKind::File && want.size > EXTENT_BYTES_MAX as u64
-                    });
-                    self.write(if large {
-                        Task::Large(index)
-                    } else {
-                        Task::Small(vec![index])
-                    })?;
+                    match &delta.want {
+                        Some(want) if want.kind == EntryKind::File && want.size > EXTENT_BYTES_MAX as u64 => {
+                            self.place(index, None)?;
+                        }
+                        Some(want) => self.write_small(vec![Small { index, want }], || None)?,
+                        None => {}
+                    }
                 }
                 Err(error) => return Err(Error::path("link", folder.path(&delta.name), error)),
             }

@@ -5,8 +5,7 @@
 //! filled where it is, and emptied again on an error. Nothing is flushed to disk: like `cp`, and unlike the store.
 //!
 //! Directories are listed and files written by a few threads. One piece of work lists up to [`LISTED`] directories
-//! with one merged read, or writes one group of small files whose contents came with one merged read, or streams one
-//! large file. A directory gets its mode and time when the last name in it is written. Names that are one file are
+//! with one merged read, or writes groups of small files ([`groups`]), or streams one large file. A directory gets its mode and time when the last name in it is written. Names that are one file are
 //! written once and linked at the end. Everything is created relative to open directories that this call has made, by
 //! single names that must not exist, with links never followed: neither a hostile tree nor somebody who plants links
 //! meanwhile can make it write elsewhere.
@@ -27,6 +26,7 @@ use rustix::io::Errno;
 
 use super::control::{Control, Doubt, Phase, SharedWarnings, Warnings};
 use super::folder::Folder;
+use super::groups::{self, Groups};
 use super::parallel::{self, Queue};
 use super::pending::{Job, Node, Task};
 use super::platform;
@@ -34,17 +34,13 @@ use super::site::Site;
 use super::writer::{Keep, Spot, Writer};
 use crate::access::Access;
 use crate::error::{Error, Result};
-use crate::format::{Domain, Kind};
+use crate::format::Domain;
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::objects::Objects;
-use crate::store::Key;
 use crate::trees::{Entry, EntryKind, entries_many};
 
 /// Directories listed as one piece of work.
 const LISTED: usize = 32;
-/// Files and bytes of one group.
-const GROUP_FILES: usize = 128;
-const GROUP_BYTES: u64 = 1 << 20;
 
 /// What of a tree is written, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,9 +218,12 @@ impl Fill<'_> {
                     Task::List(node) => Some(node),
                     Task::Small(_) | Task::Large(_) => None,
                 }));
-                self.list(&nodes, queue)
+                match self.list(&nodes, queue)? {
+                    Some(group) => self.write_groups(group, queue),
+                    None => Ok(()),
+                }
             }
-            Task::Small(jobs) => self.write_group(jobs),
+            Task::Small(group) => self.write_groups(group, queue),
             Task::Large(job) => {
                 let folder = self.folder(&job.node)?;
                 let fd = folder
@@ -243,16 +242,16 @@ impl Fill<'_> {
         }
     }
 
-    /// Lists directories, makes what is in them that has no content, and hands on the rest.
-    fn list(&self, nodes: &[Arc<Node>], queue: &Queue<Task>) -> Result<()> {
+    /// Lists directories, makes what is in them that has no content, and hands on the rest but for a group of small
+    /// files, which it returns.
+    fn list(&self, nodes: &[Arc<Node>], queue: &Queue<Task>) -> Result<Option<Vec<Job>>> {
         let ids: Vec<_> = nodes.iter().map(|node| node.entry.id).collect();
         let listed = self
             .store
             .block_on(entries_many(self.store, self.options.domain, &ids))?;
         let mut directories = Vec::new();
         let mut large = Vec::new();
-        let mut groups: Vec<Vec<Job>> = Vec::new();
-        let (mut group, mut group_bytes) = (Vec::new(), 0);
+        let mut small = Groups::new();
         for (node, entries) in nodes.iter().zip(listed) {
             for entry in entries {
                 self.control.check()?;
@@ -288,12 +287,8 @@ impl Fill<'_> {
                         large.push(Task::Large(job(node, entry)));
                     }
                     EntryKind::File | EntryKind::Symlink => {
-                        if group.len() == GROUP_FILES || group_bytes + entry.size > GROUP_BYTES {
-                            groups.push(std::mem::take(&mut group));
-                            group_bytes = 0;
-                        }
-                        group_bytes += entry.size;
-                        group.push(job(node, entry));
+                        let bytes = entry.size;
+                        small.push(job(node, entry), bytes);
                     }
                 }
             }
@@ -301,9 +296,13 @@ impl Fill<'_> {
         // Files are taken before directories: what is pending stays small.
         queue.extend(directories.into_iter().rev());
         queue.extend(large);
+        let mut groups = small.finish();
+        let own = groups.pop();
         queue.extend(groups.into_iter().map(Task::Small));
-        self.write_group(group)?;
-        nodes.iter().try_for_each(|node| self.complete(Arc::clone(node)))
+        nodes
+            .iter()
+            .try_for_each(|node| self.complete(Arc::clone(node)))?;
+        Ok(own)
     }
 
     fn includes(&self, node: &Node, entry: &Entry) -> bool {
@@ -367,49 +366,50 @@ impl Fill<'_> {
         Ok(above)
     }
 
-    fn write_group(&self, jobs: Vec<Job>) -> Result<()> {
-        let keys: Vec<Key> = jobs
-            .iter()
-            .filter(|job| job.entry.size > 0)
-            .map(|job| Key {
-                domain: self.options.domain,
-                kind: Kind::Data,
-                id: job.entry.id,
-            })
-            .collect();
-        let mut contents = self.store.block_on(self.store.get_many(&keys)).into_iter();
-        let mut open: Option<(Arc<Node>, Arc<Folder>, Arc<OwnedFd>)> = None;
-        for job in jobs {
-            self.control.check()?;
-            let content = match job.entry.size {
-                0 => Bytes::new(),
-                _ => contents.next().unwrap_or(Ok(Bytes::new()))?,
-            };
-            let (folder, fd) = match &open {
-                Some((node, folder, fd)) if Arc::ptr_eq(node, &job.node) => (folder, fd),
-                _ => {
-                    let folder = self.folder(&job.node)?;
-                    let fd = folder
-                        .handle()
-                        .map_err(|error| Error::path("open", folder.path(b""), error))?;
-                    let (_, folder, fd) = open.insert((Arc::clone(&job.node), folder, fd));
-                    (&*folder, &*fd)
-                }
-            };
-            let path = || folder.path(&job.entry.name);
-            let spot = Spot {
-                directory: fd.as_fd(),
-                name: &job.entry.name,
-                path: &path,
-            };
-            match job.entry.kind {
-                EntryKind::Symlink => self.writer.symlink(&spot, &job.entry, &content)?,
-                _ => self.writer.file(&spot, &job.entry, Some(&content))?,
+    /// Writes a group, and others that wait while there are enough for everybody.
+    fn write_groups(&self, group: Vec<Job>, queue: &Queue<Task>) -> Result<()> {
+        self.write_small(group, || {
+            match queue.take_ahead(|task| matches!(task, Task::Small(_)))? {
+                Task::Small(group) => Some(group),
+                Task::List(_) | Task::Large(_) => unreachable!("does not fit"),
             }
-            self.count(&job.entry);
-            self.complete(job.node)?;
-        }
-        Ok(())
+        })
+    }
+
+    fn write_small(&self, group: Vec<Job>, more: impl Fn() -> Option<Vec<Job>>) -> Result<()> {
+        let mut open: Option<(Arc<Node>, Arc<Folder>, Arc<OwnedFd>)> = None;
+        groups::write(
+            self.store,
+            self.options.domain,
+            group,
+            more,
+            |job: Job, content| {
+                self.control.check()?;
+                let (folder, fd) = match &open {
+                    Some((node, folder, fd)) if Arc::ptr_eq(node, &job.node) => (folder, fd),
+                    _ => {
+                        let folder = self.folder(&job.node)?;
+                        let fd = folder
+                            .handle()
+                            .map_err(|error| Error::path("open", folder.path(b""), error))?;
+                        let (_, folder, fd) = open.insert((Arc::clone(&job.node), folder, fd));
+                        (&*folder, &*fd)
+                    }
+                };
+                let path = || folder.path(&job.entry.name);
+                let spot = Spot {
+                    directory: fd.as_fd(),
+                    name: &job.entry.name,
+                    path: &path,
+                };
+                match job.entry.kind {
+                    EntryKind::Symlink => self.writer.symlink(&spot, &job.entry, content)?,
+                    _ => self.writer.file(&spot, &job.entry, Some(content))?,
+                }
+                self.count(&job.entry);
+                self.complete(job.node)
+            },
+        )
     }
 
     fn write_node(&self, node: &Arc<Node>, entry: &Entry) -> Result<()> {
@@ -487,7 +487,7 @@ impl Fill<'_> {
             EntryKind::File | EntryKind::Symlink => {
                 let path = to.path(&job.entry.name);
                 self.writer.warnings.add(Doubt::LinkCopied, || path, error);
-                return self.write_group(vec![job]);
+                return self.write_small(vec![job], || None);
             }
             _ => self.write_node(&job.node, &job.entry)?,
         }

@@ -3,7 +3,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 use crate::access::Access;
-use crate::format::ContentId;
+use crate::format::{ContentId, Kind};
+use crate::store::Key;
 use crate::trees::fs::remove;
 use crate::trees::fs::testing::store;
 use crate::trees::fs::testing::{commit, commit_all, control, everything, is_root, see, write};
@@ -254,6 +255,46 @@ fn tree_of(store: &Access, entries: Vec<(Entry, Bytes)>) -> Entry {
     store.block_on(batch.put(extents)).expect("room");
     store.block_on(batch.submit()).expect("room");
     bare("", EntryKind::Directory, 0, id)
+}
+
+/// Goal: files of many groups come with the contents that are theirs, and one content that is not there is an error that
+/// leaves nothing behind, in whichever group it is. Method: more files than four groups have, some of them empty, by 1, 2
+/// and 8 threads; then without one of them.
+#[test]
+fn many_groups_are_written_and_one_may_fail() {
+    let (store, place) = (store(), tempfile::tempdir().expect("a place"));
+    let content = |number: usize| match number % 9 {
+        0 => String::new(),
+        _ => format!("file {number}, ").repeat(number % 70),
+    };
+    let files: Vec<(Entry, Bytes)> = (0..600)
+        .map(|number| file(&format!("{number:04}"), content(number).as_bytes()))
+        .collect();
+    let root = tree_of(&store, files.clone());
+    let missing_at = [1, 200, 599];
+    for threads in [1, 2, 8] {
+        let control = Control { threads, ..control() };
+        let to = place.path().join("to");
+        let done = materialize(&store, &root, &to, &all(), &control).expect("works");
+        assert_eq!((done.files, done.directories), (600, 1));
+        for number in 0..600 {
+            let written = fs::read_to_string(to.join(format!("{number:04}"))).expect("written");
+            assert_eq!(written, content(number), "file {number} by {threads} threads");
+        }
+        fs::remove_dir_all(&to).expect("own directory");
+        for at in missing_at {
+            let mut files = files.clone();
+            files[at] = missing(&format!("{at:04}"));
+            let bad = tree_of(&store, files);
+            let answer = materialize(&store, &bad, &to, &all(), &control);
+            assert!(matches!(answer, Err(Error::NotFound { .. })), "{answer:?}");
+            assert_eq!(
+                names(place.path()),
+                [""; 0],
+                "without file {at} by {threads} threads"
+            );
+        }
+    }
 }
 
 /// Goal: a tree whose contents are not as long as it says is refused, not written.

@@ -5,6 +5,7 @@ mod build;
 mod compare;
 mod control;
 mod folder;
+mod groups;
 mod ignore_rules;
 mod known;
 mod links;

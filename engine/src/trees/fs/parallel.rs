@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
+    workers: usize,
 }
 
 struct State<T> {
@@ -49,6 +50,17 @@ impl<T> Queue<T> {
             taken.extend(state.waiting.pop_back());
         }
         taken
+    }
+
+    /// Takes one further task that `fits`, to be prepared while the present one is done, if that leaves something for
+    /// each of the other workers.
+    pub(super) fn take_ahead(&self, fits: impl Fn(&T) -> bool) -> Option<T> {
+        let mut state = self.state.lock();
+        let plenty = state.waiting.len() >= self.workers;
+        if plenty && state.waiting.back().is_some_and(fits) {
+            return state.waiting.pop_back();
+        }
+        None
     }
 
     fn next(&self) -> Option<T> {
@@ -99,6 +111,7 @@ pub(super) fn run<T: Send, S: Send>(
             failure: None,
         }),
         changed: Condvar::new(),
+        workers: control.threads.max(1),
     };
     let worker = || {
         let mut own = state();
@@ -111,7 +124,7 @@ pub(super) fn run<T: Send, S: Send>(
         own
     };
     let states = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..control.threads.max(1))
+        let others: Vec<_> = (1..queue.workers)
             .map_while(|number| {
                 std::thread::Builder::new()
                     .name(format!("helios-files-{number}"))

@@ -33,6 +33,47 @@ fn all_work_is_done_once() {
     }
 }
 
+/// Goal: what is taken ahead is done once, and never leaves another worker without. Method: tasks that take others ahead while
+/// they count how many are left for how many workers.
+#[test]
+fn what_is_taken_ahead_leaves_enough_for_the_others() {
+    for threads in [1, 2, 7] {
+        let (count, ahead) = (AtomicU64::new(0), AtomicU64::new(0));
+        run(
+            &control(threads),
+            0..1000u32,
+            || (),
+            |(), task, queue| {
+                count.fetch_add(1, Ordering::Relaxed);
+                assert!(queue.take_ahead(|_| false).is_none(), "what does not fit stays");
+                while let Some(next) = queue.take_ahead(|next| *next != task) {
+                    assert_ne!(next, task);
+                    count.fetch_add(1, Ordering::Relaxed);
+                    ahead.fetch_add(1, Ordering::Relaxed);
+                }
+                let left = queue.state.lock().waiting.len();
+                assert!(left < threads, "{left} left for {threads} workers");
+                Ok(())
+            },
+        )
+        .expect("no task fails");
+        assert_eq!(count.into_inner(), 1000, "by {threads} workers");
+        assert!(ahead.into_inner() > 0, "by {threads} workers");
+    }
+    let queue = Queue {
+        state: Mutex::new(State {
+            waiting: VecDeque::from([1, 2, 3]),
+            running: 1,
+            stopped: false,
+            failure: None,
+        }),
+        changed: Condvar::new(),
+        workers: 2,
+    };
+    let fits = |_: &i32| true;
+    assert_eq!([(); 3].map(|()| queue.take_ahead(fits)), [Some(3), Some(2), None]);
+}
+
 /// Goal: a failure ends everything and is the answer; nothing waits for ever. Method: one of many tasks fails.
 #[test]
 fn the_first_error_is_the_answer() {

@@ -50,6 +50,12 @@ pub(super) struct Job {
     pub(super) entry: Entry,
 }
 
+impl AsRef<Entry> for Job {
+    fn as_ref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
 pub(super) enum Task {
     List(Arc<Node>),
     Small(Vec<Job>),
