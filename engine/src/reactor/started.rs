@@ -1,7 +1,7 @@
 //! A future that is under way before anybody waits for it.
 //!
 //! What a read or a call asks of reactors goes on without anyone polling; only the first poll is needed to ask. So a
-//! future is polled once when it becomes a [`Started`], and again when somebody awaits that.
+//! future is polled once when it becomes a [`Started`], and again when somebody awaits that; nobody is woken in between.
 //! Rejected: a task of its own on a reactor (it would do there what the caller does after the wait: hash, copy).
 
 use std::fmt;

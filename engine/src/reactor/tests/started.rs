@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use crate::reactor::{Started, block_on, oneshot};
 
+/// Goal: a future is polled when it is made, and one that was done then not again. Method: polls are counted.
 #[test]
 fn asks_at_once_and_once() {
     let polls = Arc::new(AtomicUsize::new(0));
@@ -19,6 +20,7 @@ fn asks_at_once_and_once() {
     assert_eq!(polls.load(Ordering::Relaxed), 1, "and not again when it was done");
 }
 
+/// Goal: nothing is lost between the first poll and the wait. Method: an answer that is sent before it, and beside it.
 #[test]
 fn an_answer_that_comes_before_or_after_the_wait_is_had() {
     for before in [true, false] {
@@ -35,6 +37,7 @@ fn an_answer_that_comes_before_or_after_the_wait_is_had() {
     }
 }
 
+/// Goal: what nobody will wait for is let go of. Method: what the future holds.
 #[test]
 fn dropping_it_gives_up_what_is_under_way() {
     let held = Arc::new(());

@@ -1,7 +1,9 @@
 //! Small files, written in groups: the contents of a group come with one merged read, and while one group is written the
 //! next is on its way.
 //!
-//! Invariant: a worker has the contents of two groups at most, and reads ahead only what no other worker waits for.
+//! Invariant: a worker has the contents of two groups at most. Which groups it may take ahead its caller says (`more`).
+//! Over a link the next group is asked for and waited for before the present one is written: a link answers one question
+//! at a time.
 
 use bytes::Bytes;
 
@@ -35,11 +37,13 @@ impl<T> Groups<T> {
 
     /// Adds a file of this many bytes.
     pub(super) fn push(&mut self, file: T, bytes: u64) {
-        if self.last.len() == FILES || (!self.last.is_empty() && self.last_bytes + bytes > BYTES) {
+        // What a tree says of sizes may be anything.
+        let together = self.last_bytes.saturating_add(bytes);
+        let full = self.last.len() == FILES || (!self.last.is_empty() && together > BYTES);
+        if full {
             self.full.push(std::mem::take(&mut self.last));
-            self.last_bytes = 0;
         }
-        self.last_bytes += bytes;
+        self.last_bytes = if full { bytes } else { together };
         self.last.push(file);
     }
 

@@ -5,10 +5,11 @@
 //! filled where it is, and emptied again on an error. Nothing is flushed to disk: like `cp`, and unlike the store.
 //!
 //! Directories are listed and files written by a few threads. One piece of work lists up to [`LISTED`] directories
-//! with one merged read, or writes groups of small files ([`groups`]), or streams one large file. A directory gets its mode and time when the last name in it is written. Names that are one file are
-//! written once and linked at the end. Everything is created relative to open directories that this call has made, by
-//! single names that must not exist, with links never followed: neither a hostile tree nor somebody who plants links
-//! meanwhile can make it write elsewhere.
+//! with one merged read, or writes groups of small files ([`groups`]), or streams one large file. A directory gets its
+//! mode and time when the last name in it is written. Names that are one file are written once and linked at the end.
+//! Everything is created relative to open directories that this call has made, by single names that must not exist,
+//! with links never followed: neither a hostile tree nor somebody who plants links meanwhile can make it write
+//! elsewhere.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
