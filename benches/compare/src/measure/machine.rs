@@ -4,6 +4,13 @@ use std::path::Path;
 
 use super::child;
 
+/// `EXT4_SUPER_MAGIC` of the kernel's `magic.h`.
+const EXT4_MAGIC: rustix::fs::FsWord = 0xEF53;
+/// `recently_deleted` in the kernel's `fs/ext4/ialloc.c`: without a journal an inode is not used again for a minute (six, if
+/// its deletion has not been written), and whoever makes a file there looks at each of these first.
+const WITHOUT_JOURNAL: &str = "; without a journal: for minutes after files were deleted, making others takes up to ten \
+                               times as long, for everybody";
+
 /// The machine, and what ran on it.
 #[derive(Debug, serde::Serialize)]
 pub struct Machine {
@@ -25,13 +32,6 @@ pub struct Machine {
     pub versions: Vec<(String, String)>,
 }
 
-/// `EXT4_SUPER_MAGIC` of the kernel's `magic.h`.
-const EXT4_MAGIC: rustix::fs::FsWord = 0xEF53;
-/// `recently_deleted` in the kernel's `fs/ext4/ialloc.c`: without a journal an inode is not used again for a minute (six, if
-/// its deletion has not been written), and whoever makes a file there looks at each of these first.
-const WITHOUT_JOURNAL: &str = "; without a journal: for minutes after files were deleted, making others takes up to ten \
-                               times as long, for everybody";
-
 /// Load averages now.
 pub fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -45,12 +45,7 @@ impl Machine {
             summary: ::helios::workloads::machine::Machine::around(std::path::Path::new(".")).to_string(),
             load_at_end: String::new(),
             directory: directory.display().to_string(),
-            file_system: mount_of(directory)
-                + if lacks_journal(directory) {
-                    WITHOUT_JOURNAL
-                } else {
-                    ""
-                },
+            file_system: file_system_of(directory),
             device: device_of(directory),
             page_cache: match super::caches::can_drop() {
                 Ok(()) => "emptied where a row says cold".to_owned(),
@@ -60,6 +55,15 @@ impl Machine {
             versions,
         }
     }
+}
+
+/// The file system that has the directory, and what is to be known of it.
+fn file_system_of(directory: &Path) -> String {
+    let mut text = mount_of(directory);
+    if lacks_journal(directory) {
+        text.push_str(WITHOUT_JOURNAL);
+    }
+    text
 }
 
 /// Type, device and options of the file system that has the directory.
