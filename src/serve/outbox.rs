@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use bytes::Bytes;
 use helios_engine::reactor::{Local, Watched};
 
 use super::counters::Tally;
@@ -53,23 +54,29 @@ impl Outbox {
 
     /// Sends frames behind those that wait. They are lost if the client is gone.
     pub fn push(&self, frames: impl IntoIterator<Item = Frame>) {
+        frames
+            .into_iter()
+            .for_each(|frame| self.depart(|| Departing::new(frame)));
+    }
+
+    /// The same for a frame whose body is in parts.
+    pub fn push_parts(&self, frame: Frame, parts: &[Bytes]) {
+        self.depart(|| Departing::of_parts(frame, parts));
+    }
+
+    fn depart(&self, departing: impl FnOnce() -> Departing) {
         if self.closed.get() {
             return;
         }
-        for frame in frames {
-            let mut departing = Departing::new(frame);
-            let mut waiting = self.waiting.borrow_mut();
-            // In most cases nothing waits and the socket takes all of it: no task needs to run.
-            if waiting.is_empty() && matches!(departing.send(self.socket.socket()), Ok(true)) {
-                self.tally.sent(departing.weight());
-                continue;
-            }
-            self.set_bytes(self.bytes.get() + departing.weight());
-            waiting.push_back(departing);
+        let mut departing = departing();
+        let mut waiting = self.waiting.borrow_mut();
+        // In most cases nothing waits and the socket takes all of it: no task needs to run.
+        if waiting.is_empty() && matches!(departing.send(self.socket.socket()), Ok(true)) {
+            return self.tally.sent(departing.weight());
         }
-        if !self.waiting.borrow().is_empty() {
-            wake(self.sender.borrow_mut().take());
-        }
+        self.set_bytes(self.bytes.get() + departing.weight());
+        waiting.push_back(departing);
+        wake(self.sender.borrow_mut().take());
     }
 
     /// Whether there is room now.

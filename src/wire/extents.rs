@@ -134,27 +134,32 @@ pub fn read_keys(bytes: &[u8]) -> Result<Vec<Key>, String> {
     bytes.chunks_exact(KEY_BYTES).map(read_key).collect()
 }
 
-/// Extents as bytes.
-pub fn write_extents(extents: &[Extent]) -> Bytes {
-    let room = extents
-        .iter()
-        .map(|extent| EXTENT_BYTES_EXTRA + extent.bytes.len());
-    let mut out = BytesMut::with_capacity(room.sum());
-    for extent in extents {
-        put_key(&extent.key, &mut out);
-        put_piece(&extent.bytes, &mut out);
-    }
-    out.freeze()
+/// Extents as bytes, in parts: what is before the bytes of each, and these.
+pub fn write_extents(extents: &[Extent]) -> Vec<Bytes> {
+    let mut heads = BytesMut::with_capacity(EXTENT_BYTES_EXTRA * extents.len());
+    let parts = extents.iter().flat_map(|extent| {
+        put_key(&extent.key, &mut heads);
+        [head(&mut heads, Some(&extent.bytes)), extent.bytes.clone()]
+    });
+    parts.collect()
 }
 
-/// Appends a length and the bytes.
-///
-/// # Panics
-/// If they are as long as no extent is.
-pub fn put_piece(bytes: &[u8], out: &mut BytesMut) {
-    let length = u32::try_from(bytes.len()).expect("an extent is shorter");
-    out.put_u32_le(length);
-    out.put_slice(bytes);
+/// Lengths and bytes, in parts; [`NO_LENGTH`] for what is absent.
+pub fn write_answers(answers: Vec<Option<Bytes>>) -> Vec<Bytes> {
+    let mut heads = BytesMut::with_capacity(4 * answers.len());
+    let mut parts = Vec::with_capacity(2 * answers.len());
+    for answer in answers {
+        parts.push(head(&mut heads, answer.as_ref()));
+        parts.extend(answer);
+    }
+    parts
+}
+
+/// Ends what is before the bytes of an extent with their length.
+fn head(heads: &mut BytesMut, bytes: Option<&Bytes>) -> Bytes {
+    let length = bytes.map_or(Ok(NO_LENGTH), |bytes| u32::try_from(bytes.len()));
+    heads.put_u32_le(length.expect("an extent is shorter"));
+    heads.split().freeze()
 }
 
 /// The extents that bytes are. They share memory with these.

@@ -8,7 +8,8 @@ use helios_engine::ops::Failure;
 use helios_engine::store::{Expect, Extent, Key, Root, RootChange, RootKind, RootUpdate, Target};
 
 use super::extents::{
-    Ask, Refused, RootMove, RootTold, Told, read_extents, read_keys, take_piece, write_extents, write_keys,
+    Ask, Refused, RootMove, RootTold, Told, read_extents, read_keys, take_piece, write_answers,
+    write_extents, write_keys,
 };
 use super::frame::Frame;
 use super::message::{Answer, Call, Message};
@@ -95,7 +96,7 @@ pub fn messages() -> Vec<(&'static str, Frame)> {
         ("hold", ask(Ask::Hold { batch: 9 }, 10).with_body(keys)),
         (
             "put_extents",
-            ask(Ask::Put { batch: 9 }, 11).with_body(write_extents(&[extent()])),
+            ask(Ask::Put { batch: 9 }, 11).with_body(write_extents(&[extent()]).concat()),
         ),
         (
             "submit",
@@ -148,7 +149,7 @@ pub fn messages() -> Vec<(&'static str, Frame)> {
 fn what_travels_stays_what_it_is() {
     let keys = [key(ExtentKind::Data), key(ExtentKind::Node)];
     assert_eq!(read_keys(&write_keys(&keys)).expect("keys"), keys);
-    let bytes = write_extents(&[extent(), extent()]);
+    let bytes = bytes::Bytes::from(write_extents(&[extent(), extent()]).concat());
     let back = read_extents(bytes.clone()).expect("extents");
     assert_eq!(back.len(), 2);
     assert!(
@@ -158,6 +159,12 @@ fn what_travels_stays_what_it_is() {
     for length in (1..bytes.len()).filter(|length| *length != bytes.len() / 2) {
         assert!(read_extents(bytes.slice(..length)).is_err(), "{length}");
     }
+    let answers = [Some(extent().bytes), None, Some(bytes::Bytes::new()), None];
+    let mut written = bytes::Bytes::from(write_answers(answers.to_vec()).concat());
+    for answer in answers {
+        assert_eq!(take_piece(&mut written), Ok(answer));
+    }
+    assert!(written.is_empty());
     let mut none = bytes::Bytes::from(vec![0xff; 4]);
     assert_eq!(take_piece(&mut none), Ok(None));
     let mut long = bytes::Bytes::from(vec![0xfe; 4]);

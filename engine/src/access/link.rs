@@ -1,9 +1,10 @@
 //! The other side of a link: what the owner of a store is asked, and the batches that it keeps for us.
 //!
-//! Calls wait on the calling thread, and may come from several. They are few and each is about many extents, because every one
-//! is a round trip. A batch asks by id first: only extents that the owner lacks travel, in groups of [`PUT_BYTES_MAX`].
+//! Calls wait on the calling thread, and may come from several, side by side. They are few and each is about many extents,
+//! because every one is a round trip; bytes can be asked for ahead ([`Link::get_many`]). A batch asks by id first: only extents
+//! that the owner lacks travel, in groups of [`PUT_BYTES_MAX`].
 //! Invariant: a batch that the owner keeps for us ends there when the last of what stands for it here (batch, acknowledgement,
-//! lease) is dropped, or with the connection.
+//! lease) is dropped, or with the connection; until it is submitted one thread at a time asks about it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::format::Domain;
 use crate::limits::EXTENT_BYTES_MAX;
+use crate::reactor::YieldNow;
 use crate::store::{BatchCounts, Extent, Keeper, Key, Lease, Payload, Root, RootKind, RootUpdate};
 
 /// Extents that one question is about, at most.
@@ -27,6 +29,9 @@ const _: () = assert!(PUT_BYTES_MAX >= EXTENT_BYTES_MAX);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BatchNumber(pub u64);
 
+/// An answer that has been asked for; calling it waits for it on the calling thread, dropping it gives it up.
+pub type Coming<T> = Box<dyn FnOnce() -> Result<T> + Send>;
+
 /// A conversation with the process that owns a store. Any call fails once the conversation is over.
 pub trait Link: Send + Sync {
     /// Stored lengths of extents, none for those that are not there; at most [`KEYS_AT_ONCE_MAX`].
@@ -35,11 +40,11 @@ pub trait Link: Send + Sync {
     /// The link's.
     fn lengths(&self, keys: &[Key]) -> Result<Vec<Option<u32>>>;
 
-    /// The verified bytes of extents; at most [`KEYS_AT_ONCE_MAX`].
+    /// Asks for the verified bytes of extents, at most [`KEYS_AT_ONCE_MAX`], and does not wait for them.
     ///
     /// # Errors
-    /// The link's. What is wrong with one extent is its own answer.
-    fn get_many(&self, keys: &[Key]) -> Result<Vec<Result<Bytes>>>;
+    /// The link's, now or in the answer. What is wrong with one extent is its own answer.
+    fn get_many(&self, keys: &[Key]) -> Result<Coming<Vec<Result<Bytes>>>>;
 
     /// The root of this kind and name.
     ///
@@ -103,11 +108,19 @@ pub(super) fn lengths(link: &dyn Link, keys: &[Key]) -> Result<Vec<Option<u32>>>
     Ok(lengths)
 }
 
-/// Gets any number of extents. A link that fails says so once, and has nothing to say of the others.
-pub(super) fn get_many(link: &dyn Link, keys: &[Key]) -> Vec<Result<Bytes>> {
+/// Gets any number of extents. Asks when it is polled for the first time, and waits on the calling thread after that. A link that
+/// fails says so once, and has nothing to say of the others.
+pub(super) async fn get_many(link: &dyn Link, keys: &[Key]) -> Vec<Result<Bytes>> {
     let mut answers = Vec::with_capacity(keys.len());
     for some in keys.chunks(KEYS_AT_ONCE_MAX) {
-        match link.get_many(some) {
+        let found = match link.get_many(some) {
+            Ok(coming) => {
+                YieldNow::default().await;
+                coming()
+            }
+            Err(error) => Err(error),
+        };
+        match found {
             Ok(found) => answers.extend(found),
             Err(error) => {
                 answers.push(Err(error));

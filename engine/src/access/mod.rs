@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use batch::{Ack, Batch};
-pub use link::{BatchNumber, KEYS_AT_ONCE_MAX, Link, PUT_BYTES_MAX, RemoteBatch};
+pub use link::{BatchNumber, Coming, KEYS_AT_ONCE_MAX, Link, PUT_BYTES_MAX, RemoteBatch};
 
 use crate::error::{Error, Result};
 use crate::store::{Key, Lease, Root, RootKind, Store};
@@ -112,6 +112,7 @@ impl Access {
         match self {
             Access::Own(store) => store.get(key).await,
             Access::Far(link) => link::get_many(&**link, &[key])
+                .await
                 .pop()
                 .unwrap_or_else(|| Err(Error::not_found(format!("{} {}", key.kind, key.id)))),
         }
@@ -121,7 +122,7 @@ impl Access {
     pub async fn get_many(&self, keys: &[Key]) -> Vec<Result<Bytes>> {
         match self {
             Access::Own(store) => store.get_many(keys).await,
-            Access::Far(link) => link::get_many(&**link, keys),
+            Access::Far(link) => link::get_many(&**link, keys).await,
         }
     }
 

@@ -29,7 +29,7 @@ use super::connection::{Connection, Counted};
 use super::counters::Timed;
 use super::workers::Place;
 use crate::wire::extents::{
-    Ask, NO_LENGTH, Refused, RootMove, RootTold, Told, put_piece, read_extents, read_keys,
+    Ask, NO_LENGTH, Refused, RootMove, RootTold, Told, read_extents, read_keys, write_answers,
 };
 use crate::wire::frame::{BODY_BYTES_MAX, Frame, Kind};
 use crate::wire::message::Answer;
@@ -127,7 +127,7 @@ async fn work(
                 lengths.for_each(|length| answer.put_u32_le(length));
                 connection.local.yield_now().await;
             }
-            output(connection, call, answer, pass).await?;
+            output(connection, call, vec![answer.freeze()], pass).await?;
         }
         Ask::Get => return get(connection, call, &keys_of(&body)?, pass).await,
         Ask::Hold { batch } => {
@@ -139,8 +139,8 @@ async fn work(
                     ack.lease.hold_many(keys.iter().copied());
                     let found = store.contains(&keys);
                     batches.give_back(batch, State::Submitted(ack));
-                    let answer: BytesMut = found.into_iter().map(u8::from).collect();
-                    output(connection, call, answer, pass).await?;
+                    let answer: Bytes = found.into_iter().map(u8::from).collect();
+                    output(connection, call, vec![answer], pass).await?;
                     return Ok(Told::default());
                 }
             };
@@ -150,7 +150,7 @@ async fn work(
                 connection.local.yield_now().await;
             }
             batches.give_back(batch, State::Open(opened));
-            output(connection, call, answer, pass).await?;
+            output(connection, call, vec![answer.freeze()], pass).await?;
         }
         Ask::Put { batch } => put(connection, batch, body).await?,
         Ask::Submit { batch, domain, roots } => {
@@ -191,7 +191,7 @@ fn keys_of(body: &[u8]) -> Result<Vec<Key>, Failure> {
 async fn output(
     connection: &Connection,
     call: u64,
-    bytes: BytesMut,
+    parts: Vec<Bytes>,
     pass: &mut Option<Pass>,
 ) -> Result<(), Failure> {
     if !connection.outbox.has_room() {
@@ -200,9 +200,9 @@ async fn output(
     if !connection.outbox.room().await {
         return Err(Failure::new(Class::Cancelled, "the client is gone"));
     }
-    if !bytes.is_empty() {
-        let frame = Frame::new(Kind::Output, call, Bytes::new()).with_body(bytes.freeze());
-        connection.outbox.push([frame]);
+    if parts.iter().any(|part| !part.is_empty()) {
+        let frame = Frame::new(Kind::Output, call, Bytes::new());
+        connection.outbox.push_parts(frame, &parts);
     }
     Ok(())
 }
@@ -227,24 +227,23 @@ async fn get(
             expected += length;
             end += 1;
         }
-        let answers = store.get_many(&keys[start..end]).await;
-        let mut body = BytesMut::with_capacity(expected + 4 * answers.len());
-        for (at, answer) in (start..).zip(answers) {
-            match answer {
-                Ok(bytes) => {
-                    // What came in between may be longer than it was.
-                    if body.len() + bytes.len() > BODY_BYTES_MAX - 4 * LOOKED_UP_AT_ONCE {
-                        output(connection, call, std::mem::take(&mut body), pass).await?;
-                    }
-                    put_piece(&bytes, &mut body);
-                }
-                Err(error) => {
-                    body.put_u32_le(NO_LENGTH);
-                    refused.push(Refused::new(at as u64, error));
-                }
+        let read = store.get_many(&keys[start..end]).await;
+        let (mut answers, mut together) = (Vec::with_capacity(read.len()), 0);
+        for (at, answer) in (start..).zip(read) {
+            let answer = answer
+                .map_err(|error| refused.push(Refused::new(at as u64, error)))
+                .ok();
+            let bytes = answer.as_ref().map_or(0, Bytes::len);
+            // What came in between may be longer than it was.
+            if together + bytes > BODY_BYTES_MAX - 4 * LOOKED_UP_AT_ONCE {
+                let full = write_answers(std::mem::take(&mut answers));
+                output(connection, call, full, pass).await?;
+                together = 0;
             }
+            together += bytes;
+            answers.push(answer);
         }
-        output(connection, call, body, pass).await?;
+        output(connection, call, write_answers(answers), pass).await?;
         start = end;
     }
     Ok(Told {

@@ -53,6 +53,12 @@ impl Who {
         }
     }
 
+    /// The same by another name, where several ways are compared.
+    pub fn named(mut self, name: impl Into<String>) -> Who {
+        self.name = name.into();
+        self
+    }
+
     /// The same, on a core of its own.
     pub fn pinned(mut self) -> Who {
         self.pinned = true;

@@ -1,8 +1,9 @@
 //! Helios itself: in process through its library, and its program for whole directories.
 
+use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use helios_engine::device::Address;
@@ -10,6 +11,7 @@ use helios_engine::format::Domain;
 use helios_engine::objects::{Durability, PutOptions};
 use helios_engine::store::{CreateOptions, Store};
 use helios_engine::trees::{CommitOptions, ExpectHead, Trees, WorkingOptions, WorkingTree};
+use rustix::process::{Pid, Signal};
 
 use super::{Content, Objects, Queue, Stepper};
 use crate::measure::{Class, Outcome, child, disk};
@@ -293,5 +295,32 @@ impl Program {
     pub fn init(&self, store: &Path, size: &str) -> Outcome {
         child::run(&mut self.command(store, &["init", "-q", "--size", size]))?;
         Ok(())
+    }
+}
+
+/// The program as the owner of a store, for commands that find it there.
+pub struct Server(Child);
+
+impl Program {
+    /// Serves a store until the value is dropped.
+    pub fn serve(&self, store: &Path) -> Outcome<Server> {
+        let mut command = self.command(store, &["serve"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let said = child.stdout.take().ok_or("its output is a pipe")?;
+        let server = Server(child);
+        let mut line = String::new();
+        BufReader::new(said).read_line(&mut line)?;
+        match line.contains("serving") {
+            true => Ok(server),
+            false => Err("helios serve has ended".into()),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; what it leaves is thrown away with the sandbox.
+        let _ = rustix::process::kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
     }
 }

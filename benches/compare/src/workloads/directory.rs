@@ -17,6 +17,7 @@ use crate::measure::figures::{Quantity, Round};
 use crate::measure::{Class, Outcome, disk};
 use crate::peers::copies::Way;
 use crate::peers::git::{self, Repository, write_files};
+use crate::peers::helios::Program;
 use crate::peers::restic;
 use crate::report::row::Row;
 use crate::sandbox::{content, time};
@@ -209,26 +210,47 @@ fn again(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
     Ok(lab.run(contest))
 }
 
-/// Stores are those of the commits before.
+/// Stores are those of the commits before; a server has one of its own.
 fn out(lab: &Lab, top: &Path, tree: &Path) -> Outcome<Vec<Row>> {
     let class = Class::Visible;
     let mut contest = Contest::new(NAME, OUT);
-    let who = Who::helios(class, "branch and materialize");
+    let own = Who::helios(class, "branch and materialize");
+    let served =
+        Who::helios(class, "the same beside `helios serve`, which owns the store").named("helios, served");
     match lab.helios() {
-        Err(why) => contest.skip(who, why),
-        Ok(helios) => contest.enter(who, || {
-            let (store, to) = (top.join("store.helios"), top.join("out.helios"));
-            let mut number = 0;
-            Ok(Box::new(move |round: &mut Round| {
-                disk::clear(&to)?;
-                number += 1;
-                let name = format!("fork-{number}");
-                let branch = ran(helios.command(&store, &["branch", &name, "main"]), &[])?;
-                let out = ran(helios.command(&store, &["materialize", "-q", &name]), &[&to])?;
-                round.record(TIME, branch + out);
-                Ok(())
-            }))
-        }),
+        Err(why) => {
+            contest.skip(own, why.clone());
+            contest.skip(served, why);
+        }
+        Ok(helios) => {
+            let given_out = |store: PathBuf, to: PathBuf, helios: Program| {
+                let mut number = 0;
+                move |round: &mut Round| {
+                    disk::clear(&to)?;
+                    number += 1;
+                    let name = format!("fork-{number}");
+                    let branch = ran(helios.command(&store, &["branch", &name, "main"]), &[])?;
+                    let out = ran(helios.command(&store, &["materialize", "-q", &name]), &[&to])?;
+                    round.record(TIME, branch + out);
+                    Ok(())
+                }
+            };
+            contest.enter(own, || {
+                let (store, to) = (top.join("store.helios"), top.join("out.helios"));
+                Ok(Box::new(given_out(store, to, helios.clone())))
+            });
+            contest.enter(served, || {
+                let (store, to) = (top.join("served.helios"), top.join("out.served"));
+                helios.init(&store, "16G")?;
+                let server = helios.serve(&store)?;
+                child::run(helios.command(&store, &["commit", "-q", "-b", "main"]).arg(tree))?;
+                let mut turn = given_out(store, to, helios.clone());
+                Ok(Box::new(move |round: &mut Round| {
+                    let _serves = &server;
+                    turn(round)
+                }))
+            });
+        }
     }
     let who = Who::peer("git", class, "worktree add");
     lab.enter(&mut contest, who, Some("git"), || {

@@ -333,7 +333,7 @@ impl<'a, 'b> Applying<'a, 'b> {
     fn write_small<'c>(
         &'c self,
         group: Vec<Small<'c>>,
-        more: impl Fn() -> Option<Vec<Small<'c>>>,
+        more: impl FnMut() -> Option<Vec<Small<'c>>>,
     ) -> Result<()> {
         let domain = self.restore.scan.form.domain;
         groups::write(self.restore.store, domain, group, more, |file, content| {

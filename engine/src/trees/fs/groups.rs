@@ -1,9 +1,9 @@
 //! Small files, written in groups: the contents of a group come with one merged read, and while one group is written the
-//! next is on its way.
+//! next [`AHEAD`] are on their way.
 //!
-//! Invariant: a worker has the contents of two groups at most. Which groups it may take ahead its caller says (`more`).
-//! Over a link the next group is asked for and waited for before the present one is written: a link answers one question
-//! at a time.
+//! Invariant: a worker has the contents of so many groups and one at most. Which groups it may take ahead its caller says (`more`).
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -18,6 +18,9 @@ use crate::trees::{Entry, EntryKind};
 const FILES: usize = 128;
 /// Bytes of one group.
 const BYTES: u64 = 1 << 20;
+
+/// Groups on their way while one is written.
+const AHEAD: usize = 3;
 
 /// Files put into groups as they come.
 pub(super) struct Groups<T> {
@@ -62,7 +65,7 @@ pub(super) fn write<T: AsRef<Entry>>(
     store: &Access,
     domain: Domain,
     group: Vec<T>,
-    more: impl Fn() -> Option<Vec<T>>,
+    mut more: impl FnMut() -> Option<Vec<T>>,
     mut write: impl FnMut(T, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let start = |group: Vec<T>| {
@@ -79,9 +82,14 @@ pub(super) fn write<T: AsRef<Entry>>(
         let contents = Started::new(async move { store.get_many(&keys).await });
         (group, contents)
     };
-    let mut next = Some(start(group));
-    while let Some((group, contents)) = next.take() {
-        next = more().map(start);
+    let mut coming = VecDeque::from([start(group)]);
+    while let Some((group, contents)) = coming.pop_front() {
+        while coming.len() < AHEAD {
+            match more() {
+                Some(group) => coming.push_back(start(group)),
+                None => break,
+            }
+        }
         let mut contents = store.block_on(contents).into_iter();
         for file in group {
             let content = match has_content(file.as_ref()) {

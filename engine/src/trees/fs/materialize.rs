@@ -5,8 +5,8 @@
 //! filled where it is, and emptied again on an error. Nothing is flushed to disk: like `cp`, and unlike the store.
 //!
 //! Directories are listed and files written by a few threads. One piece of work lists up to [`LISTED`] directories
-//! with one merged read, or writes groups of small files ([`groups`]), or streams one large file. A directory gets its
-//! mode and time when the last name in it is written. Names that are one file are written once and linked at the end.
+//! with one merged read, or writes groups of small files ([`groups`]), or streams one large file; what is listed or written
+//! next is on its way meanwhile. A directory gets its mode and time when the last name in it is written. Names that are one file are written once and linked at the end.
 //! Everything is created relative to open directories that this call has made, by single names that must not exist,
 //! with links never followed: neither a hostile tree nor somebody who plants links meanwhile can make it write
 //! elsewhere.
@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::format::Domain;
 use crate::limits::EXTENT_BYTES_MAX;
 use crate::objects::Objects;
+use crate::reactor::Started;
 use crate::trees::{Entry, EntryKind, entries_many};
 
 /// Directories listed as one piece of work.
@@ -134,6 +135,12 @@ fn parse_includes(patterns: &[String]) -> Result<Option<Gitignore>> {
     Ok((!patterns.is_empty()).then_some(matcher))
 }
 
+/// Directories whose entries are on their way.
+struct Listing {
+    nodes: Vec<Arc<Node>>,
+    entries: Started<Result<Vec<Vec<Entry>>>>,
+}
+
 struct Fill<'a> {
     store: &'a Access,
     options: &'a MaterializeOptions,
@@ -211,6 +218,7 @@ fn fill(
 
 impl Fill<'_> {
     fn work(&self, task: Task, queue: &Queue<Task>) -> Result<()> {
+        let mut listing = None;
         match task {
             Task::List(node) => {
                 let mut nodes = vec![node];
@@ -219,37 +227,33 @@ impl Fill<'_> {
                     Task::List(node) => Some(node),
                     Task::Small(_) | Task::Large(_) => None,
                 }));
-                match self.list(&nodes, queue)? {
-                    Some(group) => self.write_groups(group, queue),
-                    None => Ok(()),
-                }
+                listing = Some(self.start_listing(nodes));
             }
-            Task::Small(group) => self.write_groups(group, queue),
-            Task::Large(job) => {
-                let folder = self.folder(&job.node)?;
-                let fd = folder
-                    .handle()
-                    .map_err(|error| Error::path("open", folder.path(b""), error))?;
-                let path = || folder.path(&job.entry.name);
-                let spot = Spot {
-                    directory: fd.as_fd(),
-                    name: &job.entry.name,
-                    path: &path,
-                };
-                self.writer.file(&spot, &job.entry, None)?;
-                self.count(&job.entry);
-                self.complete(job.node)
+            Task::Small(group) => self.write_groups(group, queue, &mut listing)?,
+            Task::Large(job) => self.write_large(job)?,
+        }
+        while let Some(now) = listing.take() {
+            if let Some(group) = self.list(now, queue)? {
+                self.write_groups(group, queue, &mut listing)?;
             }
+        }
+        Ok(())
+    }
+
+    fn start_listing(&self, nodes: Vec<Arc<Node>>) -> Listing {
+        let ids: Vec<_> = nodes.iter().map(|node| node.entry.id).collect();
+        let (store, domain) = (self.store.clone(), self.options.domain);
+        Listing {
+            nodes,
+            entries: Started::new(async move { entries_many(&store, domain, &ids).await }),
         }
     }
 
-    /// Lists directories, makes what is in them that has no content, and hands on the rest but for a group of small
-    /// files, which it returns.
-    fn list(&self, nodes: &[Arc<Node>], queue: &Queue<Task>) -> Result<Option<Vec<Job>>> {
-        let ids: Vec<_> = nodes.iter().map(|node| node.entry.id).collect();
-        let listed = self
-            .store
-            .block_on(entries_many(self.store, self.options.domain, &ids))?;
+    /// Makes what is in directories that has no content, and hands on the rest but for a group of small files, which it
+    /// returns.
+    fn list(&self, listing: Listing, queue: &Queue<Task>) -> Result<Option<Vec<Job>>> {
+        let nodes = listing.nodes;
+        let listed = self.store.block_on(listing.entries)?;
         let mut directories = Vec::new();
         let mut large = Vec::new();
         let mut small = Groups::new();
@@ -367,17 +371,52 @@ impl Fill<'_> {
         Ok(above)
     }
 
-    /// Writes a group, and others that wait while there are enough for everybody.
-    fn write_groups(&self, group: Vec<Job>, queue: &Queue<Task>) -> Result<()> {
+    /// Writes a group, and others that wait while there are enough for everybody; then directories may be on their way, to be
+    /// listed next.
+    fn write_groups(
+        &self,
+        group: Vec<Job>,
+        queue: &Queue<Task>,
+        listing: &mut Option<Listing>,
+    ) -> Result<()> {
+        let is_directory = |task: &Task| matches!(task, Task::List(_));
         self.write_small(group, || {
-            match queue.take_ahead(|task| matches!(task, Task::Small(_)))? {
-                Task::Small(group) => Some(group),
-                Task::List(_) | Task::Large(_) => unreachable!("does not fit"),
+            if listing.is_some() {
+                return None;
             }
+            let first = queue.take_ahead(|task| !matches!(task, Task::Large(_)))?;
+            let mut nodes = match first {
+                Task::Small(group) => return Some(group),
+                Task::List(node) => vec![node],
+                Task::Large(_) => unreachable!("does not fit"),
+            };
+            while nodes.len() < LISTED
+                && let Some(Task::List(node)) = queue.take_ahead(is_directory)
+            {
+                nodes.push(node);
+            }
+            *listing = Some(self.start_listing(nodes));
+            None
         })
     }
 
-    fn write_small(&self, group: Vec<Job>, more: impl Fn() -> Option<Vec<Job>>) -> Result<()> {
+    fn write_large(&self, job: Job) -> Result<()> {
+        let folder = self.folder(&job.node)?;
+        let fd = folder
+            .handle()
+            .map_err(|error| Error::path("open", folder.path(b""), error))?;
+        let path = || folder.path(&job.entry.name);
+        let spot = Spot {
+            directory: fd.as_fd(),
+            name: &job.entry.name,
+            path: &path,
+        };
+        self.writer.file(&spot, &job.entry, None)?;
+        self.count(&job.entry);
+        self.complete(job.node)
+    }
+
+    fn write_small(&self, group: Vec<Job>, more: impl FnMut() -> Option<Vec<Job>>) -> Result<()> {
         let mut open: Option<(Arc<Node>, Arc<Folder>, Arc<OwnedFd>)> = None;
         groups::write(
             self.store,

@@ -258,7 +258,7 @@ fn tree_of(store: &Access, entries: Vec<(Entry, Bytes)>) -> Entry {
 }
 
 /// Goal: files of many groups come with the contents that are theirs, and one content that is not there is an error that
-/// leaves nothing behind, in whichever group it is. Method: more files than four groups have, some of them empty, by 1, 2
+/// leaves nothing behind, in whichever group it is. Method: more files than a worker takes ahead, some of them empty, by 1, 2
 /// and 8 threads; then without one of them.
 #[test]
 fn many_groups_are_written_and_one_may_fail() {
@@ -267,17 +267,17 @@ fn many_groups_are_written_and_one_may_fail() {
         0 => String::new(),
         _ => format!("file {number}, ").repeat(number % 70),
     };
-    let files: Vec<(Entry, Bytes)> = (0..600)
+    let files: Vec<(Entry, Bytes)> = (0..1200)
         .map(|number| file(&format!("{number:04}"), content(number).as_bytes()))
         .collect();
     let root = tree_of(&store, files.clone());
-    let missing_at = [1, 200, 599];
+    let missing_at = [1, 200, 599, 1199];
     for threads in [1, 2, 8] {
         let control = Control { threads, ..control() };
         let to = place.path().join("to");
         let done = materialize(&store, &root, &to, &all(), &control).expect("works");
-        assert_eq!((done.files, done.directories), (600, 1));
-        for number in 0..600 {
+        assert_eq!((done.files, done.directories), (1200, 1));
+        for number in 0..1200 {
             let written = fs::read_to_string(to.join(format!("{number:04}"))).expect("written");
             assert_eq!(written, content(number), "file {number} by {threads} threads");
         }
@@ -292,6 +292,53 @@ fn many_groups_are_written_and_one_may_fail() {
                 names(place.path()),
                 [""; 0],
                 "without file {at} by {threads} threads"
+            );
+        }
+    }
+}
+
+/// Goal: many directories are made with the files that are theirs, and one that cannot be listed is an error that leaves nothing
+/// behind, whether it is listed now or ahead. Method: two levels of more directories than are listed together, each with a
+/// file, by 1, 2 and 8 threads; then with one that the store does not have.
+#[test]
+fn many_directories_are_listed_and_one_may_fail() {
+    let (store, place) = (store(), tempfile::tempdir().expect("a place"));
+    let nowhere = || bare("gone", EntryKind::Directory, 0, ContentId([9; 32]));
+    let tree = |gone: Option<(usize, usize)>| {
+        let outer = (0..50).map(|number| {
+            let inner = (0..3).map(|second| {
+                let content = format!("{number}/{second}");
+                let mut entries = vec![file("file", content.as_bytes())];
+                entries.extend((gone == Some((number, second))).then(|| (nowhere(), Bytes::new())));
+                let mut directory = tree_of(&store, entries);
+                directory.name = Bytes::from(format!("{second}"));
+                (directory, Bytes::new())
+            });
+            let mut directory = tree_of(&store, inner.collect());
+            directory.name = Bytes::from(format!("{number:02}"));
+            (directory, Bytes::new())
+        });
+        tree_of(&store, outer.collect())
+    };
+    let sound = tree(None);
+    for threads in [1, 2, 8] {
+        let control = Control { threads, ..control() };
+        let to = place.path().join("to");
+        let done = materialize(&store, &sound, &to, &all(), &control).expect("works");
+        assert_eq!((done.files, done.directories), (150, 201));
+        for (number, second) in (0..50).flat_map(|number| (0..3).map(move |second| (number, second))) {
+            let file = to.join(format!("{number:02}/{second}/file"));
+            let written = fs::read_to_string(file).expect("written");
+            assert_eq!(written, format!("{number}/{second}"), "by {threads} threads");
+        }
+        fs::remove_dir_all(&to).expect("own directory");
+        for gone in [(0, 0), (25, 1), (49, 2)] {
+            let answer = materialize(&store, &tree(Some(gone)), &to, &all(), &control);
+            assert!(matches!(answer, Err(Error::NotFound { .. })), "{answer:?}");
+            assert_eq!(
+                names(place.path()),
+                [""; 0],
+                "without {gone:?} by {threads} threads"
             );
         }
     }

@@ -1,18 +1,23 @@
 use std::os::unix::ffi::OsStrExt;
 
+use bytes::Bytes;
+use helios_engine::Error;
 use helios_engine::access::{Access, KEYS_AT_ONCE_MAX};
-use helios_engine::format::{ContentId, Kind as ExtentKind};
+use helios_engine::format::{ContentId, Domain, Kind as ExtentKind};
 use helios_engine::hash;
 use helios_engine::objects::{Durability, Objects, PutOptions};
 use helios_engine::ops::{
-    CheckRequest, CollectRequest, CommitRequest, Host, InitRequest, Local, Silent, StoreOptions,
+    Cancel, CheckRequest, CollectRequest, CommitRequest, Host, InitRequest, Local, Silent, StoreOptions,
 };
-use helios_engine::store::{Expect, RootChange, Target};
+use helios_engine::reactor::Started;
+use helios_engine::store::{Expect, Extent, Key, RootChange, RootKind, RootUpdate, Target};
 use tempfile::TempDir;
 
 use super::*;
 use crate::client::Client as Caller;
 use crate::serve::{Options, Serving};
+use crate::wire::extents::{Ask, RootMove, write_extents, write_keys};
+use crate::wire::message::Answer;
 
 /// A store that this process serves, and a place for files.
 struct Owner {
@@ -187,6 +192,62 @@ fn contents_travel_both_ways() {
     owner.is_sound();
 }
 
+/// Goal: threads ask side by side over one connection, ahead of what they wait for, and each gets what it asked for. Method:
+/// four threads, each with two questions under way; contents of every way a frame travels, some of them missing, some never
+/// waited for.
+#[test]
+fn questions_are_under_way_side_by_side() {
+    let owner = Owner::new();
+    let access = owner.access();
+    let observed = owner.serving().observed();
+    let near = observed.host().objects().blocking();
+    let contents: Vec<Bytes> = (0..64)
+        .map(|seed| bytes([100, 5_000, 300_000][seed % 3], seed as u64))
+        .collect();
+    let visible = PutOptions {
+        durability: Durability::Visible,
+        pin: false,
+    };
+    let _puts = near.put_batch(&contents, visible).expect("room");
+    let keys: Vec<Key> = contents.iter().map(|content| data(content).key).collect();
+    let missing = key(ExtentKind::Data, ContentId([5; 32]));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (access, keys, contents) = (&access, &keys, &contents);
+            scope.spawn(move || {
+                let asked = |turn: usize| -> Vec<usize> {
+                    (0..=turn % 7)
+                        .map(|at| (thread * 17 + turn * 5 + at * 11) % 64)
+                        .collect()
+                };
+                let start = |turn: usize| {
+                    let access = access.clone();
+                    let mut wanted: Vec<Key> = asked(turn).into_iter().map(|at| keys[at]).collect();
+                    wanted.push(missing);
+                    Started::new(async move { access.get_many(&wanted).await })
+                };
+                let mut ahead = start(0);
+                for turn in 0..60 {
+                    let now = std::mem::replace(&mut ahead, start(turn + 1));
+                    if turn % 10 == thread {
+                        continue;
+                    }
+                    let mut answers = access.block_on(now);
+                    let refused = answers.pop().expect("as many as were asked for");
+                    assert!(matches!(refused, Err(Error::NotFound { .. })), "{refused:?}");
+                    assert_eq!(answers.len(), asked(turn).len());
+                    for (answer, at) in answers.into_iter().zip(asked(turn)) {
+                        assert!(
+                            answer.expect("there") == contents[at],
+                            "{thread}, {turn}: content {at}"
+                        );
+                    }
+                }
+            });
+        }
+    });
+}
+
 /// Goal: only what the owner lacks travels. Method: a thousand contents twice, and once with ten new ones; bytes that the owner
 /// received.
 #[test]
@@ -328,7 +389,7 @@ fn lies_are_refused_and_leave_nothing() {
     for (extent, says) in offered {
         let batch = begin(&mut caller);
         // What is honest beside a lie is not kept either.
-        let body = write_extents(&[honest.clone(), extent.clone()]);
+        let body = write_extents(&[honest.clone(), extent.clone()]).concat();
         let failure = refusal(&mut caller, Ask::Put { batch }, body);
         assert_eq!(failure.class, Class::Invalid, "{:?}: {failure}", extent.key);
         assert!(failure.message.contains(says), "{failure}");
@@ -345,7 +406,7 @@ fn lies_are_refused_and_leave_nothing() {
         assert_eq!(gone.class, Class::NotFound);
     }
     let batch = begin(&mut caller);
-    let body = write_extents(std::slice::from_ref(&honest));
+    let body = Bytes::from(write_extents(std::slice::from_ref(&honest)).concat());
     for length in [1, 39, 43, 44, body.len() - 1] {
         let batch = begin(&mut caller);
         let failure = refusal(&mut caller, Ask::Put { batch }, body.slice(..length));
@@ -427,7 +488,7 @@ fn what_is_offered_refers_to_what_is_there() {
         read(ExtentKind::Commit, committed.commit),
     ] {
         let batch = begin(&mut caller);
-        let failure = refusal(&mut caller, Ask::Put { batch }, write_extents(&[extent]));
+        let failure = refusal(&mut caller, Ask::Put { batch }, write_extents(&[extent]).concat());
         assert_eq!(failure.class, Class::Invalid);
         assert!(failure.message.contains("which is not here"), "{failure}");
     }
@@ -451,7 +512,9 @@ fn batches_are_bounded_and_end_with_their_connection() {
     let batch = begin(&mut caller);
     let extents: Vec<Extent> = (0..100).map(|seed| data(&bytes(10_000, seed))).collect();
     let put = Call::Store(Ask::Put { batch });
-    caller.call(&put, write_extents(&extents)).expect("it is honest");
+    caller
+        .call(&put, write_extents(&extents).concat())
+        .expect("it is honest");
     let early = refusal(&mut caller, Ask::Durable { batch }, Bytes::new());
     assert_eq!(early.class, Class::Invalid);
     let submit = Call::Store(Ask::Submit {
@@ -460,7 +523,11 @@ fn batches_are_bounded_and_end_with_their_connection() {
         roots: Vec::new(),
     });
     caller.call(&submit, Bytes::new()).expect("room");
-    let late = refusal(&mut caller, Ask::Put { batch }, write_extents(&extents[..1]));
+    let late = refusal(
+        &mut caller,
+        Ask::Put { batch },
+        write_extents(&extents[..1]).concat(),
+    );
     assert_eq!(late.class, Class::Invalid);
     caller
         .call(&Call::Store(Ask::Durable { batch }), Bytes::new())
@@ -474,7 +541,7 @@ fn batches_are_bounded_and_end_with_their_connection() {
     assert_eq!(owner.collected(), before);
     let batch = begin(&mut caller);
     caller
-        .call(&Call::Store(Ask::Put { batch }), write_extents(&extents))
+        .call(&Call::Store(Ask::Put { batch }), write_extents(&extents).concat())
         .expect("it is honest");
     drop(caller);
     // The owner may learn of it a moment later.
@@ -505,7 +572,9 @@ fn an_ending_owner_waits_for_batches() {
         assert_eq!(refused, Some(Class::Busy));
         let extents = [data(&bytes(1000, 1))];
         let put = Call::Store(Ask::Put { batch });
-        caller.call(&put, write_extents(&extents)).expect("it goes on");
+        caller
+            .call(&put, write_extents(&extents).concat())
+            .expect("it goes on");
         let submit = Call::Store(Ask::Submit {
             batch,
             domain: 0,
