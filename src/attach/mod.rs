@@ -2,9 +2,9 @@
 //! concerns directories.
 //!
 //! Contents, progress and warnings go through the caller's exchange as they would if the store were open here, so a command
-//! prints the same either way ([`talk`]). Requests about directories run here, by the code that runs them where the store is
+//! prints the same either way (`talk`). Requests about directories run here, by the code that runs them where the store is
 //! open (`ops::Desk`): files are read and written as this process's user, and the owner is asked for extents and roots
-//! ([`questions`]). All of it goes over one connection ([`line`]).
+//! (`questions`). All of it goes over one connection (`line`).
 
 mod line;
 mod questions;

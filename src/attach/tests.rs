@@ -17,6 +17,7 @@ use super::*;
 use crate::client::Client as Caller;
 use crate::serve::{Options, Serving};
 use crate::wire::extents::{Ask, RootMove, write_extents, write_keys};
+use crate::wire::frame::Kind;
 use crate::wire::message::Answer;
 
 /// A store that this process serves, and a place for files.
@@ -246,6 +247,66 @@ fn questions_are_under_way_side_by_side() {
             });
         }
     });
+}
+
+/// Goal: what is read and sent for a client that takes nothing is bounded, and goes on when it takes something. Method: sixty
+/// questions for 4 MiB each, whose answers go through passed memory, so that the socket would take all of them; what was sent,
+/// and what is held, seen over many calls of another client; then all answers are taken.
+#[test]
+fn answers_wait_for_who_takes_them() {
+    const QUESTIONS: usize = 60;
+    const WAITING_MAX: u64 = (8 << 20) + (5 << 20);
+    let owner = Owner::new();
+    let observed = owner.serving().observed();
+    let near = observed.host().objects().blocking();
+    let contents: Vec<Bytes> = (0..4).map(|seed| bytes(1 << 20, seed)).collect();
+    let _puts = near.put_batch(&contents, PutOptions::default()).expect("room");
+    let keys: Vec<Key> = contents.iter().map(|content| data(content).key).collect();
+    let mut others: Vec<Caller> = (0..2).map(|_| owner.caller()).collect();
+    let mut caller = owner.caller();
+    let before = observed.served();
+    for _ in 0..QUESTIONS {
+        caller
+            .ask(&Call::Store(Ask::Get), write_keys(&keys))
+            .expect("it listens");
+    }
+    for _ in 0..500 {
+        for other in &mut others {
+            other.call(&Call::Ping, Bytes::new()).expect("it listens");
+        }
+        let now = observed.served();
+        let (sent, held) = (
+            now.sent_bytes - before.sent_bytes,
+            now.memory_held - before.memory_held,
+        );
+        assert!(
+            sent <= WAITING_MAX && held <= WAITING_MAX,
+            "{sent} sent, {held} held"
+        );
+    }
+    assert!(
+        observed.served().sent_bytes - before.sent_bytes > 4 << 20,
+        "some is on its way"
+    );
+    let (mut answered, mut taken) = (0, 0);
+    while answered < QUESTIONS {
+        let frame = caller
+            .conversation()
+            .receive()
+            .expect("sound")
+            .expect("an answer");
+        match frame.kind {
+            Kind::Output => taken += frame.body.len(),
+            Kind::Reply => answered += 1,
+            kind => panic!("{kind:?}"),
+        }
+    }
+    assert_eq!(taken, QUESTIONS * 4 * ((1 << 20) + 4));
+    let held = (0..1_000_000).find(|_| {
+        others[0].call(&Call::Ping, Bytes::new()).expect("it listens");
+        observed.served().memory_held <= before.memory_held
+    });
+    assert!(held.is_some(), "what was taken is held");
 }
 
 /// Goal: only what the owner lacks travels. Method: a thousand contents twice, and once with ten new ones; bytes that the owner

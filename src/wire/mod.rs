@@ -15,6 +15,7 @@ pub mod frame;
 pub mod message;
 pub mod roots;
 pub mod stream;
+pub mod untaken;
 
 #[cfg(test)]
 mod extents_tests;

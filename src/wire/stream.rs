@@ -176,6 +176,11 @@ impl Departing {
         self.frame.length() + self.frame.passed
     }
 
+    /// The part of that which is in passed memory.
+    pub fn passed(&self) -> usize {
+        self.frame.passed
+    }
+
     /// Sends once, without waiting; true when all of it is on its way.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ use batches::{BATCH_BYTES, Opened, Parents, State};
 use super::admission::{Lane, Pass};
 use super::connection::{Connection, Counted};
 use super::counters::Timed;
+use super::outbox::Reserved;
 use super::workers::Place;
 use crate::wire::extents::{
     Ask, NO_LENGTH, Refused, RootMove, RootTold, Told, read_extents, read_keys, write_answers,
@@ -127,7 +128,7 @@ async fn work(
                 lengths.for_each(|length| answer.put_u32_le(length));
                 connection.local.yield_now().await;
             }
-            output(connection, call, vec![answer.freeze()], pass).await?;
+            output(connection, call, answer.freeze(), pass).await?;
         }
         Ask::Get => return get(connection, call, &keys_of(&body)?, pass).await,
         Ask::Hold { batch } => {
@@ -140,7 +141,7 @@ async fn work(
                     let found = store.contains(&keys);
                     batches.give_back(batch, State::Submitted(ack));
                     let answer: Bytes = found.into_iter().map(u8::from).collect();
-                    output(connection, call, vec![answer], pass).await?;
+                    output(connection, call, answer, pass).await?;
                     return Ok(Told::default());
                 }
             };
@@ -150,7 +151,7 @@ async fn work(
                 connection.local.yield_now().await;
             }
             batches.give_back(batch, State::Open(opened));
-            output(connection, call, vec![answer.freeze()], pass).await?;
+            output(connection, call, answer.freeze(), pass).await?;
         }
         Ask::Put { batch } => put(connection, batch, body).await?,
         Ask::Submit { batch, domain, roots } => {
@@ -191,23 +192,36 @@ fn keys_of(body: &[u8]) -> Result<Vec<Key>, Failure> {
 async fn output(
     connection: &Connection,
     call: u64,
-    parts: Vec<Bytes>,
+    bytes: Bytes,
     pass: &mut Option<Pass>,
 ) -> Result<(), Failure> {
-    if !connection.outbox.has_room() {
-        drop(pass.take());
-    }
-    if !connection.outbox.room().await {
-        return Err(Failure::new(Class::Cancelled, "the client is gone"));
-    }
-    if parts.iter().any(|part| !part.is_empty()) {
-        let frame = Frame::new(Kind::Output, call, Bytes::new());
-        connection.outbox.push_parts(frame, &parts);
-    }
+    let reserved = room_for(connection, bytes.len(), pass).await?;
+    drop(reserved);
+    push(connection, call, &[bytes]);
     Ok(())
 }
 
-/// Reads extents, as many at once as one frame takes.
+/// Keeps room for bytes that are to be sent.
+async fn room_for<'a>(
+    connection: &'a Connection,
+    bytes: usize,
+    pass: &mut Option<Pass>,
+) -> Result<Reserved<'a>, Failure> {
+    if !connection.outbox.has_room() {
+        drop(pass.take());
+    }
+    let reserved = connection.outbox.reserve(bytes).await;
+    reserved.ok_or_else(|| Failure::new(Class::Cancelled, "the client is gone"))
+}
+
+fn push(connection: &Connection, call: u64, parts: &[Bytes]) {
+    if parts.iter().any(|part| !part.is_empty()) {
+        let frame = Frame::new(Kind::Output, call, Bytes::new());
+        connection.outbox.push_parts(frame, parts);
+    }
+}
+
+/// Reads extents, as many at once as one frame takes, when there is room for them.
 async fn get(
     connection: &Connection,
     call: u64,
@@ -227,6 +241,7 @@ async fn get(
             expected += length;
             end += 1;
         }
+        let reserved = room_for(connection, expected, pass).await?;
         let read = store.get_many(&keys[start..end]).await;
         let (mut answers, mut together) = (Vec::with_capacity(read.len()), 0);
         for (at, answer) in (start..).zip(read) {
@@ -236,14 +251,14 @@ async fn get(
             let bytes = answer.as_ref().map_or(0, Bytes::len);
             // What came in between may be longer than it was.
             if together + bytes > BODY_BYTES_MAX - 4 * LOOKED_UP_AT_ONCE {
-                let full = write_answers(std::mem::take(&mut answers));
-                output(connection, call, full, pass).await?;
+                push(connection, call, &write_answers(std::mem::take(&mut answers)));
                 together = 0;
             }
             together += bytes;
             answers.push(answer);
         }
-        output(connection, call, write_answers(answers), pass).await?;
+        drop(reserved);
+        push(connection, call, &write_answers(answers));
         start = end;
     }
     Ok(Told {

@@ -43,13 +43,13 @@ pub(super) fn set_mode(file: BorrowedFd<'_>, mode: u16) -> io::Result<()> {
     Ok(fs::fchmod(file, Mode::from_bits_truncate(mode.into()))?)
 }
 
-/// Sets the permission bits of what [`open_place`] opened (which may not be a link: those have none).
+/// Sets the permission bits of what [`open_place`](super::platform::open_place) opened (which may not be a link: those have none).
 pub(super) fn set_mode_of(place: BorrowedFd<'_>, mode: u16) -> io::Result<()> {
     let path = place_path(place);
     Ok(fs::chmod(path.as_slice(), Mode::from_bits_truncate(mode.into()))?)
 }
 
-/// Sets the owner of what [`open_place`] opened.
+/// Sets the owner of what [`open_place`](super::platform::open_place) opened.
 pub(super) fn set_owner_of_place(
     place: BorrowedFd<'_>,
     uid: Option<u32>,
@@ -59,7 +59,7 @@ pub(super) fn set_owner_of_place(
     Ok(fs::chownat(place, c"", uid, gid, AtFlags::EMPTY_PATH)?)
 }
 
-/// Sets the modification time of what [`open_place`] opened.
+/// Sets the modification time of what [`open_place`](super::platform::open_place) opened.
 pub(super) fn set_mtime_of_place(place: BorrowedFd<'_>, mtime: FileTime) -> io::Result<()> {
     let path = place_path(place);
     Ok(fs::utimensat(

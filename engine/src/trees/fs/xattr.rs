@@ -14,7 +14,7 @@ use crate::trees::Xattr;
 pub(super) enum XattrPlace<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// What [`open_place`] opened; not a link.
+    /// What [`open_place`](super::platform::open_place) opened; not a link.
     Place(BorrowedFd<'a>),
     /// A name that can't be opened for reading (link, pipe, device). Reached through the open directory's entry in
     /// `/proc/self/fd`, which is the directory itself, not its path; the last component is not followed.
@@ -27,7 +27,7 @@ fn proc_path(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(path)
 }
 
-/// The way back to what [`open_place`] opened: not a name that anyone else could give to another file.
+/// The way back to what [`open_place`](super::platform::open_place) opened: not a name that anyone else could give to another file.
 pub(super) fn place_path(place: BorrowedFd<'_>) -> Vec<u8> {
     format!("/proc/self/fd/{}", place.as_raw_fd()).into_bytes()
 }
