@@ -401,23 +401,26 @@ impl Fill<'_> {
     }
 
     fn write_large(&self, job: Job) -> Result<()> {
-        let folder = self.folder(&job.node)?;
-        let fd = folder
-            .handle()
-            .map_err(|error| Error::path("open", folder.path(b""), error))?;
-        let path = || folder.path(&job.entry.name);
-        let spot = Spot {
-            directory: fd.as_fd(),
-            name: &job.entry.name,
-            path: &path,
-        };
-        self.writer.file(&spot, &job.entry, None)?;
-        self.count(&job.entry);
+        self.stream(&*self.folder(&job.node)?, &job.entry)?;
         self.complete(job.node)
     }
 
+    /// Writes a file whose content comes in pieces.
+    fn stream(&self, folder: &Folder, entry: &Entry) -> Result<()> {
+        let fd = open(folder)?;
+        let path = || folder.path(&entry.name);
+        let spot = Spot {
+            directory: fd.as_fd(),
+            name: &entry.name,
+            path: &path,
+        };
+        self.writer.file(&spot, entry, None)?;
+        self.count(entry);
+        Ok(())
+    }
+
     fn write_small(&self, group: Vec<Job>, more: impl FnMut() -> Option<Vec<Job>>) -> Result<()> {
-        let mut open: Option<(Arc<Node>, Arc<Folder>, Arc<OwnedFd>)> = None;
+        let mut last: Option<(Arc<Node>, Arc<Folder>, Arc<OwnedFd>)> = None;
         groups::write(
             self.store,
             self.options.domain,
@@ -425,14 +428,12 @@ impl Fill<'_> {
             more,
             |job: Job, content| {
                 self.control.check()?;
-                let (folder, fd) = match &open {
+                let (folder, fd) = match &last {
                     Some((node, folder, fd)) if Arc::ptr_eq(node, &job.node) => (folder, fd),
                     _ => {
                         let folder = self.folder(&job.node)?;
-                        let fd = folder
-                            .handle()
-                            .map_err(|error| Error::path("open", folder.path(b""), error))?;
-                        let (_, folder, fd) = open.insert((Arc::clone(&job.node), folder, fd));
+                        let fd = open(&folder)?;
+                        let (_, folder, fd) = last.insert((Arc::clone(&job.node), folder, fd));
                         (&*folder, &*fd)
                     }
                 };
@@ -454,9 +455,7 @@ impl Fill<'_> {
 
     fn write_node(&self, node: &Arc<Node>, entry: &Entry) -> Result<()> {
         let folder = self.folder(node)?;
-        let fd = folder
-            .handle()
-            .map_err(|error| Error::path("open", folder.path(b""), error))?;
+        let fd = open(&folder)?;
         let path = || folder.path(&entry.name);
         let spot = Spot {
             directory: fd.as_fd(),
@@ -511,19 +510,7 @@ impl Fill<'_> {
     /// Writes a file of its own where a link can't be made (no links there, too many, or the node left out).
     fn copy_instead(&self, job: Job, error: &io::Error, to: &Folder) -> Result<()> {
         match job.entry.kind {
-            EntryKind::File if job.entry.size > EXTENT_BYTES_MAX as u64 => {
-                let fd = to
-                    .handle()
-                    .map_err(|error| Error::path("open", to.path(b""), error))?;
-                let path = || to.path(&job.entry.name);
-                let spot = Spot {
-                    directory: fd.as_fd(),
-                    name: &job.entry.name,
-                    path: &path,
-                };
-                self.writer.file(&spot, &job.entry, None)?;
-                self.count(&job.entry);
-            }
+            EntryKind::File if job.entry.size > EXTENT_BYTES_MAX as u64 => self.stream(to, &job.entry)?,
             EntryKind::File | EntryKind::Symlink => {
                 let path = to.path(&job.entry.name);
                 self.writer.warnings.add(Doubt::LinkCopied, || path, error);
@@ -542,9 +529,7 @@ impl Fill<'_> {
         while node.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
             let folder = node.folder.lock().clone();
             if let Some(folder) = folder {
-                let fd = folder
-                    .handle()
-                    .map_err(|error| Error::path("open", folder.path(b""), error))?;
+                let fd = open(&folder)?;
                 let path = || folder.path(b"");
                 let spot = Spot {
                     directory: fd.as_fd(),
@@ -561,6 +546,13 @@ impl Fill<'_> {
         }
         Ok(())
     }
+}
+
+/// The descriptor of a folder.
+fn open(folder: &Folder) -> Result<Arc<OwnedFd>> {
+    folder
+        .handle()
+        .map_err(|error| Error::path("open", folder.path(b""), error))
 }
 
 #[cfg(test)]
